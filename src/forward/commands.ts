@@ -1,0 +1,115 @@
+// What the control plane writes into the data plane's tables, and what it hears back. Plain data: both cross a thread.
+//
+// Every install has its remove; removing a session removes what hangs on it (keys, flows, tap). A command for something
+// that is no longer there is ignored: the two planes are never in step to the instant.
+
+import type { Address } from '#wire/address.ts'
+
+/** Keys of one direction pair of a session, as a handshake produced them. */
+export interface Keypair {
+  /** The index under which we receive. */
+  readonly localIndex: number
+  /** The index that the other end receives under. */
+  readonly remoteIndex: number
+  readonly send: Uint8Array
+  readonly receive: Uint8Array
+}
+
+/** Where a session's packets go: out of our socket, or inside a flow of another session. */
+export type Via =
+  | { readonly kind: 'socket'; readonly address: Address }
+  | { readonly kind: 'flow'; readonly session: number; readonly flow: number }
+
+/**
+ * Which end of a session this is. A responder moves the session to the address of the newest authenticated packet and
+ * uses new keys once the other end has used them; an initiator decides both itself.
+ */
+export type SessionRole = 'initiator' | 'responder'
+
+export type Command =
+  | {
+      readonly kind: 'installSession'
+      readonly session: number
+      readonly role: SessionRole
+      readonly via: Via
+      readonly keys: Keypair
+    }
+  | { readonly kind: 'installKeys'; readonly session: number; readonly keys: Keypair }
+  | { readonly kind: 'removeKeys'; readonly session: number; readonly localIndex: number }
+  | { readonly kind: 'removeSession'; readonly session: number }
+  | { readonly kind: 'setVia'; readonly session: number; readonly via: Via }
+  /** A flow of a hop: datagrams to and from `address`. `prove`: only a Hoplite hop may answer there. */
+  | {
+      readonly kind: 'installFlow'
+      readonly session: number
+      readonly flow: number
+      readonly address: Address
+      readonly prove: boolean
+      readonly first: Uint8Array
+    }
+  | { readonly kind: 'removeFlow'; readonly session: number; readonly flow: number }
+  /** A flow of a client: what comes in on it are packets of the sessions further out. */
+  | { readonly kind: 'installNesting'; readonly session: number; readonly flow: number }
+  /** The session's tap: stream datagrams to and from the stream library at `address` on loopback. */
+  | { readonly kind: 'installTap'; readonly session: number; readonly address: Address }
+  /** A UDP endpoint for a proxy's client (SOCKS5 UDP ASSOCIATE) on the loopback address `host`. */
+  | {
+      readonly kind: 'installAssociation'
+      readonly association: number
+      readonly session: number
+      readonly host: string
+    }
+  | {
+      readonly kind: 'installAssociationTarget'
+      readonly association: number
+      readonly header: Uint8Array
+      readonly flow: number
+    }
+  | { readonly kind: 'removeAssociation'; readonly association: number }
+  | { readonly kind: 'sendHandshake'; readonly via: Via; readonly bytes: Uint8Array }
+  | { readonly kind: 'sendControl'; readonly session: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'sendProbe'; readonly session: number; readonly via?: Via; readonly token: Uint8Array }
+  /** Removes flows that carried nothing for `idleMs`; each is reported. */
+  | { readonly kind: 'sweep'; readonly idleMs: number }
+  /** The control plane has dealt with this many handshake packets: as many more may be reported. */
+  | { readonly kind: 'grantHandshakes'; readonly count: number }
+  /** Laboratory only: remember the addresses seen and whether `marker` could be read. */
+  | { readonly kind: 'observe'; readonly marker: Uint8Array }
+  | { readonly kind: 'reportObservation'; readonly request: number }
+  | { readonly kind: 'reportSession'; readonly request: number; readonly session: number }
+
+export type Report =
+  | { readonly kind: 'listening'; readonly address: Address }
+  | { readonly kind: 'handshake'; readonly bytes: Uint8Array; readonly from: Via }
+  | { readonly kind: 'control'; readonly session: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'echo'; readonly session: number; readonly token: Uint8Array; readonly atMs: number }
+  /** The other end of a responder's session used these keys for the first time. */
+  | { readonly kind: 'confirmed'; readonly session: number; readonly localIndex: number }
+  | { readonly kind: 'tapReady'; readonly session: number; readonly address: Address }
+  | { readonly kind: 'associationReady'; readonly association: number; readonly address: Address }
+  /** An application sent a datagram to a target that has no flow yet; `header` is the SOCKS5 header before it. */
+  | {
+      readonly kind: 'associationTarget'
+      readonly association: number
+      readonly header: Uint8Array
+      readonly datagram: Uint8Array
+    }
+  | {
+      readonly kind: 'flowEnded'
+      readonly session: number
+      readonly flow: number
+      readonly reason: 'idle' | 'unreachable'
+    }
+  | { readonly kind: 'observation'; readonly request: number; readonly observation: Observation }
+  | { readonly kind: 'sessionReport'; readonly request: number; readonly packets: number; readonly bytes: number }
+  | { readonly kind: 'failed'; readonly what: string }
+
+/** What one process really saw (laboratory only). */
+export interface Observation {
+  /** Remote addresses of datagrams on its sockets. */
+  readonly addresses: readonly string[]
+  /** Whether the marker stood in a datagram as it arrived. */
+  readonly markerOnWire: boolean
+  /** Whether the marker stood in a packet after a layer was opened. */
+  readonly markerInside: boolean
+}

@@ -1,0 +1,312 @@
+// The packet function: what happens to a datagram that arrives, by the tables alone. Every engine runs this one.
+//
+//   socket ──► open layer ──► datagram of a flow ──► hop: out of the flow's socket
+//                 │                                  client: open the next layer, or an application's datagram
+//                 ├─► stream datagram ──► tap        control, echo ──► report       probe ──► echo back
+//   flow socket, tap, association ──► seal layer(s) ──► socket
+//
+// Packets are opened where they lie and sealed into `Slab` memory with room in front for every layer. Nothing here
+// waits, and a packet that finds no entry is counted and dropped.
+
+import { openInPlace, sealInPlace, TAG_BYTES } from '#crypto/aead.ts'
+import type { Address } from '#wire/address.ts'
+import { FRAME, FRAME_HEADER_BYTES, frameFlow, PROBE_BYTES, writeFrameHeader } from '#wire/frame.ts'
+import { isHopHandshake } from '#wire/packet-type.ts'
+import {
+  isTransport,
+  receiverIndex,
+  TRANSPORT_HEADER_BYTES,
+  TRANSPORT_OVERHEAD_BYTES,
+  transportCounter,
+  writeTransportHeader,
+} from '#wire/transport.ts'
+import type { Report, Via } from './commands.ts'
+import type { Counter, Counters } from './counters.ts'
+import { HEADROOM, Slab } from './slab.ts'
+import type { AssociationFlow, HopFlow, KeypairEntry, SessionEntry } from './tables.ts'
+import { Tables } from './tables.ts'
+
+/** Where packets leave to. The bytes belong to the callee until they are sent; no call keeps them longer than that. */
+export interface Outlet {
+  toSocket(address: Address, buffer: Uint8Array, offset: number, length: number): void
+  toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void
+  toTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number): void
+  toAssociation(flow: AssociationFlow, buffer: Uint8Array, offset: number, length: number): void
+  report(report: Report): void
+  nowMs(): number
+}
+
+const MAX_DEPTH = 8
+/** A key seals at most this many packets; handshakes renew it long before. */
+const MAX_COUNTER = 2 ** 48
+/** Handshake packets reported and not yet dealt with. */
+const MAX_PENDING_HANDSHAKES = 256
+export const MAX_DATAGRAM_BYTES = 1800
+
+export class Forwarder {
+  readonly tables = new Tables()
+  readonly #outlet: Outlet
+  readonly #counters: Counters
+  readonly #slab = new Slab()
+  #handshakeRoom = MAX_PENDING_HANDSHAKES
+  /** Laboratory only: sees every datagram and every opened packet. */
+  watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
+
+  constructor(outlet: Outlet, counters: Counters) {
+    this.#outlet = outlet
+    this.#counters = counters
+  }
+
+  /** The control plane dealt with `count` reported handshake packets. */
+  grantHandshakes(count: number): void {
+    this.#handshakeRoom = Math.min(this.#handshakeRoom + count, MAX_PENDING_HANDSHAKES)
+  }
+
+  /** A socket has a backlog: sealed packets are still to be read. */
+  retainPackets(): void {
+    this.#slab.retain()
+  }
+
+  /** A datagram from the node's own socket. `buffer` is ours and is overwritten. */
+  receive(buffer: Uint8Array, length: number, from: Address): void {
+    this.#counters.add('datagramsIn')
+    this.#counters.add('bytesIn', length)
+    this.watch?.(buffer, 0, length, false)
+    if (isTransport(buffer, 0, length)) {
+      this.#open(buffer, 0, length, from, undefined, 0)
+    } else {
+      this.#handshake(buffer, 0, length, from, undefined)
+    }
+  }
+
+  /** A datagram from the far end of a hop's flow. */
+  receiveFromFlow(flow: HopFlow, buffer: Uint8Array, length: number): void {
+    this.#counters.add('datagramsIn')
+    this.#counters.add('bytesIn', length)
+    this.watch?.(buffer, 0, length, false)
+    if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
+    if (flow.proof?.admitsInward(buffer, 0, length) === false) return this.#drop('dropFlowType')
+    flow.lastUsedMs = this.#outlet.nowMs()
+    this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, 0, length)
+  }
+
+  /** A datagram that the stream library wrote to a session's tap. */
+  receiveFromTap(session: SessionEntry, buffer: Uint8Array, length: number, maxLength: number): void {
+    if (length > maxLength) return this.#drop('dropTooLong')
+    this.#frame(session, FRAME.stream, 0, buffer, 0, length)
+  }
+
+  /** An application's datagram for a flow; `offset` skips the proxy's header. */
+  receiveFromAssociation(session: number, flow: number, buffer: Uint8Array, offset: number, length: number): void {
+    const entry = this.tables.sessions.get(session)
+    if (entry === undefined) return this.#drop('dropUnknownSession')
+    if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
+    this.#frame(entry, FRAME.datagram, flow, buffer, offset, length)
+  }
+
+  /** Sends a handshake message as it is, along `via`. */
+  sendHandshake(via: Via, bytes: Uint8Array): void {
+    if (via.kind === 'socket') {
+      this.#count(bytes.length)
+      this.#outlet.toSocket(via.address, bytes, 0, bytes.length)
+      return
+    }
+    const entry = this.tables.sessions.get(via.session)
+    if (entry !== undefined) this.#frame(entry, FRAME.datagram, via.flow, bytes, 0, bytes.length)
+  }
+
+  sendControl(session: number, bytes: Uint8Array): void {
+    const entry = this.tables.sessions.get(session)
+    if (entry !== undefined) this.#frame(entry, FRAME.control, 0, bytes, 0, bytes.length)
+  }
+
+  /** Sends a probe along `via`, or the session's own way. */
+  sendProbe(session: number, via: Via | undefined, token: Uint8Array): void {
+    const entry = this.tables.sessions.get(session)
+    if (entry === undefined) return
+    const at = this.#stage(FRAME.probe, 0, token, 0, token.length)
+    this.#seal(entry, via ?? entry.via, this.#slab.buffer, at, FRAME_HEADER_BYTES + token.length, 0)
+  }
+
+  /** Sends the datagram that opened a hop's flow. */
+  sendFirst(flow: HopFlow, bytes: Uint8Array): void {
+    this.#toFlow(flow, bytes, 0, bytes.length)
+  }
+
+  #open(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    from: Address | undefined,
+    via: Via | undefined,
+    depth: number,
+  ): void {
+    const keypair = this.tables.keypairs.get(receiverIndex(buffer, offset))
+    if (keypair === undefined) return this.#drop('dropUnknownSession')
+    const counter = transportCounter(buffer, offset)
+    if (counter >= MAX_COUNTER || !keypair.window.isFresh(counter)) return this.#drop('dropReplayed')
+    const body = offset + TRANSPORT_HEADER_BYTES
+    if (!openInPlace(keypair.receive, counter, buffer, body, length - TRANSPORT_HEADER_BYTES)) {
+      return this.#drop('dropForged')
+    }
+    const isNewest = counter > keypair.window.newest
+    keypair.window.mark(counter)
+    const plain = length - TRANSPORT_OVERHEAD_BYTES
+    const session = keypair.session
+    session.packets++
+    session.bytes += plain
+    this.#counters.add('framesOpened')
+    this.watch?.(buffer, body, plain, true)
+    if (!keypair.isConfirmed) this.#confirm(session, keypair)
+    if (isNewest && session.role === 'responder' && from !== undefined && buffer[body] !== FRAME.probe) {
+      this.#roam(session, keypair, from)
+    }
+    if (plain === 0) return
+    if (plain < FRAME_HEADER_BYTES) return this.#drop('dropUnknownFrame')
+    this.#dispatch(session, buffer, body, plain, from, via, depth)
+  }
+
+  #dispatch(
+    session: SessionEntry,
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    from: Address | undefined,
+    via: Via | undefined,
+    depth: number,
+  ): void {
+    const body = offset + FRAME_HEADER_BYTES
+    const bodyLength = length - FRAME_HEADER_BYTES
+    switch (buffer[offset]) {
+      case FRAME.datagram: {
+        const flow = session.flows.get(frameFlow(buffer, offset))
+        if (flow === undefined) return this.#drop('dropUnknownFlow')
+        if (flow.kind === 'hop') return this.#toFlow(flow, buffer, body, bodyLength)
+        if (flow.kind === 'association') return this.#outlet.toAssociation(flow, buffer, body, bodyLength)
+        if (depth >= MAX_DEPTH) return this.#drop('dropTooDeep')
+        if (isTransport(buffer, body, bodyLength)) {
+          return this.#open(buffer, body, bodyLength, undefined, flow.via, depth + 1)
+        }
+        return this.#handshake(buffer, body, bodyLength, undefined, flow.via)
+      }
+      case FRAME.stream:
+        if (!session.hasTap) return this.#drop('dropUnknownFlow')
+        return this.#outlet.toTap(session, buffer, body, bodyLength)
+      case FRAME.control:
+        return this.#outlet.report({
+          kind: 'control',
+          session: session.session,
+          bytes: buffer.slice(body, body + bodyLength),
+        })
+      case FRAME.probe:
+        return length === PROBE_BYTES ? this.#echo(session, buffer, body, from, via) : this.#drop('dropUnknownFrame')
+      case FRAME.echo: {
+        if (length !== PROBE_BYTES) return this.#drop('dropUnknownFrame')
+        const token = buffer.slice(body, body + bodyLength)
+        return this.#outlet.report({ kind: 'echo', session: session.session, token, atMs: this.#outlet.nowMs() })
+      }
+      case FRAME.padding:
+        return
+      default:
+        return this.#drop('dropUnknownFrame')
+    }
+  }
+
+  #toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void {
+    if (flow.proof?.admitsOutward(buffer, offset, length) === false) return this.#drop('dropUnproven')
+    flow.lastUsedMs = this.#outlet.nowMs()
+    this.#count(length)
+    this.#outlet.toFlow(flow, buffer, offset, length)
+  }
+
+  #echo(
+    session: SessionEntry,
+    buffer: Uint8Array,
+    body: number,
+    from: Address | undefined,
+    via: Via | undefined,
+  ): void {
+    const at = this.#stage(FRAME.echo, 0, buffer, body, PROBE_BYTES - FRAME_HEADER_BYTES)
+    const back: Via | undefined = from === undefined ? via : { kind: 'socket', address: from }
+    this.#seal(session, back ?? session.via, this.#slab.buffer, at, PROBE_BYTES, 0)
+  }
+
+  #frame(session: SessionEntry, kind: number, flow: number, bytes: Uint8Array, offset: number, length: number): void {
+    const at = this.#stage(kind, flow, bytes, offset, length)
+    session.packets++
+    session.bytes += FRAME_HEADER_BYTES + length
+    this.#seal(session, session.via, this.#slab.buffer, at, FRAME_HEADER_BYTES + length, 0)
+  }
+
+  /** Copies a frame into the slab, with room around it for every layer; returns where it begins. */
+  #stage(kind: number, flow: number, bytes: Uint8Array, offset: number, length: number): number {
+    const at = this.#slab.take(FRAME_HEADER_BYTES + length) + HEADROOM
+    const buffer = this.#slab.buffer
+    writeFrameHeader(buffer, at, kind, flow)
+    buffer.set(bytes.subarray(offset, offset + length), at + FRAME_HEADER_BYTES)
+    return at
+  }
+
+  #seal(session: SessionEntry, via: Via, buffer: Uint8Array, offset: number, length: number, depth: number): void {
+    const keypair = session.current
+    if (session.keypairs.length === 0) return this.#drop('dropNoKeys')
+    if (keypair.sendCounter >= MAX_COUNTER) return this.#drop('dropCounterExhausted')
+    if (depth >= MAX_DEPTH) return this.#drop('dropTooDeep')
+    const counter = keypair.sendCounter++
+    const start = offset - TRANSPORT_HEADER_BYTES
+    writeTransportHeader(buffer, start, keypair.remoteIndex, counter)
+    sealInPlace(keypair.send, counter, buffer, offset, length)
+    const sealed = TRANSPORT_HEADER_BYTES + length + TAG_BYTES
+    if (via.kind === 'socket') {
+      this.#count(sealed)
+      this.#outlet.toSocket(via.address, buffer, start, sealed)
+      return
+    }
+    const parent = this.tables.sessions.get(via.session)
+    if (parent === undefined) return this.#drop('dropUnknownSession')
+    writeFrameHeader(buffer, start - FRAME_HEADER_BYTES, FRAME.datagram, via.flow)
+    this.#seal(parent, parent.via, buffer, start - FRAME_HEADER_BYTES, sealed + FRAME_HEADER_BYTES, depth + 1)
+  }
+
+  #confirm(session: SessionEntry, keypair: KeypairEntry): void {
+    keypair.isConfirmed = true
+    if (session.role === 'initiator') return
+    session.current = keypair
+    this.#outlet.report({ kind: 'confirmed', session: session.session, localIndex: keypair.localIndex })
+  }
+
+  #roam(session: SessionEntry, keypair: KeypairEntry, from: Address): void {
+    const via = session.via
+    if (keypair !== session.current) return
+    if (via.kind === 'socket' && via.address.port === from.port && via.address.host === from.host) return
+    session.via = { kind: 'socket', address: { host: from.host, port: from.port } }
+    this.#counters.add('roamed')
+  }
+
+  #handshake(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    from: Address | undefined,
+    via: Via | undefined,
+  ): void {
+    if (!isHopHandshake(buffer, offset, length)) {
+      return this.#drop(
+        length < 4 ? 'dropTooShort' : (buffer[offset] ?? 0) > 7 ? 'dropUnknownType' : 'dropHandshakeLength',
+      )
+    }
+    if (this.#handshakeRoom === 0) return this.#drop('dropHandshakeQueue')
+    this.#handshakeRoom--
+    const arrival: Via = via ?? { kind: 'socket', address: { host: from?.host ?? '', port: from?.port ?? 0 } }
+    this.#outlet.report({ kind: 'handshake', bytes: buffer.slice(offset, offset + length), from: arrival })
+  }
+
+  #count(length: number): void {
+    this.#counters.add('datagramsOut')
+    this.#counters.add('bytesOut', length)
+  }
+
+  #drop(reason: Counter): void {
+    this.#counters.add(reason)
+  }
+}

@@ -1,0 +1,147 @@
+// The data plane's tables: sessions by number, keypairs by receiver index, flows by session and number.
+//
+// Only commands change them. Bounds are the control plane's: it installs no more than it allows. A session holds at most
+// three keypairs (previous, current, next); a fourth pushes out the oldest.
+
+import { ReplayWindow } from '#session/replay-window.ts'
+import type { Address } from '#wire/address.ts'
+import type { Keypair, SessionRole, Via } from './commands.ts'
+import { FlowProof } from './flow-proof.ts'
+
+const MAX_KEYPAIRS = 3
+
+export interface KeypairEntry extends Keypair {
+  readonly session: SessionEntry
+  readonly window: ReplayWindow
+  sendCounter: number
+  isConfirmed: boolean
+}
+
+export interface SessionEntry {
+  readonly session: number
+  readonly role: SessionRole
+  via: Via
+  /** Newest last. */
+  readonly keypairs: KeypairEntry[]
+  /** The keys we seal with. */
+  current: KeypairEntry
+  readonly flows: Map<number, FlowEntry>
+  hasTap: boolean
+  packets: number
+  bytes: number
+}
+
+export type FlowEntry = HopFlow | NestingFlow | AssociationFlow
+
+/** At a hop: datagrams to and from one address. */
+export interface HopFlow {
+  readonly kind: 'hop'
+  readonly session: SessionEntry
+  readonly flow: number
+  readonly address: Address
+  readonly proof: FlowProof | undefined
+  lastUsedMs: number
+}
+
+/** At a client: the packets of sessions further out. */
+export interface NestingFlow {
+  readonly kind: 'nesting'
+  readonly via: Via
+}
+
+/** At a client: datagrams of a proxy's UDP association. */
+export interface AssociationFlow {
+  readonly kind: 'association'
+  readonly association: number
+  /** SOCKS5 UDP header that stands for the target. */
+  readonly header: Uint8Array
+}
+
+export class Tables {
+  readonly sessions = new Map<number, SessionEntry>()
+  readonly keypairs = new Map<number, KeypairEntry>()
+
+  installSession(session: number, role: SessionRole, via: Via, keys: Keypair): void {
+    this.removeSession(session)
+    const entry: SessionEntry = {
+      session,
+      role,
+      via,
+      keypairs: [],
+      current: undefined as unknown as KeypairEntry,
+      flows: new Map(),
+      hasTap: false,
+      packets: 0,
+      bytes: 0,
+    }
+    entry.current = this.#addKeys(entry, keys)
+    this.sessions.set(session, entry)
+  }
+
+  /** Adds keys to a session; an initiator seals with them at once, a responder once they were used. */
+  installKeys(session: number, keys: Keypair): void {
+    const entry = this.sessions.get(session)
+    if (entry === undefined) return
+    const added = this.#addKeys(entry, keys)
+    if (entry.role === 'initiator' || entry.keypairs.length === 1) entry.current = added
+    while (entry.keypairs.length > MAX_KEYPAIRS) {
+      const oldest = entry.keypairs.find(keypair => keypair !== entry.current)
+      if (oldest === undefined) break
+      this.#dropKeys(entry, oldest)
+    }
+  }
+
+  removeKeys(session: number, localIndex: number): void {
+    const entry = this.sessions.get(session)
+    const keypair = entry?.keypairs.find(keypair => keypair.localIndex === localIndex)
+    if (entry === undefined || keypair === undefined) return
+    this.#dropKeys(entry, keypair)
+    const newest = entry.keypairs.at(-1)
+    if (entry.current === keypair && newest !== undefined) entry.current = newest
+  }
+
+  /** Removes a session with its keys; returns the entry, whose flows and tap the caller closes. */
+  removeSession(session: number): SessionEntry | undefined {
+    const entry = this.sessions.get(session)
+    if (entry === undefined) return undefined
+    this.sessions.delete(session)
+    for (const keypair of [...entry.keypairs]) this.#dropKeys(entry, keypair)
+    return entry
+  }
+
+  installFlow(session: number, flow: number, address: Address, prove: boolean, nowMs: number): HopFlow | undefined {
+    const entry = this.sessions.get(session)
+    if (entry === undefined || entry.flows.has(flow)) return undefined
+    const added: HopFlow = {
+      kind: 'hop',
+      session: entry,
+      flow,
+      address,
+      proof: prove ? new FlowProof() : undefined,
+      lastUsedMs: nowMs,
+    }
+    entry.flows.set(flow, added)
+    return added
+  }
+
+  removeFlow(session: number, flow: number): FlowEntry | undefined {
+    const entry = this.sessions.get(session)
+    const removed = entry?.flows.get(flow)
+    entry?.flows.delete(flow)
+    return removed
+  }
+
+  #addKeys(session: SessionEntry, keys: Keypair): KeypairEntry {
+    const added: KeypairEntry = { ...keys, session, window: new ReplayWindow(), sendCounter: 0, isConfirmed: false }
+    session.keypairs.push(added)
+    this.keypairs.set(keys.localIndex, added)
+    return added
+  }
+
+  #dropKeys(session: SessionEntry, keypair: KeypairEntry): void {
+    session.keypairs.splice(session.keypairs.indexOf(keypair), 1)
+    if (this.keypairs.get(keypair.localIndex) === keypair) this.keypairs.delete(keypair.localIndex)
+    keypair.send.fill(0)
+    keypair.receive.fill(0)
+  }
+}

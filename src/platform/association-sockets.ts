@@ -1,0 +1,100 @@
+// UDP endpoints for a proxy's clients (SOCKS5 UDP ASSOCIATE, RFC 1928 §7). The SOCKS header of a datagram, as bytes, is the
+// key of a table that the control plane fills: known headers are cut off and the rest goes into the flow, unknown ones
+// are reported once, with their datagram, and bounded in number.
+
+import type { Socket } from 'node:dgram'
+import type { Report } from '#forward/commands.ts'
+import type { Forwarder } from '#forward/forwarder.ts'
+import type { AssociationFlow } from '#forward/tables.ts'
+import type { Address } from '#wire/address.ts'
+import { socksUdpHeaderLength } from '#wire/socks-udp.ts'
+import { bindUdp, closeUdp, growBuffers, openUdp, sendUdp } from './udp.ts'
+
+const MAX_TARGETS = 256
+
+interface Association {
+  readonly session: number
+  readonly socket: Socket
+  /** The application: the first to send from loopback. */
+  client: Address | undefined
+  /** Flow by header; undefined while the control plane opens it. */
+  readonly targets: Map<string, number | undefined>
+}
+
+export class AssociationSockets {
+  readonly #forwarder: Forwarder
+  readonly #report: (report: Report) => void
+  readonly #associations = new Map<number, Association>()
+
+  constructor(forwarder: Forwarder, report: (report: Report) => void) {
+    this.#forwarder = forwarder
+    this.#report = report
+  }
+
+  install(association: number, session: number, host: string): void {
+    const socket = openUdp(host)
+    const entry: Association = { session, socket, client: undefined, targets: new Map() }
+    this.#associations.set(association, entry)
+    socket.on('message', (message, from) => this.#receive(association, entry, message, from.address, from.port))
+    socket.on('error', () => {})
+    bindUdp(socket, host, 0, error => {
+      if (error !== undefined) return this.#report({ kind: 'failed', what: `bind a UDP association: ${error.code}` })
+      growBuffers(socket)
+      const bound = socket.address()
+      this.#report({ kind: 'associationReady', association, address: { host: bound.address, port: bound.port } })
+    })
+  }
+
+  installTarget(association: number, header: Uint8Array, flow: number): void {
+    const entry = this.#associations.get(association)
+    if (entry === undefined) return
+    entry.targets.set(keyOf(header, header.length), flow)
+    const flows = this.#forwarder.tables.sessions.get(entry.session)?.flows
+    flows?.set(flow, { kind: 'association', association, header })
+  }
+
+  remove(association: number): void {
+    const entry = this.#associations.get(association)
+    if (entry === undefined) return
+    this.#associations.delete(association)
+    closeUdp(entry.socket)
+    const flows = this.#forwarder.tables.sessions.get(entry.session)?.flows
+    for (const flow of entry.targets.values()) if (flow !== undefined) flows?.delete(flow)
+  }
+
+  removeSession(session: number): void {
+    for (const [association, entry] of this.#associations) if (entry.session === session) this.remove(association)
+  }
+
+  /** Sends a datagram from a flow on to the application, behind its SOCKS header. */
+  deliver(flow: AssociationFlow, buffer: Uint8Array, offset: number, length: number): void {
+    const entry = this.#associations.get(flow.association)
+    if (entry?.client === undefined) return
+    const datagram = Buffer.concat([flow.header, buffer.subarray(offset, offset + length)])
+    sendUdp(entry.socket, datagram, 0, datagram.length, entry.client)
+  }
+
+  #receive(association: number, entry: Association, message: Buffer, host: string, port: number): void {
+    entry.client ??= { host, port }
+    if (entry.client.port !== port || entry.client.host !== host) return
+    const header = socksUdpHeaderLength(message)
+    if (header === undefined) return
+    const key = keyOf(message, header)
+    const flow = entry.targets.get(key)
+    if (flow !== undefined) {
+      return this.#forwarder.receiveFromAssociation(entry.session, flow, message, header, message.length - header)
+    }
+    if (entry.targets.has(key) || entry.targets.size >= MAX_TARGETS) return
+    entry.targets.set(key, undefined)
+    this.#report({
+      kind: 'associationTarget',
+      association,
+      header: message.slice(0, header),
+      datagram: message.slice(header),
+    })
+  }
+}
+
+function keyOf(bytes: Uint8Array, length: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('latin1')
+}

@@ -1,0 +1,310 @@
+// A route: the session with one exit, the way that carries it, and a spare way kept ready. A pure machine.
+//
+//   building ──► ready ◄──(a way answers again)── moving
+//      │           │ └──(the way falls silent, no spare)──►│
+//      └──► lost ◄─┴──(the exit is silent on every way while a hop before it answers)
+//
+// The exit's session outlives the ways: its packets are sent along another way, the exit sees them come authenticated from
+// a new address and moves the session there. A spare is proved by renewing the exit's keys through it.
+// When an exit is lost its streams are too; a new route is somebody else's decision.
+
+import type { Random } from '#crypto/random.ts'
+import type { Command } from '#forward/commands.ts'
+import { Layer, type LayerIndices } from './layer.ts'
+import { type RouteHop, Way } from './way.ts'
+import { WayHealth } from './way-health.ts'
+
+const SPARE_RETRY_MS = 1_000
+const MAX_SPARE_RETRY_MS = 30_000
+/** An exit is lost after this long without an echo on any way, while hops before it answer. */
+const EXIT_SILENT_MS = 1_000
+/** A route with no hops before the exit cannot ask anybody else. */
+const LONE_EXIT_SILENT_MS = 2_000
+const MOVING_RETRY_MS = 500
+
+export type RouteState = 'building' | 'ready' | 'moving' | 'lost' | 'closed'
+
+export interface RouteOptions {
+  readonly hops: readonly RouteHop[]
+  readonly exit: RouteHop
+  readonly random: Random
+  readonly out: Command[]
+  readonly indices: LayerIndices
+  readonly newSession: () => number
+  /** Other hops that lead to the same exit, without those named; undefined when there are none. */
+  readonly pickWay: (avoid: readonly RouteHop[]) => readonly RouteHop[] | undefined
+  /** Whether applications wait for data now: probes are then sent more often. */
+  readonly isBusy: () => boolean
+}
+
+export type RouteEvent =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'moved'; readonly silentMs: number }
+  | { readonly kind: 'silent' }
+  | { readonly kind: 'hopFailed'; readonly hop: RouteHop }
+  | { readonly kind: 'lost'; readonly reason: 'unreachable' | 'exitSilent' | 'expired' }
+
+interface Lane {
+  readonly way: Way
+  readonly health: WayHealth
+  isProved: boolean
+  /** Echoes of the hops' own probes, by session. */
+  readonly hopEchoes: Map<number, number>
+  hopsProbedMs: number
+}
+
+export class Route {
+  readonly exit: RouteHop
+  readonly exitLayer: Layer
+  readonly #options: RouteOptions
+  #state: RouteState = 'building'
+  #active: Lane
+  #spare: Lane | undefined
+  #nextSpareMs = Number.POSITIVE_INFINITY
+  #spareRetryMs = SPARE_RETRY_MS
+  #silentSinceMs: number | undefined
+  #nextFlow = 2
+  #events: RouteEvent[] = []
+
+  constructor(options: RouteOptions) {
+    this.#options = options
+    this.exit = options.exit
+    const { random, out, indices } = options
+    this.exitLayer = new Layer({ hopKey: options.exit.key, session: options.newSession(), random, out, indices })
+    this.#active = this.#newLane(options.hops)
+  }
+
+  get state(): RouteState {
+    return this.#state
+  }
+
+  /** The hops in use, the exit last. */
+  get hops(): readonly RouteHop[] {
+    return [...this.#active.way.hops, this.exit]
+  }
+
+  /** The hops of the spare way that is ready; undefined while there is none. */
+  get spareHops(): readonly RouteHop[] | undefined {
+    return this.#spare?.isProved ? this.#spare.way.hops : undefined
+  }
+
+  /** Round trip to the exit and back. */
+  get rttMs(): number | undefined {
+    return this.#active.health.rttMs
+  }
+
+  /** Every session of the route, so that reports find it. */
+  layers(): Layer[] {
+    return [this.exitLayer, ...this.#active.way.layers, ...(this.#spare?.way.layers ?? [])]
+  }
+
+  /** A flow number of the exit's session that was not used before. */
+  newFlow(): number {
+    return this.#nextFlow++
+  }
+
+  begin(now: number): void {
+    const lane = this.#active
+    lane.way.onChange = () => {
+      if (lane.way.state === 'dead') return this.#onWayDead(lane, now)
+      this.exitLayer.begin(lane.way.reachExit(), now, isEstablished => {
+        if (!isEstablished) return this.#lose('unreachable')
+        lane.isProved = true
+        this.#state = 'ready'
+        this.#nextSpareMs = now
+        this.#events.push({ kind: 'ready' })
+      })
+    }
+    lane.way.begin(now)
+  }
+
+  handleEcho(session: number, token: Uint8Array, now: number): void {
+    const key = keyOf(token)
+    for (const lane of this.#lanes()) {
+      if (session === this.exitLayer.session) lane.health.handleEcho(key, now)
+      else if (lane.way.layers.some(layer => layer.session === session)) lane.hopEchoes.set(session, now)
+    }
+  }
+
+  deadline(): number {
+    if (this.#state === 'lost' || this.#state === 'closed') return Number.POSITIVE_INFINITY
+    let due = Math.min(this.exitLayer.deadline(), this.#nextSpareMs)
+    for (const lane of this.#lanes()) {
+      due = Math.min(due, lane.way.deadline())
+      if (!lane.isProved || lane.way.state !== 'ready') continue
+      due = Math.min(due, lane.health.nextProbeMs(this.#isBusy(lane)))
+    }
+    return due
+  }
+
+  handleDeadline(now: number): void {
+    if (this.#state === 'lost' || this.#state === 'closed') return
+    this.exitLayer.handleDeadline(now)
+    if (this.exitLayer.state === 'failed') return this.#lose(this.#state === 'building' ? 'unreachable' : 'expired')
+    for (const lane of this.#lanes()) lane.way.handleDeadline(now)
+    if (this.#state === 'building') return
+    for (const lane of this.#lanes()) this.#probe(lane, now)
+    this.#judge(now)
+    if (this.#nextSpareMs <= now) this.#buildSpare(now)
+  }
+
+  /** Takes what happened since the last call. */
+  takeEvents(): RouteEvent[] {
+    const events = this.#events
+    this.#events = []
+    return events
+  }
+
+  close(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#tearDown()
+  }
+
+  #probe(lane: Lane, now: number): void {
+    if (!lane.isProved || lane.way.state !== 'ready') return
+    const { random, out } = this.#options
+    if (lane.health.nextProbeMs(this.#isBusy(lane)) <= now) {
+      const token = random(8)
+      lane.health.handleProbe(keyOf(token), now)
+      out.push({ kind: 'sendProbe', session: this.exitLayer.session, via: lane.way.via, token })
+    }
+    if (lane.health.silentMs(now) > lane.health.timeoutMs / 2 && now - lane.hopsProbedMs >= 200) {
+      lane.hopsProbedMs = now
+      for (const layer of lane.way.layers) out.push({ kind: 'sendProbe', session: layer.session, token: random(8) })
+      if (lane === this.#active) this.#spare?.health.hurry()
+    }
+  }
+
+  #judge(now: number): void {
+    const active = this.#active
+    const isDown = active.way.state === 'dead' || active.health.isSilent(now)
+    if (!isDown) {
+      if (this.#state === 'moving') this.#state = 'ready'
+      this.#silentSinceMs = undefined
+      return
+    }
+    this.#silentSinceMs ??= now - active.health.silentMs(now)
+    const spare = this.#spare
+    // The spare must have answered since the silence began: else it may be the exit that is silent.
+    if (spare?.isProved && spare.way.state === 'ready' && spare.health.lastEchoMs > this.#silentSinceMs) {
+      return this.#moveTo(spare, now)
+    }
+    if (this.#exitIsLost(now)) return this.#lose('exitSilent')
+    if (this.#state === 'ready') {
+      this.#state = 'moving'
+      this.#events.push({ kind: 'silent' })
+    }
+    if (spare === undefined && this.#nextSpareMs > now + MOVING_RETRY_MS) this.#nextSpareMs = now
+  }
+
+  /** Whether the hops in front of the exit answer and the exit does not, on every way that there is. */
+  #exitIsLost(now: number): boolean {
+    const since = this.#silentSinceMs ?? now
+    if (this.#active.way.layers.length === 0) return now - since > LONE_EXIT_SILENT_MS
+    const lanes = this.#lanes().filter(lane => lane.isProved && lane.way.state === 'ready')
+    if (lanes.some(lane => !lane.health.isSilent(now))) return false
+    const silent = Math.min(...lanes.map(lane => lane.health.silentMs(now)))
+    if (lanes.length === 0 || silent < Math.max(EXIT_SILENT_MS, ...lanes.map(lane => lane.health.timeoutMs * 1.5)))
+      return false
+    return lanes.some(lane => {
+      const last = lane.way.layers.at(-1)
+      return last !== undefined && (lane.hopEchoes.get(last.session) ?? 0) > since
+    })
+  }
+
+  #moveTo(spare: Lane, now: number): void {
+    const old = this.#active
+    this.#blame(old)
+    this.#active = spare
+    this.#spare = undefined
+    this.exitLayer.setVia(spare.way.via)
+    old.way.onChange = () => {}
+    old.way.kill()
+    this.#state = 'ready'
+    this.#events.push({ kind: 'moved', silentMs: now - (this.#silentSinceMs ?? now) })
+    this.#silentSinceMs = undefined
+    this.#spareRetryMs = SPARE_RETRY_MS
+    this.#nextSpareMs = now
+  }
+
+  /** Names the first hop of a silent way that did not answer either. */
+  #blame(lane: Lane): void {
+    if (lane.way.failedHop !== undefined) return this.#hopFailed(lane.way.failedHop)
+    const since = this.#silentSinceMs ?? 0
+    const at = lane.way.layers.findIndex(layer => (lane.hopEchoes.get(layer.session) ?? 0) < since)
+    const hop = lane.way.hops[at]
+    if (hop !== undefined) this.#hopFailed(hop)
+  }
+
+  #buildSpare(now: number): void {
+    if (this.#spare !== undefined || this.#active.way.hops.length === 0) {
+      this.#nextSpareMs = Number.POSITIVE_INFINITY
+      return
+    }
+    this.#nextSpareMs = now + this.#spareRetryMs
+    this.#spareRetryMs = Math.min(this.#spareRetryMs * 2, MAX_SPARE_RETRY_MS)
+    const hops = this.#options.pickWay(this.#active.way.hops)
+    if (hops === undefined) return
+    const lane = this.#newLane(hops)
+    this.#spare = lane
+    lane.way.onChange = () => {
+      if (lane.way.state === 'dead') return this.#onWayDead(lane, now)
+      this.exitLayer.begin(lane.way.reachExit(), now, isEstablished => {
+        if (lane !== this.#spare) return
+        if (!isEstablished) return lane.way.kill()
+        lane.isProved = true
+        this.#spareRetryMs = SPARE_RETRY_MS
+      })
+    }
+    lane.way.begin(now)
+  }
+
+  #onWayDead(lane: Lane, now: number): void {
+    if (lane.way.failedHop !== undefined) this.#hopFailed(lane.way.failedHop)
+    if (lane === this.#active && this.#state === 'building') return this.#lose('unreachable')
+    if (lane !== this.#spare) return
+    this.#spare = undefined
+    this.#nextSpareMs = Math.max(now, 0) + (this.#state === 'moving' ? MOVING_RETRY_MS : this.#spareRetryMs)
+  }
+
+  #hopFailed(hop: RouteHop): void {
+    this.#events.push({ kind: 'hopFailed', hop })
+  }
+
+  #lose(reason: 'unreachable' | 'exitSilent' | 'expired'): void {
+    if (this.#state === 'lost' || this.#state === 'closed') return
+    this.#state = 'lost'
+    if (reason === 'exitSilent') this.#hopFailed(this.exit)
+    this.#events.push({ kind: 'lost', reason })
+    this.#tearDown()
+  }
+
+  #tearDown(): void {
+    this.exitLayer.close()
+    for (const lane of this.#lanes()) {
+      lane.way.onChange = () => {}
+      lane.way.kill()
+    }
+  }
+
+  #isBusy(lane: Lane): boolean {
+    return (lane === this.#active && this.#options.isBusy()) || this.#silentSinceMs !== undefined
+  }
+
+  #lanes(): Lane[] {
+    return this.#spare === undefined ? [this.#active] : [this.#active, this.#spare]
+  }
+
+  #newLane(hops: readonly RouteHop[]): Lane {
+    const { exit, random, out, indices, newSession } = this.#options
+    const way = new Way({ hops, exit, random, out, indices, newSession })
+    const lane: Lane = { way, health: new WayHealth(), isProved: false, hopEchoes: new Map(), hopsProbedMs: 0 }
+    way.onNotice = () => lane.health.hurry()
+    return lane
+  }
+}
+
+function keyOf(token: Uint8Array): string {
+  return Buffer.from(token).toString('latin1')
+}

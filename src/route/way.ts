@@ -1,0 +1,131 @@
+// A way: the hops before the exit, built one after the other, and the flow at the last of them that leads to the exit.
+// A pure machine. With no hops the way is the socket itself.
+//
+//   building ──(every hop answered)──► ready ──(a hop failed, or declared dead)──► dead
+//
+// Extending by a hop costs one round trip: the hop's initiation travels inside the request that opens the flow to it.
+
+import type { Random } from '#crypto/random.ts'
+import type { Command, Via } from '#forward/commands.ts'
+import type { Address } from '#wire/address.ts'
+import { FLOW_PURPOSE } from '#wire/control.ts'
+import { type Carry, Layer, type LayerIndices } from './layer.ts'
+
+/** A relay as a route needs it. */
+export interface RouteHop {
+  readonly id: string
+  readonly operator: string
+  readonly address: Address
+  /** The relay's X25519 key. */
+  readonly key: Uint8Array
+}
+
+export interface WayOptions {
+  readonly hops: readonly RouteHop[]
+  readonly exit: RouteHop
+  readonly random: Random
+  readonly out: Command[]
+  readonly indices: LayerIndices
+  readonly newSession: () => number
+}
+
+export type WayState = 'building' | 'ready' | 'dead'
+
+/** The flow number that a way uses at each of its hops: one session, one way, so it needs no other. */
+const NEXT_HOP_FLOW = 1
+
+export class Way {
+  readonly hops: readonly RouteHop[]
+  readonly layers: readonly Layer[]
+  readonly #options: WayOptions
+  #state: WayState = 'building'
+  #exitFlowIsOpen = false
+  /** The hop where building stopped; undefined when it was the exit, or it did not stop. */
+  failedHop: RouteHop | undefined
+  /** Called when the way becomes ready or dead. */
+  onChange: () => void = () => {}
+  /** Called when a hop says that its flow onward has ended. */
+  onNotice: () => void = () => {}
+
+  constructor(options: WayOptions) {
+    this.#options = options
+    this.hops = options.hops
+    this.layers = options.hops.map(hop => {
+      const { random, out, indices } = options
+      const layer = new Layer({ hopKey: hop.key, session: options.newSession(), random, out, indices })
+      layer.onNotice = () => this.onNotice()
+      return layer
+    })
+  }
+
+  get state(): WayState {
+    return this.#state
+  }
+
+  /** Where the exit's packets go along this way. */
+  get via(): Via {
+    const last = this.layers.at(-1)
+    if (last === undefined) return { kind: 'socket', address: this.#options.exit.address }
+    return { kind: 'flow', session: last.session, flow: NEXT_HOP_FLOW }
+  }
+
+  /** How an initiation reaches the exit along this way; the first one opens the flow there. */
+  reachExit(): Carry {
+    const last = this.layers.at(-1)
+    if (last === undefined || this.#exitFlowIsOpen) return { kind: 'via', via: this.via }
+    this.#exitFlowIsOpen = true
+    return carryThrough(last, this.#options.exit.address)
+  }
+
+  begin(now: number): void {
+    this.#extend(0, now)
+  }
+
+  deadline(): number {
+    return this.layers.reduce((due, layer) => Math.min(due, layer.deadline()), Number.POSITIVE_INFINITY)
+  }
+
+  handleDeadline(now: number): void {
+    for (const layer of this.layers) {
+      layer.handleDeadline(now)
+      if (layer.state === 'failed') this.kill(layer)
+    }
+  }
+
+  /** Ends the way and its sessions. */
+  kill(failed?: Layer): void {
+    if (this.#state === 'dead') return
+    this.#state = 'dead'
+    if (failed !== undefined) this.failedHop = this.hops[this.layers.indexOf(failed)]
+    for (const layer of [...this.layers].reverse()) layer.close()
+    this.onChange()
+  }
+
+  #extend(position: number, now: number): void {
+    const layer = this.layers[position]
+    const hop = this.hops[position]
+    if (layer === undefined || hop === undefined) {
+      this.#state = 'ready'
+      return this.onChange()
+    }
+    const before = this.layers[position - 1]
+    const carry: Carry =
+      before === undefined
+        ? { kind: 'via', via: { kind: 'socket', address: hop.address } }
+        : carryThrough(before, hop.address)
+    layer.begin(carry, now, isEstablished => {
+      if (this.#state === 'dead') return
+      if (isEstablished) this.#extend(position + 1, now + layer.handshakeMs)
+      else this.kill(layer)
+    })
+  }
+}
+
+function carryThrough(opener: Layer, target: Address): Carry {
+  return {
+    kind: 'open',
+    opener,
+    flow: NEXT_HOP_FLOW,
+    request: { kind: 'open', flow: NEXT_HOP_FLOW, purpose: FLOW_PURPOSE.hop, target },
+  }
+}

@@ -1,0 +1,235 @@
+// Control messages: requests of a client to one hop, and that hop's answers, inside their session.
+//
+// They travel in frames of kind `control` (frame.ts), sealed like every packet. UDP may lose, repeat and reorder them:
+// the asker repeats a request under the same number until it is answered, and the answerer keeps its last answers and
+// repeats them, so that a request is carried out once.
+//
+//   offset size  field
+//   0      1     kind (below); answers have the top bit set
+//   1      2     request number, little-endian, chosen by the asker
+//   3      …     body
+//
+//   kind 1  open         flow u24, purpose u8 (1 hop, 2 datagram), target, first datagram (rest, may be empty)
+//   kind 2  close        flow u24
+//   kind 3  ping         empty
+//   kind 4  report       empty; the answer: packets and bytes carried for this session, u64 each, both directions together
+//   kind 5  openStream   stream u32 (the asker's stream id), target
+//   kind 7  notice       flow u24, reason u8: the hop tells the client, unasked and unanswered, that a flow ended
+//
+//   target: kind u8 = 4 (IPv4, 4 bytes), 6 (IPv6, 16 bytes) or 3 (name: length u8, 1 to 253 bytes of LDH ASCII), port u16
+//
+//   answers: 0x80|kind, request number, status u8 (0 = done, else a reason), body
+//     openStream done: stream u32 (the answerer's stream id)
+//     open done: empty
+//
+// Length policy: exact, except the first datagram, which is the rest of the message. Decoders return `undefined` for
+// anything else. Source: our own; the verbs are those of RFC 9298 (CONNECT-UDP) and RFC 1928 (the reasons).
+
+import { Reader } from '#bytes/reader.ts'
+import { Writer } from '#bytes/writer.ts'
+import { formatIPv6, parseIp } from './address.ts'
+
+export const CONTROL_KIND = { open: 1, close: 2, ping: 3, report: 4, openStream: 5, notice: 7 } as const
+
+/** Why a request was refused. The numbers below 9 are those of SOCKS5 replies (RFC 1928 §6). */
+export const REFUSAL = {
+  generalFailure: 1,
+  notAllowed: 2,
+  networkUnreachable: 3,
+  hostUnreachable: 4,
+  connectionRefused: 5,
+  timedOut: 6,
+  unknownRequest: 7,
+  nameNotFound: 16,
+  tooMany: 17,
+} as const
+export type Refusal = (typeof REFUSAL)[keyof typeof REFUSAL]
+
+/** What a flow is opened for: another hop (its first packets must prove it) or datagrams of an application. */
+export const FLOW_PURPOSE = { hop: 1, datagram: 2 } as const
+export type FlowPurpose = (typeof FLOW_PURPOSE)[keyof typeof FLOW_PURPOSE]
+
+/** Where a flow or stream goes: an IP address in text form or a host name in lower case, and a port. */
+export interface Target {
+  readonly host: string
+  readonly port: number
+}
+
+export type ControlRequest =
+  | {
+      readonly kind: 'open'
+      readonly flow: number
+      readonly purpose: FlowPurpose
+      readonly target: Target
+      readonly first: Uint8Array
+    }
+  | { readonly kind: 'close'; readonly flow: number }
+  | { readonly kind: 'ping' }
+  | { readonly kind: 'report' }
+  | { readonly kind: 'openStream'; readonly stream: number; readonly target: Target }
+
+export type ControlAnswer =
+  | { readonly kind: 'open' | 'close' | 'ping' }
+  | { readonly kind: 'report'; readonly packets: number; readonly bytes: number }
+  | { readonly kind: 'openStream'; readonly stream: number }
+  | { readonly kind: 'refused'; readonly request: ControlRequest['kind']; readonly reason: Refusal }
+
+export type ControlMessage =
+  | { readonly type: 'request'; readonly number: number; readonly request: ControlRequest }
+  | { readonly type: 'answer'; readonly number: number; readonly answer: ControlAnswer }
+  | { readonly type: 'notice'; readonly flow: number; readonly reason: number }
+
+export const MAX_FLOW = 0xff_ffff
+const ANSWER = 0x80
+const NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?$/
+
+/** A resolver would take these for IPv4 addresses (`0x7f.1`). */
+const NUMERIC = /(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$/
+
+/** Encodes a message; the result is a new array. */
+export function encodeControl(message: ControlMessage): Uint8Array {
+  const first = message.type === 'request' && message.request.kind === 'open' ? message.request.first.length : 0
+  const writer = new Writer(320 + first)
+  switch (message.type) {
+    case 'request':
+      writer.u8(CONTROL_KIND[message.request.kind]).u16le(message.number)
+      writeRequest(writer, message.request)
+      break
+    case 'answer':
+      writeAnswer(writer, message.number, message.answer)
+      break
+    case 'notice':
+      writer.u8(CONTROL_KIND.notice).u16le(0).u24le(message.flow).u8(message.reason)
+      break
+  }
+  return writer.done()
+}
+
+/** Decodes a message; `undefined` when it is malformed. `first` is a view into `bytes`. */
+export function decodeControl(bytes: Uint8Array): ControlMessage | undefined {
+  const reader = new Reader(bytes)
+  const kind = reader.u8()
+  const number = reader.u16le()
+  const message = kind & ANSWER ? readAnswer(reader, kind & ~ANSWER, number) : readRequest(reader, kind, number)
+  return message !== undefined && reader.done ? message : undefined
+}
+
+/** Whether `host` is an IP address or a host name that may be asked for. */
+export function isTargetHost(host: string): boolean {
+  return parseIp(host) !== undefined || (NAME.test(host) && !NUMERIC.test(host))
+}
+
+function writeRequest(writer: Writer, request: ControlRequest): void {
+  switch (request.kind) {
+    case 'open':
+      writer.u24le(request.flow).u8(request.purpose)
+      writeTarget(writer, request.target)
+      writer.bytes(request.first)
+      return
+    case 'close':
+      writer.u24le(request.flow)
+      return
+    case 'openStream':
+      writer.u32le(request.stream)
+      writeTarget(writer, request.target)
+      return
+    case 'ping':
+    case 'report':
+      return
+  }
+}
+
+function writeAnswer(writer: Writer, number: number, answer: ControlAnswer): void {
+  const kind = answer.kind === 'refused' ? answer.request : answer.kind
+  writer.u8(ANSWER | CONTROL_KIND[kind]).u16le(number)
+  writer.u8(answer.kind === 'refused' ? answer.reason : 0)
+  if (answer.kind === 'report') writer.u64le(answer.packets).u64le(answer.bytes)
+  if (answer.kind === 'openStream') writer.u32le(answer.stream)
+}
+
+function readRequest(reader: Reader, kind: number, number: number): ControlMessage | undefined {
+  switch (kind) {
+    case CONTROL_KIND.open: {
+      const flow = reader.u24le()
+      const purpose = reader.u8()
+      const target = readTarget(reader)
+      const first = reader.rest()
+      if (target === undefined || (purpose !== FLOW_PURPOSE.hop && purpose !== FLOW_PURPOSE.datagram)) return undefined
+      return { type: 'request', number, request: { kind: 'open', flow, purpose, target, first } }
+    }
+    case CONTROL_KIND.close:
+      return { type: 'request', number, request: { kind: 'close', flow: reader.u24le() } }
+    case CONTROL_KIND.ping:
+      return { type: 'request', number, request: { kind: 'ping' } }
+    case CONTROL_KIND.report:
+      return { type: 'request', number, request: { kind: 'report' } }
+    case CONTROL_KIND.openStream: {
+      const stream = reader.u32le()
+      const target = readTarget(reader)
+      return target && { type: 'request', number, request: { kind: 'openStream', stream, target } }
+    }
+    case CONTROL_KIND.notice:
+      return { type: 'notice', flow: reader.u24le(), reason: reader.u8() }
+    default:
+      return undefined
+  }
+}
+
+function readAnswer(reader: Reader, kind: number, number: number): ControlMessage | undefined {
+  const request = REQUEST_NAMES.get(kind)
+  if (request === undefined) return undefined
+  const status = reader.u8()
+  if (status !== 0) {
+    const reason = REASONS.has(status) ? (status as Refusal) : REFUSAL.generalFailure
+    return { type: 'answer', number, answer: { kind: 'refused', request, reason } }
+  }
+  switch (request) {
+    case 'report':
+      return { type: 'answer', number, answer: { kind: request, packets: reader.u64le(), bytes: reader.u64le() } }
+    case 'openStream':
+      return { type: 'answer', number, answer: { kind: request, stream: reader.u32le() } }
+    default:
+      return { type: 'answer', number, answer: { kind: request } }
+  }
+}
+
+function writeTarget(writer: Writer, target: Target): void {
+  const ip = parseIp(target.host)
+  if (ip !== undefined) {
+    writer.u8(ip.length === 4 ? 4 : 6).bytes(ip)
+  } else {
+    const name = Buffer.from(target.host, 'latin1')
+    writer.u8(3).u8(name.length).bytes(name)
+  }
+  writer.u16le(target.port)
+}
+
+function readTarget(reader: Reader): Target | undefined {
+  const host = readHost(reader)
+  const port = reader.u16le()
+  return host === undefined || port === 0 || reader.failed ? undefined : { host, port }
+}
+
+function readHost(reader: Reader): string | undefined {
+  switch (reader.u8()) {
+    case 4:
+      return reader.bytes(4).join('.')
+    case 6:
+      return formatIPv6(reader.bytes(16))
+    case 3: {
+      const name = Buffer.from(reader.bytes(reader.u8())).toString('latin1')
+      return parseIp(name) === undefined && isTargetHost(name) ? name : undefined
+    }
+    default:
+      return undefined
+  }
+}
+
+const REQUEST_NAMES = new Map<number, ControlRequest['kind']>([
+  [1, 'open'],
+  [2, 'close'],
+  [3, 'ping'],
+  [4, 'report'],
+  [5, 'openStream'],
+])
+const REASONS = new Set<number>(Object.values(REFUSAL))
