@@ -91,7 +91,7 @@ test('every truncation and a trailing byte are refused', () => {
   assert.ok('response' in answer)
   for (let length = 0; length < message.length; length += 13) {
     assert.ok('error' in respond({ keys: hop, message: message.subarray(0, length), localIndex: 9 }))
-    assert.equal(finish(state, answer.response.subarray(0, length)), undefined)
+    if (length < answer.response.length) assert.equal(finish(state, answer.response.subarray(0, length)), undefined)
   }
   assert.ok('error' in respond({ keys: hop, message: Buffer.concat([message, Uint8Array.of(0)]), localIndex: 9 }))
   assert.equal(finish(state, Buffer.concat([answer.response, Uint8Array.of(0)])), undefined)

@@ -1,0 +1,137 @@
+// The directory: every relay whose descriptor was checked, by node id. Who offers a descriptor does not matter.
+//
+// Bounds: 20,000 relays, and 8 at one IP address, so that one machine cannot fill it. The highest sequence seen of a node is
+// remembered after its descriptor has expired, so that an old one cannot come back.
+
+import type { DigestEntry } from '#wire/directory.ts'
+import { MAX_DIRECTORY_RELAYS } from '#wire/directory.ts'
+import { type Descriptor, type DescriptorProblem, verifyDescriptor } from './descriptor.ts'
+
+const MAX_PER_ADDRESS = 8
+const MAX_REMEMBERED = 2 * MAX_DIRECTORY_RELAYS
+const CACHE_MAGIC = Buffer.from('hoplite directory 1\n')
+
+export type OfferResult = 'accepted' | 'known' | 'older' | 'full' | DescriptorProblem
+
+export class Directory {
+  readonly #relays = new Map<string, Descriptor>()
+  readonly #highest = new Map<string, number>()
+  readonly #perAddress = new Map<string, number>()
+  readonly #maxPerAddress: number
+  /** Counts by what became of offers. */
+  readonly offers = new Map<OfferResult, number>()
+  #version = 0
+
+  constructor(maxPerAddress = MAX_PER_ADDRESS) {
+    this.#maxPerAddress = maxPerAddress
+  }
+
+  get size(): number {
+    return this.#relays.size
+  }
+
+  /** Grows with every change. */
+  get version(): number {
+    return this.#version
+  }
+
+  /** Takes a descriptor from anywhere, if it is sound and newer than the one known. */
+  offer(bytes: Uint8Array, now: number): OfferResult {
+    const result = this.#offer(bytes, now)
+    this.offers.set(result, (this.offers.get(result) ?? 0) + 1)
+    return result
+  }
+
+  find(id: string): Descriptor | undefined {
+    return this.#relays.get(id)
+  }
+
+  /** The relays that have not expired, in the order of their ids. */
+  list(now: number): Descriptor[] {
+    this.expire(now)
+    return [...this.#relays.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
+  }
+
+  digest(now: number): DigestEntry[] {
+    return this.list(now).map(({ id, sequence }) => ({ id, sequence }))
+  }
+
+  /** Whether a digest names a descriptor that is newer than ours. */
+  lacks(entry: DigestEntry): boolean {
+    return entry.sequence > (this.#highest.get(entry.id) ?? -1)
+  }
+
+  /** Removes what has expired. */
+  expire(now: number): void {
+    for (const relay of this.#relays.values()) if (relay.expiresMs <= now) this.#remove(relay)
+  }
+
+  /** The directory as the bytes of one file. */
+  encodeCache(now: number): Uint8Array {
+    const parts: Uint8Array[] = [CACHE_MAGIC]
+    for (const { bytes } of this.list(now)) {
+      const length = Buffer.alloc(2)
+      length.writeUInt16LE(bytes.length)
+      parts.push(length, bytes)
+    }
+    return Buffer.concat(parts)
+  }
+
+  /** Reads such a file, checking every descriptor anew; false when the file is damaged. What is sound is kept. */
+  loadCache(file: Uint8Array, now: number): boolean {
+    const bytes = Buffer.from(file.buffer, file.byteOffset, file.byteLength)
+    if (!bytes.subarray(0, CACHE_MAGIC.length).equals(CACHE_MAGIC)) return false
+    let at = CACHE_MAGIC.length
+    let isSound = true
+    while (at + 2 <= bytes.length) {
+      const end = at + 2 + bytes.readUInt16LE(at)
+      if (end > bytes.length) return false
+      const result = this.offer(bytes.subarray(at + 2, end), now)
+      if (result === 'malformed' || result === 'forged') isSound = false
+      at = end
+    }
+    return isSound && at === bytes.length
+  }
+
+  #offer(bytes: Uint8Array, now: number): OfferResult {
+    const relay = verifyDescriptor(bytes, now)
+    if ('problem' in relay) return relay.problem
+    const highest = this.#highest.get(relay.id)
+    if (highest !== undefined && relay.sequence < highest) return 'older'
+    if (highest === relay.sequence && this.#relays.has(relay.id)) return 'known'
+    const old = this.#relays.get(relay.id)
+    if (old === undefined) {
+      if (this.#relays.size >= MAX_DIRECTORY_RELAYS) this.expire(now)
+      if (this.#relays.size >= MAX_DIRECTORY_RELAYS) return 'full'
+    }
+    if (old !== undefined) this.#remove(old)
+    if (relay.addresses.some(({ host }) => (this.#perAddress.get(host) ?? 0) >= this.#maxPerAddress)) {
+      if (old !== undefined) this.#add(old)
+      return 'full'
+    }
+    this.#add(relay)
+    return 'accepted'
+  }
+
+  #add(relay: Descriptor): void {
+    this.#relays.set(relay.id, relay)
+    this.#version++
+    this.#highest.delete(relay.id)
+    this.#highest.set(relay.id, relay.sequence)
+    if (this.#highest.size > MAX_REMEMBERED) {
+      const oldest = this.#highest.keys().next().value
+      if (oldest !== undefined) this.#highest.delete(oldest)
+    }
+    for (const { host } of relay.addresses) this.#perAddress.set(host, (this.#perAddress.get(host) ?? 0) + 1)
+  }
+
+  #remove(relay: Descriptor): void {
+    this.#relays.delete(relay.id)
+    this.#version++
+    for (const { host } of relay.addresses) {
+      const count = (this.#perAddress.get(host) ?? 1) - 1
+      if (count > 0) this.#perAddress.set(host, count)
+      else this.#perAddress.delete(host)
+    }
+  }
+}
