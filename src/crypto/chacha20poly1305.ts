@@ -7,7 +7,11 @@ import { xchacha20poly1305 } from '@noble/ciphers/chacha.js'
 export function chachaSeal(key: Uint8Array, nonce: Uint8Array, plain: Uint8Array, ad: Uint8Array): Uint8Array {
   const cipher = createCipheriv('chacha20-poly1305', key, nonce, { authTagLength: 16 })
   cipher.setAAD(ad, { plaintextLength: plain.length })
-  return Buffer.concat([cipher.update(plain), cipher.final(), cipher.getAuthTag()])
+  const sealed = new Uint8Array(plain.length + 16)
+  sealed.set(cipher.update(plain))
+  cipher.final()
+  sealed.set(cipher.getAuthTag(), plain.length)
+  return sealed
 }
 
 /** Opens what `chachaSeal` sealed; `undefined` when it is forged. */
@@ -21,9 +25,12 @@ export function chachaOpen(
   const decipher = createDecipheriv('chacha20-poly1305', key, nonce, { authTagLength: 16 })
   decipher.setAAD(ad, { plaintextLength: sealed.length - 16 })
   decipher.setAuthTag(sealed.subarray(sealed.length - 16))
+  const plain = decipher.update(sealed.subarray(0, sealed.length - 16))
   try {
-    return Buffer.concat([decipher.update(sealed.subarray(0, -16)), decipher.final()])
+    decipher.final()
+    return plain
   } catch {
+    plain.fill(0)
     return undefined
   }
 }

@@ -25,7 +25,7 @@ export function generateMlKem(): MlKemKeyPair {
 
 /** The key pair of a 64-byte seed (d, then z). */
 export function mlKemFromSeed(seed: Uint8Array): MlKemKeyPair {
-  const privateKey = createPrivateKey({ key: Buffer.from(seed), format: 'raw-seed', asymmetricKeyType: 'ml-kem-768' })
+  const privateKey = createPrivateKey({ key: seed, format: 'raw-seed', asymmetricKeyType: 'ml-kem-768' })
   return { publicKey: createPublicKey(privateKey).export({ format: 'raw-public' }), privateKey }
 }
 
@@ -35,7 +35,7 @@ export function encapsulateMlKem(
 ): { readonly secret: Uint8Array; readonly ciphertext: Uint8Array } | undefined {
   if (publicKey.length !== MLKEM_PUBLIC_BYTES) return undefined
   try {
-    const key = createPublicKey({ key: Buffer.from(publicKey), format: 'raw-public', asymmetricKeyType: 'ml-kem-768' })
+    const key = createPublicKey({ key: publicKey, format: 'raw-public', asymmetricKeyType: 'ml-kem-768' })
     const { sharedKey, ciphertext } = encapsulate(key)
     return { secret: sharedKey, ciphertext }
   } catch {
@@ -50,7 +50,7 @@ export function encapsulateMlKem(
 export function decapsulateMlKem(privateKey: KeyObject, ciphertext: Uint8Array): Uint8Array | undefined {
   if (ciphertext.length !== MLKEM_CIPHERTEXT_BYTES) return undefined
   try {
-    return decapsulate(privateKey, Buffer.from(ciphertext))
+    return decapsulate(privateKey, ciphertext)
   } catch {
     return undefined
   }

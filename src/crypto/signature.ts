@@ -4,8 +4,8 @@
 //   signature   Ed25519 64 | ML-DSA-65 3309
 //   secret      Ed25519 seed 32 | ML-DSA-65 seed 32
 //
-// Both sign the hash-free string: length of the context u8, the context, the message. What is signed for one purpose
-// is of no use for another.
+// Both sign the same string: the length of the context in one byte, the context, the message. What is signed for one
+// purpose is of no use for another.
 
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto'
 import { Secret } from '#bytes/secret.ts'
@@ -29,13 +29,23 @@ export interface Identity {
 export function generateIdentity(): Identity {
   const classical = generateKeyPairSync('ed25519').privateKey.export({ format: 'raw-private' })
   const lattice = generateKeyPairSync('ml-dsa-65').privateKey.export({ format: 'raw-seed' })
-  return identityFromSeed(Buffer.concat([classical, lattice]))
+  const seed = new Uint8Array(IDENTITY_SEED_BYTES)
+  for (const [part, at] of [
+    [classical, 0],
+    [lattice, 32],
+  ] as const) {
+    seed.set(part, at)
+    part.fill(0)
+  }
+  const identity = identityFromSeed(seed)
+  seed.fill(0)
+  return identity
 }
 
-/** The identity of 64 secret bytes. */
+/** The identity of 64 secret bytes, of which it keeps a copy. */
 export function identityFromSeed(seed: Uint8Array): Identity {
   if (seed.length !== IDENTITY_SEED_BYTES) throw new RangeError('read an identity: a seed is 64 bytes')
-  const bytes = Buffer.from(seed)
+  const bytes = Uint8Array.from(seed)
   const classical = createPrivateKey({
     key: bytes.subarray(0, 32),
     format: 'raw-private',
@@ -86,7 +96,7 @@ export function verifySignature(
 }
 
 function publicPart(key: Uint8Array, from: number, to: number, type: 'ed25519' | 'ml-dsa-65'): KeyObject {
-  return createPublicKey({ key: Buffer.from(key.subarray(from, to)), format: 'raw-public', asymmetricKeyType: type })
+  return createPublicKey({ key: key.subarray(from, to), format: 'raw-public', asymmetricKeyType: type })
 }
 
 function bind(message: Uint8Array, context: string): Uint8Array {

@@ -27,11 +27,16 @@ export function x25519FromPrivate(privateKey: Uint8Array): X25519KeyPair {
   return { privateKey, publicKey: createPublicKey(handle).export({ format: 'raw-public' }) }
 }
 
-/** Imports 32 private bytes. */
+/** Imports 32 private bytes, which are not kept. */
 export function importX25519(privateKey: Uint8Array): X25519PrivateKey {
   return {
-    handle: createPrivateKey({ key: Buffer.from(privateKey), format: 'raw-private', asymmetricKeyType: 'x25519' }),
+    handle: createPrivateKey({ key: privateKey, format: 'raw-private', asymmetricKeyType: 'x25519' }),
   }
+}
+
+/** Whether a public key from a stranger gives a secret at all: 32 bytes, and no point of low order. */
+export function isUsableX25519(publicKey: Uint8Array): boolean {
+  return x25519(PROBE, publicKey) !== undefined
 }
 
 /** The 32-byte shared secret; `undefined` for a public key that gives none (wrong length, or an all-zero result). */
@@ -39,10 +44,13 @@ export function x25519(privateKey: Uint8Array | X25519PrivateKey, publicKey: Uin
   if (publicKey.length !== 32) return undefined
   const own = privateKey instanceof Uint8Array ? importX25519(privateKey) : privateKey
   try {
-    const theirs = createPublicKey({ key: Buffer.from(publicKey), format: 'raw-public', asymmetricKeyType: 'x25519' })
+    const theirs = createPublicKey({ key: publicKey, format: 'raw-public', asymmetricKeyType: 'x25519' })
     const secret = diffieHellman({ privateKey: own.handle, publicKey: theirs })
     return secret.every(byte => byte === 0) ? undefined : secret
   } catch {
     return undefined
   }
 }
+
+/** Any private key tells low order from high: clamping makes every one a multiple of eight. */
+const PROBE = importX25519(new Uint8Array(32).fill(8))

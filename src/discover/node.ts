@@ -42,6 +42,8 @@ export interface DiscoveryOptions {
   readonly allowPrivateAddresses: boolean
   readonly nowMs: () => number
   readonly random: (length: number) => Uint8Array
+  /** Laboratory only: gets the remote address of every connection. */
+  readonly onConnection?: (address: { readonly host: string; readonly port: number }) => void
 }
 
 export interface DiscoveryNode {
@@ -88,6 +90,13 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
       }),
     },
   })
+  const { onConnection } = options
+  if (onConnection !== undefined) {
+    node.addEventListener('connection:open', ({ detail }) => {
+      const [, , , , port] = detail.remoteAddr.toString().split('/')
+      onConnection({ host: detail.remoteAddr.toString().split('/')[2] ?? '', port: Number(port) })
+    })
+  }
   const dht = (node.services as unknown as { dht?: KadDHT }).dht
   if (isServer) {
     await dht?.setMode('server')

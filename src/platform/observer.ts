@@ -16,7 +16,12 @@ export class Observer {
   }
 
   sawAddress(address: Address): void {
-    if (this.#addresses.size < MAX_ADDRESSES) this.#addresses.add(formatAddress(address))
+    this.sawText(formatAddress(address))
+  }
+
+  /** An address in its text form. */
+  sawText(address: string): void {
+    if (this.#addresses.size < MAX_ADDRESSES) this.#addresses.add(address)
   }
 
   readonly watch = (buffer: Uint8Array, offset: number, length: number, isInside: boolean): void => {

@@ -4,7 +4,7 @@
 // it; one for each tap and each association, on loopback.
 
 import type { Socket } from 'node:dgram'
-import { hrtime } from 'node:process'
+import { monotonicMs } from './clock.ts'
 import type { Command, Report } from '#forward/commands.ts'
 import type { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
@@ -143,7 +143,7 @@ export class PortableEngine implements Outlet {
   }
 
   nowMs(): number {
-    return Number(hrtime.bigint() / 1000n) / 1000
+    return monotonicMs()
   }
 
   #listen(): void {

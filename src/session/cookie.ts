@@ -6,7 +6,7 @@
 import { blake2s, keyedBlake2s } from '#crypto/blake2s.ts'
 import { xchachaOpen, xchachaSeal } from '#crypto/chacha20poly1305.ts'
 import type { Random } from '#crypto/random.ts'
-import { decodeCookieReply, encodeCookieReply, MAC_BYTES } from '#wire/handshake.ts'
+import { type CookieReply, encodeCookieReply, MAC_BYTES } from '#wire/handshake.ts'
 import { readU32 } from '#wire/transport.ts'
 
 const SECRET_LIFETIME_MS = 120_000
@@ -31,11 +31,9 @@ export function checkMac1(message: Uint8Array, key: Uint8Array): boolean {
   return at > 0 && isEqual(keyedBlake2s(key, message.subarray(0, at)), message.subarray(at, at + MAC_BYTES))
 }
 
-/** The cookie in a reply to `message`, which we sent; `undefined` when the reply is forged. */
-export function openCookie(reply: Uint8Array, message: Uint8Array, publicKey: Uint8Array): Uint8Array | undefined {
-  const decoded = decodeCookieReply(reply)
-  if (decoded === undefined) return undefined
-  return xchachaOpen(blake2s(COOKIE_LABEL, publicKey), decoded.nonce, decoded.sealed, mac1Of(message))
+/** The 16-byte cookie in a reply to `message`, which we sent to `publicKey`; `undefined` when the reply is forged. */
+export function openCookie(reply: CookieReply, message: Uint8Array, publicKey: Uint8Array): Uint8Array | undefined {
+  return xchachaOpen(blake2s(COOKIE_LABEL, publicKey), reply.nonce, reply.sealed, mac1Of(message))
 }
 
 /** The responder's side: its changing secret, and what is made from it. */
@@ -75,7 +73,8 @@ export class CookieJar {
   }
 }
 
-function mac1Of(message: Uint8Array): Uint8Array {
+/** The 16 bytes of mac1 of a message that ends in its macs. */
+export function mac1Of(message: Uint8Array): Uint8Array {
   return message.subarray(message.length - 2 * MAC_BYTES, message.length - MAC_BYTES)
 }
 

@@ -6,21 +6,23 @@
 //   <- e, ee, ekem1, payload       response
 
 import { blake2s } from '#crypto/blake2s.ts'
+import { mlKemFromSeed } from '#crypto/mlkem768.ts'
 import type { Random } from '#crypto/random.ts'
 import { importX25519, type X25519PrivateKey, x25519FromPrivate } from '#crypto/x25519.ts'
 import {
+  decodeCookieReply,
   decodeInitiation,
   decodeInitiationPayload,
   decodeResponse,
+  decodeResponsePayload,
   encodeInitiation,
   encodeInitiationPayload,
   encodeResponse,
   encodeResponsePayload,
-  isResponsePayload,
-  TICKET_BYTES,
 } from '#wire/handshake.ts'
 import { addMacs, checkMac1, mac1Key, openCookie } from './cookie.ts'
-import { NoiseHandshake, type NoiseKeys, type NoisePattern } from './noise.ts'
+import { NoiseHandshake, type NoisePattern } from './noise.ts'
+import type { NoiseKeys } from './symmetric-state.ts'
 
 /** `e1` stands after `es`, so that the KEM key is sealed: its bytes would tell a watcher what this datagram is. */
 const PATTERN: NoisePattern = {
@@ -42,7 +44,7 @@ export interface HopKeys {
   readonly mac1Key: Uint8Array
 }
 
-/** What both ends have after a handshake. */
+/** What both ends have after a handshake; keys and ticket are 32 bytes. */
 export interface HopSessionKeys {
   readonly send: Uint8Array
   readonly receive: Uint8Array
@@ -63,6 +65,7 @@ export interface InitiateOptions {
   /** The hop's X25519 public key. */
   readonly staticPublic: Uint8Array
   readonly localIndex: number
+  /** To renew a session's keys: its ticket, and a number that grows with every renewal. */
   readonly ticket?: Uint8Array
   readonly sequence?: number
   /** From a cookie reply of this hop. */
@@ -81,7 +84,9 @@ export type RespondResult =
   | {
       readonly response: Uint8Array
       readonly keys: HopSessionKeys
+      /** The ticket of the session whose keys these are; `undefined` for a new one. */
       readonly renews: Uint8Array | undefined
+      /** Must have grown since the last renewal; 0 for a new session. */
       readonly sequence: number
     }
   | { readonly error: 'malformed' | 'forged' }
@@ -92,15 +97,23 @@ export function hopKeys(privateKey: Uint8Array): HopKeys {
   return { publicKey, privateKey: importX25519(privateKey), mac1Key: mac1Key(publicKey) }
 }
 
-/** Makes an initiation. Throws when `staticPublic` is no X25519 key that gives a secret. */
+/**
+ * Makes an initiation. Throws when `staticPublic` is no usable X25519 key (`isUsableX25519`), or a ticket comes without
+ * its sequence of 1 to 2^53 - 1.
+ */
 export function initiate(options: InitiateOptions): { readonly message: Uint8Array; readonly state: InitiatorState } {
-  const { staticPublic, localIndex } = options
-  const noise = new NoiseHandshake({ pattern: PATTERN, isInitiator: true, prologue: PROLOGUE, rs: staticPublic })
-  const payload = encodeInitiationPayload({
-    ticket: options.ticket ?? new Uint8Array(TICKET_BYTES),
-    sequence: options.sequence ?? 0,
+  const { staticPublic, localIndex, ticket, sequence = 0, random } = options
+  if ((ticket === undefined) !== (sequence === 0)) throw new RangeError('begin a handshake: a ticket needs a sequence')
+  const noise = new NoiseHandshake({
+    pattern: PATTERN,
+    isInitiator: true,
+    prologue: PROLOGUE,
+    rs: staticPublic,
+    e: x25519FromPrivate(random(32)),
+    kem: mlKemFromSeed(random(64)),
   })
-  const written = noise.write(payload)
+  const renewal = ticket && { ticket, sequence }
+  const written = noise.write(encodeInitiationPayload({ renewal, senderIndex: localIndex }))
   if (written === undefined) throw new RangeError('begin a handshake: the hop has no usable key')
   const message = encodeInitiation({ senderIndex: localIndex, noise: written })
   addMacs(message, mac1Key(staticPublic), options.cookie)
@@ -109,26 +122,36 @@ export function initiate(options: InitiateOptions): { readonly message: Uint8Arr
 
 /** Takes a hop's response; `undefined` when it is not the answer to this initiation, which may still come. */
 export function finish(state: InitiatorState, message: Uint8Array): HopSessionKeys | undefined {
+  const { noise, localIndex } = state
   const response = decodeResponse(message)
-  const own = state.noise.ownEphemeral
-  if (response === undefined || response.receiverIndex !== state.localIndex || own === undefined) return undefined
-  if (!checkMac1(message, mac1Key(own))) return undefined
-  const noise = state.noise.fork()
+  const own = noise.ownEphemeral
+  if (response === undefined || response.receiverIndex !== localIndex || own === undefined) return undefined
+  if (noise.isFinished || !checkMac1(message, mac1Key(own))) return undefined
   const payload = noise.read(response.noise)
-  if (payload === undefined || !isResponsePayload(payload)) return undefined
+  if (payload === undefined) return undefined
+  // The header's copy of the index is open to change on the way, the sealed one is not.
+  const remoteIndex = decodeResponsePayload(payload)
   const split = noise.split()
+  if (remoteIndex === undefined) return undefined
   return {
     send: split.initiator,
     receive: split.responder,
     ticket: ticketOf(split),
-    localIndex: state.localIndex,
-    remoteIndex: response.senderIndex,
+    localIndex,
+    remoteIndex,
   }
+}
+
+/** Gives an initiation up: its secrets are wiped, and no response finishes it any more. */
+export function discard(state: InitiatorState): void {
+  state.noise.wipe()
 }
 
 /** The cookie in a hop's reply to this initiation; `undefined` when it is forged. */
 export function readCookieReply(state: InitiatorState, reply: Uint8Array): Uint8Array | undefined {
-  return openCookie(reply, state.message, state.staticPublic)
+  const decoded = decodeCookieReply(reply)
+  if (decoded?.receiverIndex !== state.localIndex) return undefined
+  return openCookie(decoded, state.message, state.staticPublic)
 }
 
 /** Answers an initiation. */
@@ -138,16 +161,18 @@ export function respond(options: RespondOptions): RespondResult {
   if (initiation === undefined) return { error: 'malformed' }
   const s = { publicKey: keys.publicKey, privateKey: keys.privateKey }
   const noise = new NoiseHandshake({ pattern: PATTERN, isInitiator: false, prologue: PROLOGUE, s })
-  const sealed = noise.read(initiation.noise)
-  const payload = sealed && decodeInitiationPayload(sealed)
+  const plain = noise.read(initiation.noise)
   const e = noise.remoteEphemeral
-  if (payload === undefined || e === undefined) return { error: 'forged' }
-  const written = noise.write(encodeResponsePayload())
-  if (written === undefined) return { error: 'forged' }
+  if (plain === undefined || e === undefined) return refuse(noise, 'forged')
+  const payload = decodeInitiationPayload(plain)
+  plain.fill(0)
+  if (payload === undefined) return refuse(noise, 'malformed')
+  if (payload.senderIndex !== initiation.senderIndex) return refuse(noise, 'forged')
+  const written = noise.write(encodeResponsePayload(localIndex))
+  if (written === undefined) return refuse(noise, 'malformed')
   const response = encodeResponse({ senderIndex: localIndex, receiverIndex: initiation.senderIndex, noise: written })
   addMacs(response, mac1Key(e))
   const split = noise.split()
-  const isNew = payload.ticket.every(byte => byte === 0)
   return {
     response,
     keys: {
@@ -157,11 +182,18 @@ export function respond(options: RespondOptions): RespondResult {
       localIndex,
       remoteIndex: initiation.senderIndex,
     },
-    renews: isNew ? undefined : payload.ticket.slice(),
-    sequence: payload.sequence,
+    renews: payload.renewal?.ticket,
+    sequence: payload.renewal?.sequence ?? 0,
   }
 }
 
+function refuse(noise: NoiseHandshake, error: 'malformed' | 'forged'): { readonly error: 'malformed' | 'forged' } {
+  noise.wipe()
+  return { error }
+}
+
 function ticketOf(split: NoiseKeys): Uint8Array {
-  return blake2s(TICKET_LABEL, split.chainingKey, split.hash)
+  const ticket = blake2s(TICKET_LABEL, split.chainingKey, split.hash)
+  split.chainingKey.fill(0)
+  return ticket
 }

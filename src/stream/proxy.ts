@@ -43,6 +43,10 @@ export class ProxyServer {
     this.#server.maxConnections = MAX_CONNECTIONS
   }
 
+  get listening(): boolean {
+    return this.#server.listening
+  }
+
   get connections(): number {
     return this.#sockets.size
   }
@@ -170,6 +174,8 @@ export class ProxyServer {
     socket.write(greeting)
     if (early.length > 0) stream.write(early)
     splice(socket, stream)
+    // The client may have ended its side while its target was dialled.
+    if (socket.readableEnded) stream.end()
   }
 
   #count(name: ProxyCounter): void {

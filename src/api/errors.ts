@@ -1,0 +1,30 @@
+// Expected failures: a code, what happened, and what to do next. The codes stand in docs/errors.md.
+
+export const ERROR_CODES = [
+  'CONFIG_INVALID',
+  'CONFIG_UNREADABLE',
+  'STATE_LOCKED',
+  'STATE_UNREADABLE',
+  'KEY_EXISTS',
+  'ADDRESS_IN_USE',
+  'DAEMON_NOT_RUNNING',
+  'DAEMON_FAILED',
+  'NO_ROUTE',
+  'REQUEST_INVALID',
+  'ACTION_UNKNOWN',
+  'INTERNAL',
+] as const
+export type ErrorCode = (typeof ERROR_CODES)[number]
+
+export class HopliteError extends Error {
+  readonly code: ErrorCode
+  /** What the reader can do; a sentence without a full stop. */
+  readonly advice: string
+
+  constructor(code: ErrorCode, message: string, advice: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.name = 'HopliteError'
+    this.code = code
+    this.advice = advice
+  }
+}

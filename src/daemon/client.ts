@@ -1,0 +1,260 @@
+// The client: its directory, its routes, and the proxy that applications use.
+
+import { HopliteError } from '#api/errors.ts'
+import { serveApi } from '#api/server.ts'
+import type { Status } from '#api/table.ts'
+import { systemRandom } from '#crypto/random.ts'
+import { Directory } from '#discover/directory.ts'
+import type { Report } from '#forward/commands.ts'
+import { monotonicMs } from '#platform/clock.ts'
+import { socketPath } from '#platform/directories.ts'
+import type { Engine } from '#platform/engine.ts'
+import { prepareStateDirectory } from '#platform/state-file.ts'
+import { lockState } from '#platform/state-lock.ts'
+import { Routes } from '#route/routes.ts'
+import type { RouteHop } from '#route/way.ts'
+import { ProxyServer } from '#stream/proxy.ts'
+import { type Address, formatAddress } from '#wire/address.ts'
+import type { Config } from './config.ts'
+import { ControlLoop } from './control-loop.ts'
+import { DirectoryKeeper } from './directory-keeper.ts'
+import { own } from './log.ts'
+import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { RelayChoice } from './relay-choice.ts'
+import { parseListen } from './relay.ts'
+import { RouteStreams } from './route-streams.ts'
+
+/** An isolated route that carries nothing for this long is closed. */
+const ISOLATED_IDLE_MS = 300_000
+
+/** Runs a client until `signal` is aborted or its API says so. Throws what keeps it from starting. */
+export async function runClient(config: Config, options: RunOptions): Promise<void> {
+  prepareStateDirectory(options.stateDir)
+  const unlock = lockState(options.stateDir)
+  try {
+    const client = new Client(config, options)
+    try {
+      await client.start()
+      await untilAborted(client.signal)
+    } finally {
+      await client.close()
+    }
+  } finally {
+    unlock()
+  }
+}
+
+class Client {
+  readonly #config: Config
+  readonly #options: RunOptions
+  readonly #directory = new Directory()
+  readonly #choice: RelayChoice
+  readonly #routes: Routes
+  readonly #streams: RouteStreams
+  readonly #loop: ControlLoop
+  readonly #proxy: ProxyServer
+  readonly #keeper: DirectoryKeeper
+  readonly #laboratory: Laboratory
+  readonly #startedMs = monotonicMs()
+  readonly #stop = new AbortController()
+  readonly #idleSinceMs = new Map<string, number>()
+  readonly signal: AbortSignal
+  #engine: Engine | undefined
+  #address: Address | undefined
+  #proxyAddress: Address | undefined
+  #api: { close(): Promise<void> } | undefined
+  #sweep: NodeJS.Timeout | undefined
+  #failovers = 0
+
+  constructor(config: Config, options: RunOptions) {
+    this.#config = config
+    this.#options = options
+    this.signal = AbortSignal.any([options.signal, this.#stop.signal])
+    this.#laboratory = new Laboratory(config)
+    this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log)
+    this.#routes = new Routes({
+      random: systemRandom,
+      pickRoute: () => this.#choice.pickRoute(),
+      pickWay: (exit, inUse) => this.#choice.pickWay(exit, inUse),
+      isBusy: key => this.#streams.streams(key) > 0,
+    })
+    this.#loop = new ControlLoop(this.#routes, now => this.#carryOut(now))
+    this.#streams = new RouteStreams({
+      routes: this.#routes,
+      run: input => this.#loop.run(input),
+      send: (...commands) => this.#engine?.send(...commands),
+    })
+    this.#proxy = new ProxyServer({
+      dial: (target, isolation, signal) => this.#streams.dial(target, isolation, signal),
+      associate: (isolation, signal) => this.#streams.associate(isolation, signal),
+    })
+    this.#keeper = new DirectoryKeeper({
+      config,
+      directory: this.#directory,
+      log: options.log,
+      onRefreshed: () => {
+        this.#choice.save()
+        this.#loop.run(now => this.#routes.handleDeadline(now))
+      },
+      ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
+    })
+  }
+
+  async start(): Promise<void> {
+    const { log, stateDir } = this.#options
+    this.#choice.load()
+    const { engine, address } = await startEngine(
+      { host: '0.0.0.0', port: 0 },
+      report => this.#handleReport(report),
+      error => {
+        log.error('data plane failed', { error: own(error.message) })
+        this.#stop.abort()
+      },
+    )
+    this.#engine = engine
+    this.#address = address
+    const listen = parseListen(this.#config.client.proxy)
+    try {
+      this.#proxyAddress = await this.#proxy.listen(listen.host, listen.port)
+    } catch (error) {
+      const advice = 'stop the program that uses it, or choose another with --proxy'
+      throw new HopliteError('ADDRESS_IN_USE', `listen on ${formatAddress(listen)}: ${(error as NodeJS.ErrnoException).code}`, advice, error)
+    }
+    this.#api = await serveApi(
+      {
+        status: () => this.#status(),
+        down: () => {
+          setImmediate(() => this.#stop.abort())
+          return { stopping: true }
+        },
+        newRoute: () => {
+          const { keys } = this.#routes
+          for (const key of keys) this.#streams.handleLost(key)
+          this.#loop.run(now => keys.forEach(key => this.#routes.renew(key, now)))
+          return { routes: keys.length }
+        },
+        observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
+        observation: () => this.#laboratory.observation(this.#engine),
+      },
+      socketPath(stateDir),
+    )
+    log.info('client is up', { proxy: own(formatAddress(this.#proxyAddress)) })
+    this.#keeper.start()
+    this.#loop.run(now => this.#routes.want('', now))
+    this.#sweep = setInterval(() => this.#closeIdle(), 30_000)
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#sweep)
+    this.#streams.close()
+    for (const key of this.#routes.keys) this.#routes.close(key)
+    this.#loop.close()
+    const { listening } = this.#proxy
+    await Promise.allSettled([this.#keeper.close(), listening && this.#proxy.close(), this.#api?.close(), this.#engine?.close()])
+  }
+
+  #handleReport(report: Report): void {
+    this.#laboratory.handleReport(report)
+    this.#streams.handleReport(report)
+    if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
+    this.#loop.run(now => this.#routes.handleReport(report, now))
+  }
+
+  #carryOut(now: number): void {
+    this.#engine?.send(...this.#routes.take(now))
+    const { log } = this.#options
+    for (const { key, route, event } of this.#routes.takeEvents()) {
+      switch (event.kind) {
+        case 'ready':
+          this.#choice.handleSuccess(route.hops)
+          this.#streams.handleReady(key, route)
+          log.info('route is ready', { hops: route.hops.length })
+          break
+        case 'lost':
+          this.#streams.handleLost(key)
+          log.warn('route lost', { reason: own(event.reason) })
+          break
+        case 'moved':
+          this.#failovers++
+          log.info('route moved to its spare way', { silentMs: Math.round(event.silentMs) })
+          break
+        case 'silent':
+          log.warn('route is silent')
+          break
+        case 'hopFailed':
+          this.#choice.handleFailure(event.hop)
+          log.warn('hop failed', { id: own(event.hop.id) })
+          break
+      }
+    }
+  }
+
+  #closeIdle(): void {
+    const now = monotonicMs()
+    for (const key of this.#routes.keys) {
+      if (key === '' || this.#streams.streams(key) > 0) {
+        this.#idleSinceMs.delete(key)
+        continue
+      }
+      const since = this.#idleSinceMs.get(key) ?? now
+      this.#idleSinceMs.set(key, since)
+      if (now - since < ISOLATED_IDLE_MS) continue
+      this.#idleSinceMs.delete(key)
+      this.#streams.handleLost(key)
+      this.#loop.run(() => this.#routes.close(key))
+    }
+  }
+
+  #status(): Status {
+    const main = this.#routes.find('')
+    const problem = this.#routes.problem('')
+    const state = main?.state === 'ready' && this.#streams.isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
+    const streams = this.#routes.keys.reduce((sum, key) => sum + this.#streams.streams(key), 0)
+    return {
+      ...commonStatus(this.#startedMs),
+      role: 'client',
+      state,
+      listening: {
+        proxy: this.#proxyAddress === undefined ? [] : [formatAddress(this.#proxyAddress)],
+        udp: this.#address === undefined ? [] : [formatAddress(this.#address)],
+      },
+      directory: this.#directory.size,
+      routes: this.#routes.keys.map(key => this.#routeStatus(key)),
+      sessions: this.#routes.keys.reduce((sum, key) => sum + (this.#routes.find(key)?.layers().length ?? 0), 0),
+      flows: 0,
+      streams,
+      counters: {
+        ...this.#engine?.counters.snapshot(),
+        ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
+        failovers: this.#failovers,
+      },
+      ...(state === 'building' && problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
+    }
+  }
+
+  #routeStatus(key: string): Status['routes'][number] {
+    const route = this.#routes.find(key)
+    const problem = this.#routes.problem(key)
+    const state = route?.state
+    const isKnown = state === 'building' || state === 'ready' || state === 'moving'
+    return {
+      isolation: key,
+      state: isKnown ? state : 'waiting',
+      hops: route?.hops.map(describeHop) ?? [],
+      ...(route?.spareHops && { spare: route.spareHops.map(describeHop) }),
+      ...(route?.rttMs !== undefined && { rttMs: route.rttMs }),
+      streams: this.#streams.streams(key),
+      ...(route === undefined && problem !== undefined && { problem }),
+    }
+  }
+}
+
+function describeHop({ id, address, operator }: RouteHop): { id: string; address: string; operator: string } {
+  return { id, address: formatAddress(address), operator }
+}
+
+function adviceFor(config: Config, size: number): string {
+  if (config.network.bootstrap.length === 0 && size === 0) return 'set bootstrap in [network]: without it no relay can be found'
+  if (size === 0) return 'check the network connection and the bootstrap nodes: hoplite doctor'
+  return 'wait for more relays, or use fewer hops with --hops'
+}

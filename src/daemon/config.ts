@@ -1,0 +1,141 @@
+// hoplite.toml: every key, its default and what it must be. docs/configuration.md says the same in words, and a test holds
+// the two together.
+
+import { readFileSync, statSync } from 'node:fs'
+import { distance } from 'fastest-levenshtein'
+import { parse, TomlError } from 'smol-toml'
+import { z } from 'zod'
+import { HopliteError } from '#api/errors.ts'
+import { parseAddress, parseIp } from '#wire/address.ts'
+
+const MAX_FILE_BYTES = 256 * 1024
+
+const address = z.string().refine(text => parseAddress(text) !== undefined, 'an address like 192.0.2.1:51821 or [2001:db8::1]:51821')
+const listenAddress = z
+  .string()
+  .refine(text => parseAddress(text.replace(/:0$/, ':1')) !== undefined, 'an address to listen on, like 0.0.0.0:51821')
+const ip = z.string().refine(text => parseIp(text) !== undefined, 'an IP address')
+const network = z.string().refine(isNetwork, 'a network like 203.0.113.0/24')
+const nodeId = z.string().regex(/^[0-9a-f]{64}$/, 'a node id of 64 hex digits')
+const multiaddr = z.string().regex(/^\/(ip4|ip6|dns|dns4|dns6)\/[^/\s]+\/tcp\/\d{1,5}\/p2p\/[A-Za-z0-9]+$/, 'a multiaddr like /ip4/192.0.2.1/tcp/51820/p2p/12D3…')
+const port = z.number().int().min(1).max(65535)
+
+const rule = z.strictObject({
+  action: z.enum(['allow', 'deny']),
+  network: network.optional(),
+  from_port: port.optional(),
+  to_port: port.optional(),
+})
+
+const schema = z.strictObject({
+  network: z
+    .strictObject({
+      bootstrap: z.array(multiaddr).max(64).default([]),
+      allow_private_addresses: z.boolean().default(false),
+    })
+    .prefault({}),
+  client: z
+    .strictObject({
+      hops: z.number().int().min(1).max(5).default(3),
+      proxy: listenAddress.default('127.0.0.1:1080'),
+    })
+    .prefault({}),
+  relay: z
+    .strictObject({
+      listen: listenAddress.default('0.0.0.0:51821'),
+      advertise: z.array(address).max(4).default([]),
+      control_listen: listenAddress.default('0.0.0.0:51820'),
+      control_advertise: z.array(ip).max(4).default([]),
+      operator: z.string().regex(/^[^\p{C}]{1,64}$/u, '1 to 64 printable characters').default('anonymous'),
+      family: z.array(nodeId).max(16).default([]),
+      capacity_kbit: z.number().int().min(1).max(4_294_967_295).default(10_000),
+      max_sessions: z.number().int().min(1).max(1_000_000).default(20_000),
+      max_flows: z.number().int().min(1).max(1_000_000).default(20_000),
+    })
+    .prefault({}),
+  exit: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      rules: z.array(rule).max(64).default([]),
+      allow_private: z.array(address).max(64).default([]),
+      max_streams_per_client: z.number().int().min(1).max(65_536).default(1_024),
+    })
+    .prefault({}),
+  log: z.strictObject({ level: z.enum(['error', 'warn', 'info', 'debug']).default('info') }).prefault({}),
+  lab: z.strictObject({ observe: z.boolean().default(false) }).prefault({}),
+})
+
+export type Config = z.infer<typeof schema>
+
+/** Every key of the file as `section.key`, with its default. */
+export function configKeys(): Map<string, unknown> {
+  const keys = new Map<string, unknown>()
+  for (const [section, values] of Object.entries(defaultConfig())) {
+    for (const [key, value] of Object.entries(values)) keys.set(`${section}.${key}`, value)
+  }
+  return keys
+}
+
+export function defaultConfig(): Config {
+  return schema.parse({})
+}
+
+/** Reads a file; the defaults when `path` is undefined. Throws CONFIG_UNREADABLE or CONFIG_INVALID. */
+export function loadConfig(path: string | undefined): Config {
+  if (path === undefined) return defaultConfig()
+  let text: string
+  try {
+    const { size } = statSync(path)
+    if (size > MAX_FILE_BYTES) throw new Error(`it has ${size} bytes, at most ${MAX_FILE_BYTES} are read`)
+    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
+  } catch (error) {
+    throw new HopliteError('CONFIG_UNREADABLE', `read ${path}: ${(error as Error).message}`, 'check the path and that it is a text file', error)
+  }
+  return parseConfig(text, path)
+}
+
+/** Reads the text of a file; `name` is for messages. Throws CONFIG_INVALID. */
+export function parseConfig(text: string, name: string): Config {
+  let values: unknown
+  try {
+    values = parse(text)
+  } catch (error) {
+    const where = error instanceof TomlError ? `, line ${error.line}` : ''
+    const what = (error as Error).message.split('\n')[0]
+    throw new HopliteError('CONFIG_INVALID', `read ${name}${where}: ${what}`, 'mend the line; docs/configuration.md shows the form', error)
+  }
+  const result = schema.safeParse(values)
+  if (result.success) return result.data
+  const problems = result.error.issues.flatMap(issue => describe(issue, values))
+  throw new HopliteError('CONFIG_INVALID', `read ${name}: ${problems.join('; ')}`, 'every key is described in docs/configuration.md')
+}
+
+function describe(issue: z.core.$ZodIssue, values: unknown): string[] {
+  const path = issue.path.join('.')
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map(key => {
+      const full = path === '' ? key : `${path}.${key}`
+      const nearest = nearestKey(full)
+      return `unknown key "${clip(full)}"${nearest === undefined ? '' : `, did you mean "${nearest}"?`}`
+    })
+  }
+  const found = issue.path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], values)
+  const expected = issue.code === 'custom' || issue.code === 'invalid_format' ? `expected ${issue.message}` : issue.message.replace(/^Invalid \w+: /, '')
+  return [`${path}: found ${clip(JSON.stringify(found) ?? 'nothing')}, ${expected}`]
+}
+
+function nearestKey(key: string): string | undefined {
+  const known = [...configKeys().keys(), ...Object.keys(defaultConfig())]
+  const [best] = known.map(name => ({ name, far: distance(key, name) })).sort((a, b) => a.far - b.far)
+  return best !== undefined && best.far <= Math.max(2, key.length / 2) ? best.name : undefined
+}
+
+function clip(text: string): string {
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+function isNetwork(text: string): boolean {
+  const match = /^([^/]+)\/([0-9]{1,3})$/.exec(text)
+  const parsed = match && parseIp(match[1] ?? '')
+  return parsed ? Number(match[2]) <= parsed.length * 8 : false
+}

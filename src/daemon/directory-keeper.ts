@@ -1,0 +1,78 @@
+// Keeps the client's directory fresh. libp2p is loaded for a refresh and let go after it.
+
+import { systemRandom } from '#crypto/random.ts'
+import type { Directory } from '#discover/directory.ts'
+import type { Address } from '#wire/address.ts'
+import type { Config } from './config.ts'
+import type { Log } from './log.ts'
+
+const REFRESH_MS = 3_600_000
+const FIRST_RETRY_MS = 700
+const MAX_RETRY_MS = 60_000
+/** A directory smaller than this may still be filling. */
+const SMALL = 12
+
+export interface DirectoryKeeperOptions {
+  readonly config: Config
+  readonly directory: Directory
+  readonly log: Log
+  readonly onRefreshed: () => void
+  readonly onConnection?: (address: Address) => void
+}
+
+export class DirectoryKeeper {
+  readonly #options: DirectoryKeeperOptions
+  readonly #stop = new AbortController()
+  #timer: NodeJS.Timeout | undefined
+  #running: Promise<void> = Promise.resolve()
+  #retryMs = FIRST_RETRY_MS
+
+  constructor(options: DirectoryKeeperOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#running = this.#refresh()
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort()
+    clearTimeout(this.#timer)
+    await this.#running
+  }
+
+  async #refresh(): Promise<void> {
+    const { config, directory, log, onRefreshed, onConnection } = this.#options
+    const before = directory.version
+    try {
+      const { startDiscovery } = await import('#discover/node.ts')
+      const node = await startDiscovery({
+        role: 'client',
+        seed: systemRandom(32),
+        listen: [],
+        bootstrap: config.network.bootstrap,
+        directory,
+        allowPrivateAddresses: config.network.allow_private_addresses,
+        nowMs: Date.now,
+        random: systemRandom,
+        ...(onConnection && { onConnection }),
+      })
+      try {
+        const { answered, failed, accepted } = await node.refresh(this.#stop.signal)
+        log.info('directory refreshed', { answered, failed, accepted, relays: directory.size })
+      } finally {
+        await node.close()
+      }
+    } catch (error) {
+      log.warn('directory not refreshed', { isAbort: (error as Error).name === 'AbortError' })
+    }
+    if (this.#stop.signal.aborted) return
+    const hasChanged = directory.version !== before
+    if (hasChanged) onRefreshed()
+    // A young network grows within seconds; an old one is asked once an hour.
+    const isFilling = directory.size < SMALL
+    this.#retryMs = hasChanged ? FIRST_RETRY_MS : Math.min(this.#retryMs * 2, MAX_RETRY_MS)
+    const jitter = 0.8 + 0.4 * ((systemRandom(1)[0] ?? 0) / 255)
+    this.#timer = setTimeout(() => this.start(), (isFilling ? this.#retryMs : REFRESH_MS) * jitter)
+  }
+}

@@ -1,0 +1,47 @@
+// The log: what happened, in named events with numbers and node ids. Its type has no place for an address, a name, a key or
+// a token of a user: fields are numbers, booleans, and text that was wrapped by `own`.
+
+import type { Config } from './config.ts'
+
+const LEVELS = { error: 0, warn: 1, info: 2, debug: 3 } as const
+export type Level = keyof typeof LEVELS
+
+/** Text about ourselves (our own addresses, relay ids, error codes) that may stand in the log. */
+export class OwnText {
+  readonly text: string
+
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+/** Marks text as our own. */
+export function own(text: string): OwnText {
+  return new OwnText(text)
+}
+
+export type Fields = Readonly<Record<string, number | boolean | OwnText | undefined>>
+
+export interface Log {
+  error(event: string, fields?: Fields): void
+  warn(event: string, fields?: Fields): void
+  info(event: string, fields?: Fields): void
+  debug(event: string, fields?: Fields): void
+}
+
+/** A log to `stream`: readable lines on a terminal, JSON lines elsewhere. */
+export function openLog(config: Config, component: string, stream: NodeJS.WriteStream = process.stderr): Log {
+  const most = LEVELS[config.log.level]
+  const write = (level: Level) => (event: string, fields: Fields = {}) => {
+    if (LEVELS[level] > most) return
+    const values = Object.entries(fields).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, value instanceof OwnText ? value.text : value] as const],
+    )
+    const time = new Date().toISOString()
+    const line = stream.isTTY
+      ? `${time.slice(11, 23)} ${level.padEnd(5)} ${component}: ${event}${values.map(([name, value]) => ` ${name}=${value}`).join('')}`
+      : JSON.stringify({ time, level, component, event, ...Object.fromEntries(values) })
+    stream.write(`${line}\n`)
+  }
+  return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug') }
+}

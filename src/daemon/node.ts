@@ -1,0 +1,121 @@
+// What every role needs: the data plane in its worker, the laboratory's observation, and an orderly end.
+
+import { monotonicMs } from '#platform/clock.ts'
+import { type Engine, startPortableEngine } from '#platform/engine.ts'
+import { Observer } from '#platform/observer.ts'
+import type { Observation, Report } from '#forward/commands.ts'
+import { HopliteError } from '#api/errors.ts'
+import type { Status } from '#api/table.ts'
+import { type Address, formatAddress } from '#wire/address.ts'
+import type { Config } from './config.ts'
+import type { Log } from './log.ts'
+import { VERSION } from './version.ts'
+
+/** Datagrams of the stream library longer than this are not carried: the way is sure to take 1,280 bytes and no more. */
+export const MAX_STREAM_DATAGRAM = 1_172
+
+export interface RunOptions {
+  readonly stateDir: string
+  readonly signal: AbortSignal
+  readonly log: Log
+}
+
+/** Starts the data plane; resolves with the address that its socket has. */
+export async function startEngine(
+  listen: Address,
+  onReport: (report: Report) => void,
+  onFailure: (error: Error) => void,
+): Promise<{ readonly engine: Engine; readonly address: Address }> {
+  return new Promise((resolve, reject) => {
+    let isUp = false
+    const engine: Engine = startPortableEngine({
+      ...listen,
+      maxStreamDatagram: MAX_STREAM_DATAGRAM,
+      onReport: report => {
+        if (isUp) return onReport(report)
+        if (report.kind === 'failed') {
+          const advice = 'another program uses this address, or it is not one of this machine; change the configuration'
+          reject(new HopliteError('ADDRESS_IN_USE', `${report.what} (${formatAddress(listen)})`, advice))
+          void engine.close()
+        }
+        if (report.kind !== 'listening') return
+        isUp = true
+        resolve({ engine, address: report.address })
+      },
+      onFailure: error => (isUp ? onFailure(error) : reject(error)),
+    })
+  })
+}
+
+/** Records what the control plane sees, and asks the data plane for what it saw (laboratory only). */
+export class Laboratory {
+  readonly #isOn: boolean
+  readonly #waiting = new Map<number, (observation: Observation) => void>()
+  #observer = new Observer(new Uint8Array([0]))
+  #next = 1
+
+  constructor(config: Config) {
+    this.#isOn = config.lab.observe
+  }
+
+  get isOn(): boolean {
+    return this.#isOn
+  }
+
+  sawAddress(address: Address): void {
+    if (this.#isOn) this.#observer.sawAddress(address)
+  }
+
+  sawPlain(bytes: Uint8Array): void {
+    if (this.#isOn) this.#observer.watch(bytes, 0, bytes.length, true)
+  }
+
+  handleReport(report: Report): void {
+    if (report.kind !== 'observation') return
+    this.#waiting.get(report.request)?.(report.observation)
+    this.#waiting.delete(report.request)
+  }
+
+  observe(marker: string, engine: Engine | undefined): { observing: true } {
+    if (!this.#isOn) throw new HopliteError('ACTION_UNKNOWN', 'observe: this node is no laboratory', 'set observe = true in [lab]')
+    const addresses = this.#observer.observation().addresses
+    this.#observer = new Observer(Buffer.from(marker))
+    for (const text of addresses) this.#observer.sawText(text)
+    engine?.send({ kind: 'observe', marker: Buffer.from(marker) })
+    return { observing: true }
+  }
+
+  async observation(engine: Engine | undefined): Promise<Observation & { addresses: string[] }> {
+    if (!this.#isOn) throw new HopliteError('ACTION_UNKNOWN', 'observe: this node is no laboratory', 'set observe = true in [lab]')
+    const own = this.#observer.observation()
+    if (engine === undefined) return { ...own, addresses: [...own.addresses] }
+    const request = this.#next++
+    const data = await new Promise<Observation>(resolve => {
+      this.#waiting.set(request, resolve)
+      engine.send({ kind: 'reportObservation', request })
+    })
+    return {
+      addresses: [...new Set([...own.addresses, ...data.addresses])],
+      markerOnWire: own.markerOnWire || data.markerOnWire,
+      markerInside: own.markerInside || data.markerInside,
+    }
+  }
+}
+
+/** The part of a status that is the same for every role. */
+export function commonStatus(startedMs: number): Pick<Status, 'version' | 'pid' | 'uptimeMs' | 'memoryBytes'> {
+  return {
+    version: VERSION,
+    pid: process.pid,
+    uptimeMs: Math.round(monotonicMs() - startedMs),
+    memoryBytes: process.memoryUsage.rss(),
+  }
+}
+
+/** Resolves when `signal` is aborted. */
+export function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

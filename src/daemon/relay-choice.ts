@@ -1,0 +1,136 @@
+// Which relays the client uses: the directory, its guards, and what failed lately, brought to the choosing functions. Keeps
+// the guards and a copy of the directory in the state directory, so that the client starts with every bootstrap node dead.
+
+import path from 'node:path'
+import { systemRandom } from '#crypto/random.ts'
+import type { Directory } from '#discover/directory.ts'
+import type { Descriptor } from '#discover/descriptor.ts'
+import { readStateFile, setAside, writeStateFile } from '#platform/state-file.ts'
+import { type Candidate, chooseRoute } from '#route/choose.ts'
+import { Guards } from '#route/guards.ts'
+import type { Choice } from '#route/routes.ts'
+import type { RouteHop } from '#route/way.ts'
+import type { Log } from './log.ts'
+
+const MAX_CACHE_BYTES = 200 * 1024 * 1024
+const MAX_GUARDS_BYTES = 16 * 1024
+const FIRST_AVOID_MS = 20_000
+const MAX_AVOID_MS = 600_000
+const MAX_AVOIDED = 1_024
+
+export class RelayChoice {
+  readonly #directory: Directory
+  readonly #stateDir: string
+  readonly #hopCount: number
+  readonly #log: Log
+  readonly #avoided = new Map<string, { untilMs: number; failures: number }>()
+  #guards = new Guards()
+  #candidates: { readonly version: number; readonly relays: readonly Candidate[] } = { version: -1, relays: [] }
+
+  constructor(directory: Directory, stateDir: string, hopCount: number, log: Log) {
+    this.#directory = directory
+    this.#stateDir = stateDir
+    this.#hopCount = hopCount
+    this.#log = log
+  }
+
+  /** Reads what an earlier run kept. A damaged file is set aside and said so. */
+  load(): void {
+    const cache = readStateFile(this.#cacheFile, MAX_CACHE_BYTES)
+    if (cache !== undefined && !this.#directory.loadCache(cache, Date.now())) this.#setAside(this.#cacheFile)
+    const guards = readStateFile(this.#guardsFile, MAX_GUARDS_BYTES)
+    if (guards === undefined) return
+    const decoded = Guards.decode(Buffer.from(guards).toString('utf8'))
+    if (decoded === undefined) this.#setAside(this.#guardsFile)
+    else this.#guards = decoded
+  }
+
+  /** Keeps the directory, after it was refreshed, and draws guards where some are missing. */
+  save(): void {
+    writeStateFile(this.#cacheFile, this.#directory.encodeCache(Date.now()))
+    this.#maintainGuards()
+  }
+
+  pickRoute(): Choice {
+    this.#maintainGuards()
+    const options = { relays: this.#relays(), hopCount: this.#hopCount, random: systemRandom, guards: this.#guards.order(Date.now()) }
+    const chosen = chooseRoute({ ...options, avoid: this.#avoidedNow() })
+    // Rather a relay that failed lately than none at all.
+    return 'problem' in chosen ? chooseRoute(options) : chosen
+  }
+
+  /** Other hops that lead to `exit`. Hops that are in use are avoided as far as the directory allows. */
+  pickWay(exit: RouteHop, inUse: readonly RouteHop[]): readonly RouteHop[] | undefined {
+    const failed = this.#avoidedNow()
+    failed.delete(exit.id)
+    const options = { relays: this.#relays(), hopCount: this.#hopCount, random: systemRandom, exit: exit.id }
+    const others = this.#guards.order(Date.now()).filter(id => !inUse.some(hop => hop.id === id))
+    for (const avoid of [new Set([...failed, ...inUse.map(({ id }) => id)]), failed, new Set<string>()]) {
+      const chosen = chooseRoute({ ...options, guards: others, avoid })
+      if ('hops' in chosen) return chosen.hops
+    }
+    return undefined
+  }
+
+  handleFailure(hop: RouteHop): void {
+    const now = Date.now()
+    const failures = (this.#avoided.get(hop.id)?.failures ?? 0) + 1
+    this.#avoided.delete(hop.id)
+    this.#avoided.set(hop.id, { untilMs: now + Math.min(FIRST_AVOID_MS * 2 ** (failures - 1), MAX_AVOID_MS), failures })
+    if (this.#avoided.size > MAX_AVOIDED) {
+      const oldest = this.#avoided.keys().next().value
+      if (oldest !== undefined) this.#avoided.delete(oldest)
+    }
+    this.#guards.handleFailure(hop.id, now)
+    this.#saveGuards()
+  }
+
+  handleSuccess(hops: readonly RouteHop[]): void {
+    for (const { id } of hops) {
+      this.#avoided.delete(id)
+      this.#guards.handleSuccess(id)
+    }
+  }
+
+  #relays(): readonly Candidate[] {
+    const { version } = this.#directory
+    if (this.#candidates.version !== version) {
+      const relays = this.#directory.list(Date.now()).flatMap(candidateOf)
+      this.#candidates = { version: this.#directory.version, relays }
+    }
+    return this.#candidates.relays
+  }
+
+  #avoidedNow(): Set<string> {
+    const now = Date.now()
+    return new Set([...this.#avoided].filter(([, { untilMs }]) => untilMs > now).map(([id]) => id))
+  }
+
+  #maintainGuards(): void {
+    if (this.#hopCount > 1 && this.#guards.maintain(this.#relays(), systemRandom, Date.now())) this.#saveGuards()
+  }
+
+  #saveGuards(): void {
+    writeStateFile(this.#guardsFile, this.#guards.encode())
+  }
+
+  #setAside(file: string): void {
+    setAside(file)
+    this.#log.warn('damaged state file set aside')
+  }
+
+  get #cacheFile(): string {
+    return path.join(this.#stateDir, 'directory.cache')
+  }
+
+  get #guardsFile(): string {
+    return path.join(this.#stateDir, 'guards.json')
+  }
+}
+
+function candidateOf(relay: Descriptor): Candidate[] {
+  const [address] = relay.addresses
+  if (address === undefined) return []
+  const { id, operator, roles, family, exitPorts, capacityKbit } = relay
+  return [{ id, operator, address, key: relay.hopKey, roles, family, exitPorts, capacityKbit }]
+}

@@ -1,0 +1,330 @@
+// A relay: the hop machine over the data plane, the exit's streams if it is one, and its place in the directory.
+
+import { HopliteError } from '#api/errors.ts'
+import { serveApi } from '#api/server.ts'
+import type { Status } from '#api/table.ts'
+import { systemRandom } from '#crypto/random.ts'
+import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
+import { Directory } from '#discover/directory.ts'
+import { type DiscoveryNode, startDiscovery } from '#discover/node.ts'
+import type { Report } from '#forward/commands.ts'
+import { monotonicMs } from '#platform/clock.ts'
+import { socketPath } from '#platform/directories.ts'
+import type { Engine } from '#platform/engine.ts'
+import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
+import { prepareStateDirectory } from '#platform/state-file.ts'
+import { lockState } from '#platform/state-lock.ts'
+import { type ExitRequest, Hop } from '#relay/hop.ts'
+import { ExitStreams } from '#stream/exit.ts'
+import { ExitPolicy, isPublicAddress } from '#stream/exit-policy.ts'
+import { StreamLink } from '#stream/link.ts'
+import { type Address, formatAddress, parseAddress, parseIp } from '#wire/address.ts'
+import { REFUSAL } from '#wire/control.ts'
+import type { PortRange } from '#wire/descriptor.ts'
+import type { Config } from './config.ts'
+import { ControlLoop } from './control-loop.ts'
+import { own } from './log.ts'
+import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { VERSION } from './version.ts'
+
+const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
+const PUBLISH_MS = 3_600_000
+const MAX_PER_LAB_ADDRESS = 8
+const MAX_FLOWS_PER_SESSION = 256
+/** Opens of one session that wait for its tap. */
+const TAP_WAIT_MS = 5_000
+
+/** Runs a relay until `signal` is aborted. Throws what keeps it from starting. */
+export async function runRelay(config: Config, options: RunOptions): Promise<void> {
+  prepareStateDirectory(options.stateDir)
+  const unlock = lockState(options.stateDir)
+  try {
+    const relay = await Relay.start(config, options)
+    await untilAborted(relay.signal)
+    await relay.close()
+  } finally {
+    unlock()
+  }
+}
+
+class Relay {
+  readonly #config: Config
+  readonly #options: RunOptions
+  readonly #keys: NodeKeys
+  readonly #hop: Hop
+  readonly #loop: ControlLoop
+  readonly #exit: ExitStreams | undefined
+  readonly #laboratory: Laboratory
+  readonly #directory = new Directory(MAX_PER_LAB_ADDRESS)
+  readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
+  readonly #startedMs = monotonicMs()
+  readonly #stop = new AbortController()
+  readonly signal: AbortSignal
+  #engine!: Engine
+  #address!: Address
+  #discovery: DiscoveryNode | undefined
+  #api: { close(): Promise<void> } | undefined
+  #publishing: NodeJS.Timeout | undefined
+
+  private constructor(config: Config, options: RunOptions, keys: NodeKeys) {
+    this.#config = config
+    this.#options = options
+    this.#keys = keys
+    this.signal = AbortSignal.any([options.signal, this.#stop.signal])
+    this.#laboratory = new Laboratory(config)
+    const { max_sessions, max_flows } = config.relay
+    const ownAddresses = new Set(advertised(config).map(formatAddress))
+    this.#hop = new Hop(
+      {
+        keys: keys.hop,
+        limits: { maxSessions: max_sessions, maxFlows: max_flows, maxFlowsPerSession: MAX_FLOWS_PER_SESSION },
+        random: systemRandom,
+        mayReachHop: address =>
+          (config.network.allow_private_addresses || isPublicAddress(address.host)) && !ownAddresses.has(formatAddress(address)),
+        isExit: config.exit.enabled,
+      },
+      monotonicMs(),
+    )
+    this.#loop = new ControlLoop(this.#hop, () => this.#carryOut())
+    if (config.exit.enabled) this.#exit = makeExit(config, this.#laboratory)
+  }
+
+  static async start(config: Config, options: RunOptions): Promise<Relay> {
+    const keys = readKeys(options.stateDir) ?? makeKeys(options.stateDir)
+    const relay = new Relay(config, options, keys)
+    try {
+      await relay.#start()
+    } catch (error) {
+      await relay.close()
+      throw error
+    }
+    return relay
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#publishing)
+    this.#loop.close()
+    this.#exit?.close()
+    await Promise.allSettled([this.#api?.close(), this.#engine?.close(), this.#discovery?.close()])
+  }
+
+  async #start(): Promise<void> {
+    const { log, stateDir } = this.#options
+    const listen = parseListen(this.#config.relay.listen)
+    const { engine, address } = await startEngine(
+      listen,
+      report => this.#loop.run(now => this.#handleReport(report, now)),
+      error => {
+        log.error('data plane failed', { error: own(error.message) })
+        this.#stop.abort()
+      },
+    )
+    this.#engine = engine
+    this.#address = address
+    this.#loop.run(() => {})
+    this.#api = await serveApi(
+      {
+        status: () => this.#status(),
+        down: () => {
+          setImmediate(() => this.#stop.abort())
+          return { stopping: true }
+        },
+        observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
+        observation: () => this.#laboratory.observation(this.#engine),
+      },
+      socketPath(stateDir),
+    )
+    this.#discovery = await startDiscovery({
+      role: 'server',
+      seed: this.#keys.peerSeed,
+      listen: [parseListen(this.#config.relay.control_listen)],
+      bootstrap: this.#config.network.bootstrap,
+      directory: this.#directory,
+      allowPrivateAddresses: this.#config.network.allow_private_addresses,
+      nowMs: Date.now,
+      random: systemRandom,
+      ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
+    })
+    log.info('relay is up', { id: own(this.#id), listening: own(formatAddress(address)), exit: this.#config.exit.enabled })
+    await this.#publish()
+  }
+
+  get #id(): string {
+    return nodeIdOf(this.#keys.identity.publicKey)
+  }
+
+  #handleReport(report: Report, now: number): void {
+    this.#hop.handleReport(report, now)
+    this.#laboratory.handleReport(report)
+    if (report.kind === 'tapReady') {
+      this.#exit?.findLink(report.session)?.attach(report.address)
+      this.#taps.get(report.session)?.settle(true)
+    }
+    if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
+  }
+
+  #carryOut(): void {
+    for (const request of this.#hop.takeExitRequests()) {
+      this.#serveExit(request).catch(() => this.#answerFailure(request))
+    }
+    for (const session of this.#hop.takeEnded()) {
+      this.#exit?.closeSession(session)
+      this.#taps.get(session)?.settle(false)
+      this.#taps.delete(session)
+    }
+    this.#engine?.send(...this.#hop.take())
+  }
+
+  async #serveExit({ session, number, request }: ExitRequest): Promise<void> {
+    const exit = this.#exit
+    if (exit === undefined) return
+    if (request.kind === 'openStream') {
+      const isReady = await this.#tap(session, exit)
+      const answer = isReady
+        ? await exit.open(session, request.stream, request.target)
+        : ({ kind: 'refused', request: 'openStream', reason: REFUSAL.generalFailure } as const)
+      this.#loop.run(() => this.#hop.answer(session, number, answer))
+      return
+    }
+    const first = request.first.slice()
+    const resolved = await exit.resolveTarget(request.target)
+    this.#loop.run(() => {
+      if (!Array.isArray(resolved)) return this.#hop.answer(session, number, { kind: 'refused', request: 'open', reason: resolved })
+      const [host = ''] = resolved
+      this.#hop.openDatagramFlow(session, number, request.flow, { host, port: request.target.port }, first)
+    })
+  }
+
+  #answerFailure({ session, number, request }: ExitRequest): void {
+    const refused = { kind: 'refused', request: request.kind, reason: REFUSAL.generalFailure } as const
+    this.#loop.run(() => this.#hop.answer(session, number, refused))
+  }
+
+  /** Resolves when the session's tap is in place. */
+  #tap(session: number, exit: ExitStreams): Promise<boolean> {
+    const existing = this.#taps.get(session)
+    if (existing !== undefined) return existing.promise
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const timer = setTimeout(() => resolve(false), TAP_WAIT_MS)
+    const settle = (isReady: boolean) => {
+      clearTimeout(timer)
+      resolve(isReady)
+    }
+    this.#taps.set(session, { promise, settle })
+    const link = exit.link(session, () => new StreamLink())
+    this.#engine.send({ kind: 'installTap', session, address: link.address })
+    return promise
+  }
+
+  async #publish(): Promise<void> {
+    clearTimeout(this.#publishing)
+    const discovery = this.#discovery
+    if (discovery === undefined || this.signal.aborted) return
+    const now = Date.now()
+    const { relay, exit } = this.#config
+    const descriptor = makeDescriptor(
+      {
+        hopKey: this.#keys.hop.publicKey,
+        sequence: now,
+        publishedMs: now,
+        expiresMs: now + DESCRIPTOR_LIFETIME_MS,
+        roles: ['guard', 'middle', ...(exit.enabled ? ['exit' as const] : [])],
+        addresses: advertised(this.#config, this.#address),
+        control: controlAddresses(this.#config, discovery),
+        operator: relay.operator,
+        family: relay.family,
+        exitPorts: exit.enabled ? exitPorts(this.#config) : [],
+        capacityKbit: relay.capacity_kbit,
+        software: `hoplite ${VERSION}`,
+      },
+      this.#keys.identity,
+    )
+    const stored = await discovery.publish(descriptor)
+    this.#options.log.info('descriptor published', { stored })
+    this.#publishing = setTimeout(() => void this.#publish(), PUBLISH_MS)
+  }
+
+  #status(): Status {
+    return {
+      ...commonStatus(this.#startedMs),
+      role: 'relay',
+      state: this.#discovery === undefined ? 'starting' : 'ready',
+      nodeId: this.#id,
+      listening: {
+        udp: [formatAddress(this.#address)],
+        control: [...(this.#discovery?.addresses ?? [])],
+      },
+      directory: this.#directory.size,
+      routes: [],
+      sessions: this.#hop.sessions,
+      flows: this.#hop.flows,
+      streams: this.#exit?.streams ?? 0,
+      counters: { ...this.#engine.counters.snapshot(), ...Object.fromEntries(this.#hop.counters) },
+    }
+  }
+}
+
+/** The address that a `listen` key stands for; port 0 takes any. */
+export function parseListen(text: string): Address {
+  const isAny = text.endsWith(':0')
+  const parsed = parseAddress(isAny ? `${text.slice(0, -1)}1` : text)
+  if (parsed === undefined) throw new HopliteError('CONFIG_INVALID', `read an address: "${text}" is none`, 'write it like 0.0.0.0:51821')
+  return isAny ? { ...parsed, port: 0 } : parsed
+}
+
+function advertised(config: Config, bound?: Address): Address[] {
+  const given = config.relay.advertise.flatMap(text => parseAddress(text) ?? [])
+  if (given.length > 0) return given
+  const listen = bound ?? parseListen(config.relay.listen)
+  if (/^(0\.0\.0\.0|::)$/.test(listen.host)) {
+    throw new HopliteError('CONFIG_INVALID', 'advertise the relay: it listens on every address and does not know which one others reach', 'set advertise = ["PUBLIC-IP:PORT"] in [relay]')
+  }
+  return [listen]
+}
+
+function controlAddresses(config: Config, discovery: DiscoveryNode): string[] {
+  const { control_advertise } = config.relay
+  if (control_advertise.length === 0) return discovery.addresses.filter(address => !/\/(0\.0\.0\.0|::)\//.test(address)).slice(0, 4)
+  const [first = ''] = discovery.addresses
+  return control_advertise.map(host => first.replace(/^\/ip[46]\/[^/]+/, `/${parseIp(host)?.length === 4 ? 'ip4' : 'ip6'}/${host}`))
+}
+
+function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
+  const policy = new ExitPolicy({
+    rules: config.exit.rules.map(({ action, network, from_port, to_port }) => ({
+      action,
+      ...(network !== undefined && { network }),
+      ...((from_port ?? to_port) !== undefined && { ports: { from: from_port ?? 1, to: to_port ?? 65_535 } }),
+    })),
+    ownAddresses: advertised(config).map(({ host }) => host),
+    allowPrivate: config.exit.allow_private.flatMap(text => parseAddress(text) ?? []),
+  })
+  return new ExitStreams({
+    policy,
+    maxStreamsPerSession: config.exit.max_streams_per_client,
+    ...(laboratory.isOn && {
+      watch: (address: Address, bytes: Uint8Array) => {
+        laboratory.sawAddress(address)
+        laboratory.sawPlain(bytes)
+      },
+    }),
+  })
+}
+
+/** The ports that rules without a network leave open: what clients choose exits by. */
+function exitPorts(config: Config): PortRange[] {
+  const ranges: PortRange[] = []
+  const isOpen = (port: number) => {
+    for (const { action, network, from_port, to_port } of config.exit.rules) {
+      if (network === undefined && port >= (from_port ?? 1) && port <= (to_port ?? 65_535)) return action === 'allow'
+    }
+    return port !== 25
+  }
+  for (let port = 1; port <= 65_535; port++) {
+    if (!isOpen(port)) continue
+    const last = ranges.at(-1)
+    if (last !== undefined && last.to === port - 1) ranges[ranges.length - 1] = { from: last.from, to: port }
+    else ranges.push({ from: port, to: port })
+  }
+  return ranges.slice(0, 32)
+}

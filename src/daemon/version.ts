@@ -1,0 +1,7 @@
+// The version in package.json, which stands two folders up in the repository and in the published package.
+
+import { readFileSync } from 'node:fs'
+
+export const VERSION: string = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version

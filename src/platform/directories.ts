@@ -1,0 +1,28 @@
+// Where things are kept, by the platform's custom (XDG on Linux), unless the environment or a flag says otherwise.
+
+import { existsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import envPaths from 'env-paths'
+
+/** Keys, state and the control socket: `HOPLITE_STATE_DIR`, or the platform's data directory. */
+export function stateDirectory(given?: string): string {
+  return path.resolve(given ?? process.env['HOPLITE_STATE_DIR'] ?? envPaths('hoplite', { suffix: '' }).data)
+}
+
+/** The configuration file: as given, or the platform's usual one when it exists. */
+export function configFile(given?: string): string | undefined {
+  const named = given ?? process.env['HOPLITE_CONFIG']
+  if (named !== undefined) return path.resolve(named)
+  const usual = path.join(envPaths('hoplite', { suffix: '' }).config, 'hoplite.toml')
+  return existsSync(usual) ? usual : undefined
+}
+
+/** The control socket of the daemon with this state directory. */
+export function socketPath(stateDir: string): string {
+  if (process.platform === 'win32') return `\\\\.\\pipe\\hoplite-${Buffer.from(stateDir).toString('hex').slice(-80)}`
+  const inState = path.join(stateDir, 'control.sock')
+  // A Unix socket's path holds 107 bytes.
+  return Buffer.byteLength(inState) <= 100 ? inState : path.join(tmpdir(), `hoplite-${Buffer.from(inState).toString('base64url').slice(-40)}.sock`)
+}
+

@@ -1,0 +1,60 @@
+// A node's secret keys, in one file of the state directory:
+//
+//   offset size  field
+//   0      16    "hoplite keys 01\n"
+//   16     64    identity seed (signature.ts)
+//   80     32    hop key, X25519
+//   112    32    seed of the libp2p peer id
+//
+// Length policy: exact, 144 bytes.
+
+import { randomBytes } from 'node:crypto'
+import path from 'node:path'
+import { HopliteError } from '#api/errors.ts'
+import { generateIdentity, type Identity, identityFromSeed } from '#crypto/signature.ts'
+import { generateX25519 } from '#crypto/x25519.ts'
+import { type HopKeys, hopKeys } from '#session/hop-handshake.ts'
+import { assertPrivate, readStateFile, setAside, writeStateFile } from './state-file.ts'
+
+const MAGIC = Buffer.from('hoplite keys 01\n')
+const FILE_BYTES = 144
+
+export interface NodeKeys {
+  readonly identity: Identity
+  readonly hop: HopKeys
+  readonly peerSeed: Uint8Array
+}
+
+/** Reads the keys of a state directory; `undefined` when there are none. Throws when the file is damaged or readable by others. */
+export function readKeys(stateDir: string): NodeKeys | undefined {
+  const file = keyFile(stateDir)
+  const bytes = readStateFile(file, 4096)
+  if (bytes === undefined) return undefined
+  assertPrivate(file)
+  if (bytes.length !== FILE_BYTES || !Buffer.from(bytes).subarray(0, 16).equals(MAGIC)) {
+    throw new HopliteError('STATE_UNREADABLE', `read ${file}: it is not a key file, or is damaged`, 'restore it from a backup, or make new keys with: hoplite keygen --force')
+  }
+  return {
+    identity: identityFromSeed(bytes.subarray(16, 80)),
+    hop: hopKeys(bytes.subarray(80, 112)),
+    peerSeed: bytes.slice(112, 144),
+  }
+}
+
+/** Makes keys; throws KEY_EXISTS when there are some, unless `force`, which sets those aside. */
+export function makeKeys(stateDir: string, force = false): NodeKeys {
+  const file = keyFile(stateDir)
+  if (readStateFile(file, 1_000_000) !== undefined) {
+    if (!force) throw new HopliteError('KEY_EXISTS', `make keys: ${file} exists`, 'keep it, or set it aside with --force')
+    setAside(file)
+  }
+  const identity = generateIdentity()
+  const hop = generateX25519().privateKey
+  const peerSeed = randomBytes(32)
+  writeStateFile(file, Buffer.concat([MAGIC, identity.seed.bytes, hop, peerSeed]))
+  return { identity, hop: hopKeys(hop), peerSeed }
+}
+
+function keyFile(stateDir: string): string {
+  return path.join(stateDir, 'node.key')
+}
