@@ -1,0 +1,68 @@
+// The command line. Every command reads its flags here and does its work in commands/.
+
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { HopliteError } from '#api/errors.ts'
+import { VERSION } from '#daemon/version.ts'
+import { EXIT, exitCodeOf } from './exit-codes.ts'
+import { printError } from './output.ts'
+
+
+const program = new Command('hoplite')
+  .description('A VPN whose users cover each other')
+  .version(VERSION, '--version')
+  .exitOverride()
+  .showSuggestionAfterError()
+
+const command = (name: string, description: string) =>
+  program
+    .command(name)
+    .description(description)
+    .option('--config <file>', 'configuration file (hoplite.toml)')
+    .option('--state-dir <dir>', 'keys, state and control socket')
+    .option('--json', 'one line of JSON')
+
+command('up', 'connect: start the daemon if none runs, and wait for a route')
+  .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
+  .option('--proxy <address>', 'where the proxy listens')
+  .action(async options => (await import('./commands/up.ts')).up(options))
+command('down', 'disconnect: stop the daemon').action(async options => (await import('./commands/down.ts')).down(options))
+command('status', 'show what the node is doing').action(async options => (await import('./commands/status.ts')).showStatus(options))
+command('relay', 'carry traffic for others, in the foreground')
+  .option('--exit', 'also let traffic out to the internet')
+  .action(async options => (await import('./commands/run.ts')).relay(options))
+command('bootstrap', 'serve the directory, in the foreground').action(async options => (await import('./commands/run.ts')).bootstrap(options))
+command('daemon', 'run the client in the foreground')
+  .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
+  .option('--proxy <address>', 'where the proxy listens')
+  .action(async options => (await import('./commands/run.ts')).daemon(options))
+command('keygen', 'make the keys of a relay or bootstrap node')
+  .option('--force', 'set existing keys aside')
+  .action(async options => (await import('./commands/keygen.ts')).keygen(options))
+command('doctor', 'say what this machine can and cannot do').action(async options => (await import('./commands/doctor.ts')).doctor(options))
+program
+  .command('demo')
+  .description('run a whole network on this machine and fetch a page through it')
+  .option('--port <n>', 'port of the proxy on 127.0.0.1', count(0, 65_535), 1080)
+  .option('--once', 'do one fetch and end')
+  .option('--json', 'one line of JSON')
+  .action(async options => (await import('./commands/demo.ts')).demo(options))
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage
+  } else {
+    printError(error, process.argv.includes('--json'))
+    process.exitCode = error instanceof HopliteError ? exitCodeOf(error.code) : EXIT.internal
+  }
+}
+
+function count(least: number, most: number): (text: string) => number {
+  return text => {
+    const value = Number(text)
+    if (!/^[0-9]+$/.test(text) || value < least || value > most) throw new InvalidArgumentError(`a number from ${least} to ${most}.`)
+    return value
+  }
+}
+

@@ -1,0 +1,218 @@
+// A real network on this machine: separate processes, each on its own loopback address. The demo, the scenarios and the
+// benchmarks run on it. It works where all of 127/8 is loopback: on Linux and Windows.
+
+import { type ChildProcess, fork } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { callAction } from '#api/client.ts'
+import type { Status } from '#api/table.ts'
+import { socketPath } from '#platform/directories.ts'
+import { siblingModule } from '#platform/module-url.ts'
+
+const START_MS = 30_000
+const STOP_MS = 4_000
+const POLL_MS = 40
+
+export interface RelayPlan {
+  readonly host: string
+  readonly operator: string
+  readonly isExit: boolean
+}
+
+/** Six relays of four operators, each in a network of its own; two may exit. */
+export const SIX_RELAYS: readonly RelayPlan[] = [
+  { host: '127.21.0.1', operator: 'alder', isExit: false },
+  { host: '127.22.0.1', operator: 'alder', isExit: false },
+  { host: '127.23.0.1', operator: 'birch', isExit: false },
+  { host: '127.24.0.1', operator: 'birch', isExit: false },
+  { host: '127.25.0.1', operator: 'cedar', isExit: true },
+  { host: '127.26.0.1', operator: 'dogwood', isExit: true },
+]
+
+export interface TestnetOptions {
+  readonly relays: readonly RelayPlan[]
+  readonly hops: number
+  /** Port of the client's proxy on 127.0.0.1; 0 takes any. */
+  readonly proxyPort: number
+  readonly observe: boolean
+}
+
+/** One process of the network. */
+export interface TestNode {
+  readonly name: string
+  readonly role: 'bootstrap' | 'relay' | 'client' | 'origin'
+  readonly host: string
+  readonly process: ChildProcess
+  readonly stateDir: string
+  readonly log: () => string
+}
+
+export class Testnet {
+  readonly directory: string
+  readonly nodes: TestNode[] = []
+  readonly #options: TestnetOptions
+  originHttpPort = 0
+  originUdpPort = 0
+  readonly originHost = '127.99.0.1'
+  #bootstrap: string[] = []
+
+  private constructor(options: TestnetOptions) {
+    this.#options = options
+    this.directory = mkdtempSync(path.join(tmpdir(), 'hoplite-net-'))
+  }
+
+  /** Starts everything and waits until the client has a route. Throws, with nothing left behind, when it does not. */
+  static async start(options: TestnetOptions, onStep: (step: string) => void = () => {}): Promise<Testnet> {
+    const net = new Testnet(options)
+    try {
+      onStep('starting an origin and a bootstrap node')
+      await Promise.all([net.#startOrigin(), net.#startBootstrap()])
+      onStep(`starting ${options.relays.length} relays and a client`)
+      for (const plan of options.relays) net.startRelay(plan)
+      net.startClient()
+      await net.waitReady()
+      return net
+    } catch (error) {
+      await net.stop()
+      throw error
+    }
+  }
+
+  get client(): TestNode {
+    return this.#find('client')
+  }
+
+  get relays(): TestNode[] {
+    return this.nodes.filter(({ role }) => role === 'relay')
+  }
+
+  /** The node whose addresses begin with the host of `address`. */
+  at(address: string): TestNode | undefined {
+    return this.nodes.find(({ host }) => address.startsWith(`${host}:`) || address === host)
+  }
+
+  startRelay(plan: RelayPlan): TestNode {
+    const own = [`operator = "${plan.operator}"`, `listen = "${plan.host}:0"`, `control_listen = "${plan.host}:0"`, 'capacity_kbit = 100000']
+    const exit = plan.isExit
+      ? ['[exit]', 'enabled = true', `allow_private = ["${this.originHost}:${this.originHttpPort}", "${this.originHost}:${this.originUdpPort}"]`]
+      : []
+    return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit])
+  }
+
+  startClient(): TestNode {
+    const { hops, proxyPort } = this.#options
+    const lines = ['[client]', `hops = ${hops}`, `proxy = "127.0.0.1:${proxyPort}"`]
+    return this.#startNode('client', 'client', '127.0.0.1', ['daemon'], lines)
+  }
+
+  /** Waits until the client has a route and, with more than one hop, a spare way. */
+  async waitReady(withSpare = false): Promise<Status> {
+    const { process: child, log } = this.client
+    return waitFor(async () => {
+      if (child.exitCode !== null) throw new Error(`the client ended with code ${child.exitCode}: ${log()}`)
+      const status = await this.status(this.client)
+      if (status?.state !== 'ready') return undefined
+      return withSpare && status.routes[0]?.spare === undefined ? undefined : status
+    }, 'the client to have a route')
+  }
+
+  async status(node: TestNode): Promise<Status | undefined> {
+    return callAction(socketPath(node.stateDir), 'status', {}).catch(() => undefined)
+  }
+
+  /** `host` and `port` of the client's proxy. */
+  async proxy(): Promise<{ host: string; port: number }> {
+    const [address = ''] = (await this.status(this.client))?.listening['proxy'] ?? []
+    return { host: '127.0.0.1', port: Number(address.split(':').at(-1)) }
+  }
+
+  /** Ends a node at once, as a power cut would. */
+  async kill(node: TestNode): Promise<void> {
+    const gone = exited(node.process)
+    node.process.kill('SIGKILL')
+    await gone
+  }
+
+  /** Ends every process and removes every file. */
+  async stop(): Promise<void> {
+    const running = this.nodes.filter(({ process }) => process.exitCode === null && process.signalCode === null)
+    for (const { process } of running) process.kill('SIGTERM')
+    const late = setTimeout(() => {
+      for (const { process } of running) process.kill('SIGKILL')
+    }, STOP_MS)
+    await Promise.all(running.map(({ process }) => exited(process)))
+    clearTimeout(late)
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  async #startOrigin(): Promise<void> {
+    const child = this.#fork('origin', 'origin', this.originHost, fileURLToPath(siblingModule(import.meta.url, './origin')), [this.originHost])
+    const ports = await new Promise<{ http: number; udp: number }>((resolve, reject) => {
+      child.process.once('message', message => resolve(message as { http: number; udp: number }))
+      child.process.once('exit', () => reject(new Error(`the origin ended: ${child.log()}`)))
+    })
+    this.originHttpPort = ports.http
+    this.originUdpPort = ports.udp
+  }
+
+  async #startBootstrap(): Promise<void> {
+    const host = '127.20.0.1'
+    const node = this.#startNode('bootstrap', 'bootstrap', host, ['bootstrap'], ['[relay]', `control_listen = "${host}:0"`])
+    const status = await waitFor(async () => {
+      if (node.process.exitCode !== null) throw new Error(`the bootstrap node ended: ${node.log()}`)
+      return this.status(node)
+    }, 'the bootstrap node')
+    this.#bootstrap = status.listening['control'] ?? []
+  }
+
+  #startNode(name: string, role: TestNode['role'], host: string, command: string[], lines: string[]): TestNode {
+    const stateDir = path.join(this.directory, name)
+    const config = path.join(this.directory, `${name}.toml`)
+    const network = ['[network]', 'allow_private_addresses = true', `bootstrap = ${JSON.stringify(this.#bootstrap)}`]
+    const laboratory = ['[lab]', `observe = ${this.#options.observe}`, '[log]', 'level = "info"']
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    writeFileSync(config, [...network, ...laboratory, ...lines, ''].join('\n'))
+    const main = fileURLToPath(siblingModule(import.meta.url, '../cli/main'))
+    return this.#fork(name, role, host, main, [...command, '--config', config, '--state-dir', stateDir], stateDir)
+  }
+
+  #fork(name: string, role: TestNode['role'], host: string, script: string, args: string[], stateDir = ''): TestNode {
+    const child = fork(script, args, { execArgv: ['--no-warnings'], stdio: ['ignore', 'pipe', 'pipe', 'ipc'], silent: true })
+    const lines: string[] = []
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => {
+        lines.push(chunk.toString('utf8'))
+        if (lines.length > 400) lines.shift()
+      })
+    }
+    const node: TestNode = { name, role, host, process: child, stateDir, log: () => lines.join('').slice(-20_000) }
+    this.nodes.push(node)
+    return node
+  }
+
+  #find(role: TestNode['role']): TestNode {
+    const node = this.nodes.findLast(node => node.role === role)
+    if (node === undefined) throw new Error(`there is no ${role}`)
+    return node
+  }
+}
+
+/** Asks until there is something; throws after half a minute. */
+export async function waitFor<T>(ask: () => Promise<T | undefined>, what: string, limitMs = START_MS): Promise<T> {
+  const until = performance.now() + limitMs
+  while (performance.now() < until) {
+    const answer = await ask()
+    if (answer !== undefined) return answer
+    await new Promise(resolve => setTimeout(resolve, POLL_MS))
+  }
+  throw new Error(`waited ${limitMs} ms in vain for ${what}`)
+}
+
+function exited(child: ChildProcess): Promise<void> {
+  return new Promise(resolve => {
+    if (child.exitCode !== null || child.signalCode !== null) resolve()
+    else child.once('exit', () => resolve())
+  })
+}
