@@ -17,7 +17,8 @@ export async function callAction<N extends ActionName>(socket: string, name: N, 
     throw notRunning('it does not answer as a Hoplite node does')
   }
   if (status === 200) return ACTIONS[name].output.parse(body) as Output<N>
-  const { code, message, advice } = (body as { error?: { code?: string; message?: string; advice?: string } }).error ?? {}
+  const { code, message, advice } =
+    (body as { error?: { code?: string; message?: string; advice?: string } }).error ?? {}
   const known: ErrorCode = ERROR_CODES.find(known => known === code) ?? 'INTERNAL'
   throw new HopliteError(known, message ?? 'carry out an action: it failed', advice ?? 'look into the log')
 }
@@ -33,7 +34,9 @@ function post(socketPath: string, path: string, body: string): Promise<{ status:
         if (length > MAX_ANSWER_BYTES) response.destroy(new Error('too long'))
         else chunks.push(chunk)
       })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }))
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
+      )
       response.on('error', error => reject(notRunning(error.message)))
     })
     sent.on('timeout', () => sent.destroy(new Error('it does not answer')))

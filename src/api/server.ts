@@ -39,8 +39,14 @@ async function respond(handlers: Handlers, request: IncomingMessage): Promise<{ 
   try {
     const name = /^\/v1\/([A-Za-z]{1,40})$/.exec(request.url ?? '')?.[1]
     const isKnown = name !== undefined && Object.hasOwn(ACTIONS, name) && handlers[name as ActionName] !== undefined
-    if (!isKnown) throw new HopliteError('ACTION_UNKNOWN', 'carry out an action: this node has none of that name', 'see: hoplite --help')
-    if (request.method !== 'POST') throw new HopliteError('REQUEST_INVALID', 'read a request: actions take POST', 'send a JSON object with POST')
+    if (!isKnown)
+      throw new HopliteError(
+        'ACTION_UNKNOWN',
+        'carry out an action: this node has none of that name',
+        'see: hoplite --help',
+      )
+    if (request.method !== 'POST')
+      throw new HopliteError('REQUEST_INVALID', 'read a request: actions take POST', 'send a JSON object with POST')
     return { status: 200, body: await carryOut(handlers, name as ActionName, await readJson(request)) }
   } catch (error) {
     if (error instanceof HopliteError) {
@@ -49,7 +55,9 @@ async function respond(handlers: Handlers, request: IncomingMessage): Promise<{ 
     }
     return {
       status: 500,
-      body: { error: { code: 'INTERNAL', message: 'carry out an action: it failed inside', advice: 'look into the log' } },
+      body: {
+        error: { code: 'INTERNAL', message: 'carry out an action: it failed inside', advice: 'look into the log' },
+      },
     }
   }
 }
@@ -58,7 +66,9 @@ async function carryOut(handlers: Handlers, name: ActionName, input: unknown): P
   const action = ACTIONS[name]
   const parsed = action.input.safeParse(input)
   if (!parsed.success) {
-    const problems = parsed.error.issues.slice(0, 5).map(issue => `${issue.path.join('.') || 'input'}: ${issue.message}`)
+    const problems = parsed.error.issues
+      .slice(0, 5)
+      .map(issue => `${issue.path.join('.') || 'input'}: ${issue.message}`)
     throw new HopliteError('REQUEST_INVALID', `read the input of ${name}: ${problems.join('; ')}`, 'mend the input')
   }
   const handler = handlers[name] as (input: unknown) => unknown
@@ -70,7 +80,8 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   let length = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length
-    if (length > MAX_BODY_BYTES) throw new HopliteError('REQUEST_INVALID', 'read a request: its body is too long', 'send at most 64 KiB')
+    if (length > MAX_BODY_BYTES)
+      throw new HopliteError('REQUEST_INVALID', 'read a request: its body is too long', 'send at most 64 KiB')
     chunks.push(chunk)
   }
   try {

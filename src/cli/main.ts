@@ -6,7 +6,6 @@ import { VERSION } from '#daemon/version.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
 import { printError } from './output.ts'
 
-
 const program = new Command('hoplite')
   .description('A VPN whose users cover each other')
   .version(VERSION, '--version')
@@ -25,12 +24,18 @@ command('up', 'connect: start the daemon if none runs, and wait for a route')
   .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
   .action(async options => (await import('./commands/up.ts')).up(options))
-command('down', 'disconnect: stop the daemon').action(async options => (await import('./commands/down.ts')).down(options))
-command('status', 'show what the node is doing').action(async options => (await import('./commands/status.ts')).showStatus(options))
+command('down', 'disconnect: stop the daemon').action(async options =>
+  (await import('./commands/down.ts')).down(options),
+)
+command('status', 'show what the node is doing').action(async options =>
+  (await import('./commands/status.ts')).showStatus(options),
+)
 command('relay', 'carry traffic for others, in the foreground')
   .option('--exit', 'also let traffic out to the internet')
   .action(async options => (await import('./commands/run.ts')).relay(options))
-command('bootstrap', 'serve the directory, in the foreground').action(async options => (await import('./commands/run.ts')).bootstrap(options))
+command('bootstrap', 'serve the directory, in the foreground').action(async options =>
+  (await import('./commands/run.ts')).bootstrap(options),
+)
 command('daemon', 'run the client in the foreground')
   .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
@@ -38,7 +43,9 @@ command('daemon', 'run the client in the foreground')
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
   .action(async options => (await import('./commands/keygen.ts')).keygen(options))
-command('doctor', 'say what this machine can and cannot do').action(async options => (await import('./commands/doctor.ts')).doctor(options))
+command('doctor', 'say what this machine can and cannot do').action(async options =>
+  (await import('./commands/doctor.ts')).doctor(options),
+)
 program
   .command('demo')
   .description('run a whole network on this machine and fetch a page through it')
@@ -61,8 +68,8 @@ try {
 function count(least: number, most: number): (text: string) => number {
   return text => {
     const value = Number(text)
-    if (!/^[0-9]+$/.test(text) || value < least || value > most) throw new InvalidArgumentError(`a number from ${least} to ${most}.`)
+    if (!/^[0-9]+$/.test(text) || value < least || value > most)
+      throw new InvalidArgumentError(`a number from ${least} to ${most}.`)
     return value
   }
 }
-

@@ -10,7 +10,9 @@ export function print(isJson: boolean | undefined, value: unknown, text: string)
 /** Prints an error and what to do about it; never a stack trace of an expected one. */
 export function printError(error: unknown, isJson: boolean): void {
   const known = error instanceof HopliteError ? error : undefined
-  const message = known?.message ?? (error instanceof Error ? (process.env['HOPLITE_DEBUG'] ? error.stack : error.message) : 'unknown error')
+  const message =
+    known?.message ??
+    (error instanceof Error ? (process.env['HOPLITE_DEBUG'] ? error.stack : error.message) : 'unknown error')
   if (isJson) {
     const code = known?.code ?? 'INTERNAL'
     process.stdout.write(`${JSON.stringify({ ok: false, error: { code, message, advice: known?.advice } })}\n`)

@@ -20,8 +20,8 @@ import { ControlLoop } from './control-loop.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
-import { RelayChoice } from './relay-choice.ts'
 import { parseListen } from './relay.ts'
+import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
 
 /** An isolated route that carries nothing for this long is closed. */
@@ -96,6 +96,7 @@ class Client {
         this.#choice.save()
         this.#loop.run(now => this.#routes.handleDeadline(now))
       },
+      guards: () => this.#choice.guardSources(),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
   }
@@ -104,7 +105,7 @@ class Client {
     const { log, stateDir } = this.#options
     this.#choice.load()
     const { engine, address } = await startEngine(
-      { host: '0.0.0.0', port: 0 },
+      { host: this.#config.client.bind, port: 0 },
       report => this.#handleReport(report),
       error => {
         log.error('data plane failed', { error: own(error.message) })
@@ -118,7 +119,12 @@ class Client {
       this.#proxyAddress = await this.#proxy.listen(listen.host, listen.port)
     } catch (error) {
       const advice = 'stop the program that uses it, or choose another with --proxy'
-      throw new HopliteError('ADDRESS_IN_USE', `listen on ${formatAddress(listen)}: ${(error as NodeJS.ErrnoException).code}`, advice, error)
+      throw new HopliteError(
+        'ADDRESS_IN_USE',
+        `listen on ${formatAddress(listen)}: ${(error as NodeJS.ErrnoException).code}`,
+        advice,
+        error,
+      )
     }
     this.#api = await serveApi(
       {
@@ -150,7 +156,12 @@ class Client {
     for (const key of this.#routes.keys) this.#routes.close(key)
     this.#loop.close()
     const { listening } = this.#proxy
-    await Promise.allSettled([this.#keeper.close(), listening && this.#proxy.close(), this.#api?.close(), this.#engine?.close()])
+    await Promise.allSettled([
+      this.#keeper.close(),
+      listening && this.#proxy.close(),
+      this.#api?.close(),
+      this.#engine?.close(),
+    ])
   }
 
   #handleReport(report: Report): void {
@@ -208,7 +219,8 @@ class Client {
   #status(): Status {
     const main = this.#routes.find('')
     const problem = this.#routes.problem('')
-    const state = main?.state === 'ready' && this.#streams.isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
+    const state =
+      main?.state === 'ready' && this.#streams.isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
     const streams = this.#routes.keys.reduce((sum, key) => sum + this.#streams.streams(key), 0)
     return {
       ...commonStatus(this.#startedMs),
@@ -228,7 +240,8 @@ class Client {
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
         failovers: this.#failovers,
       },
-      ...(state === 'building' && problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
+      ...(state === 'building' &&
+        problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
     }
   }
 
@@ -254,7 +267,8 @@ function describeHop({ id, address, operator }: RouteHop): { id: string; address
 }
 
 function adviceFor(config: Config, size: number): string {
-  if (config.network.bootstrap.length === 0 && size === 0) return 'set bootstrap in [network]: without it no relay can be found'
+  if (config.network.bootstrap.length === 0 && size === 0)
+    return 'set bootstrap in [network]: without it no relay can be found'
   if (size === 0) return 'check the network connection and the bootstrap nodes: hoplite doctor'
   return 'wait for more relays, or use fewer hops with --hops'
 }

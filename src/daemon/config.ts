@@ -10,14 +10,21 @@ import { parseAddress, parseIp } from '#wire/address.ts'
 
 const MAX_FILE_BYTES = 256 * 1024
 
-const address = z.string().refine(text => parseAddress(text) !== undefined, 'an address like 192.0.2.1:51821 or [2001:db8::1]:51821')
+const address = z
+  .string()
+  .refine(text => parseAddress(text) !== undefined, 'an address like 192.0.2.1:51821 or [2001:db8::1]:51821')
 const listenAddress = z
   .string()
   .refine(text => parseAddress(text.replace(/:0$/, ':1')) !== undefined, 'an address to listen on, like 0.0.0.0:51821')
 const ip = z.string().refine(text => parseIp(text) !== undefined, 'an IP address')
 const network = z.string().refine(isNetwork, 'a network like 203.0.113.0/24')
 const nodeId = z.string().regex(/^[0-9a-f]{64}$/, 'a node id of 64 hex digits')
-const multiaddr = z.string().regex(/^\/(ip4|ip6|dns|dns4|dns6)\/[^/\s]+\/tcp\/\d{1,5}\/p2p\/[A-Za-z0-9]+$/, 'a multiaddr like /ip4/192.0.2.1/tcp/51820/p2p/12D3…')
+const multiaddr = z
+  .string()
+  .regex(
+    /^\/(ip4|ip6|dns|dns4|dns6)\/[^/\s]+\/tcp\/\d{1,5}\/p2p\/[A-Za-z0-9]+$/,
+    'a multiaddr like /ip4/192.0.2.1/tcp/51820/p2p/12D3…',
+  )
 const port = z.number().int().min(1).max(65535)
 
 const rule = z.strictObject({
@@ -38,6 +45,7 @@ const schema = z.strictObject({
     .strictObject({
       hops: z.number().int().min(1).max(5).default(3),
       proxy: listenAddress.default('127.0.0.1:1080'),
+      bind: ip.default('0.0.0.0'),
     })
     .prefault({}),
   relay: z
@@ -46,7 +54,10 @@ const schema = z.strictObject({
       advertise: z.array(address).max(4).default([]),
       control_listen: listenAddress.default('0.0.0.0:51820'),
       control_advertise: z.array(ip).max(4).default([]),
-      operator: z.string().regex(/^[^\p{C}]{1,64}$/u, '1 to 64 printable characters').default('anonymous'),
+      operator: z
+        .string()
+        .regex(/^[^\p{C}]{1,64}$/u, '1 to 64 printable characters')
+        .default('anonymous'),
       family: z.array(nodeId).max(16).default([]),
       capacity_kbit: z.number().int().min(1).max(4_294_967_295).default(10_000),
       max_sessions: z.number().int().min(1).max(1_000_000).default(20_000),
@@ -89,7 +100,12 @@ export function loadConfig(path: string | undefined): Config {
     if (size > MAX_FILE_BYTES) throw new Error(`it has ${size} bytes, at most ${MAX_FILE_BYTES} are read`)
     text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
   } catch (error) {
-    throw new HopliteError('CONFIG_UNREADABLE', `read ${path}: ${(error as Error).message}`, 'check the path and that it is a text file', error)
+    throw new HopliteError(
+      'CONFIG_UNREADABLE',
+      `read ${path}: ${(error as Error).message}`,
+      'check the path and that it is a text file',
+      error,
+    )
   }
   return parseConfig(text, path)
 }
@@ -102,12 +118,21 @@ export function parseConfig(text: string, name: string): Config {
   } catch (error) {
     const where = error instanceof TomlError ? `, line ${error.line}` : ''
     const what = (error as Error).message.split('\n')[0]
-    throw new HopliteError('CONFIG_INVALID', `read ${name}${where}: ${what}`, 'mend the line; docs/configuration.md shows the form', error)
+    throw new HopliteError(
+      'CONFIG_INVALID',
+      `read ${name}${where}: ${what}`,
+      'mend the line; docs/configuration.md shows the form',
+      error,
+    )
   }
   const result = schema.safeParse(values)
   if (result.success) return result.data
   const problems = result.error.issues.flatMap(issue => describe(issue, values))
-  throw new HopliteError('CONFIG_INVALID', `read ${name}: ${problems.join('; ')}`, 'every key is described in docs/configuration.md')
+  throw new HopliteError(
+    'CONFIG_INVALID',
+    `read ${name}: ${problems.join('; ')}`,
+    'every key is described in docs/configuration.md',
+  )
 }
 
 function describe(issue: z.core.$ZodIssue, values: unknown): string[] {
@@ -119,8 +144,14 @@ function describe(issue: z.core.$ZodIssue, values: unknown): string[] {
       return `unknown key "${clip(full)}"${nearest === undefined ? '' : `, did you mean "${nearest}"?`}`
     })
   }
-  const found = issue.path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], values)
-  const expected = issue.code === 'custom' || issue.code === 'invalid_format' ? `expected ${issue.message}` : issue.message.replace(/^Invalid \w+: /, '')
+  const found = issue.path.reduce<unknown>(
+    (value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key],
+    values,
+  )
+  const expected =
+    issue.code === 'custom' || issue.code === 'invalid_format'
+      ? `expected ${issue.message}`
+      : issue.message.replace(/^Invalid \w+: /, '')
   return [`${path}: found ${clip(JSON.stringify(found) ?? 'nothing')}, ${expected}`]
 }
 

@@ -2,7 +2,7 @@
 
 import { systemRandom } from '#crypto/random.ts'
 import type { Directory } from '#discover/directory.ts'
-import type { Address } from '#wire/address.ts'
+import { type Address, isWildcard } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
 
@@ -17,6 +17,8 @@ export interface DirectoryKeeperOptions {
   readonly directory: Directory
   readonly log: Log
   readonly onRefreshed: () => void
+  /** The relays to ask, as multiaddrs: the guards, who know this client's address anyway. */
+  readonly guards: () => readonly string[]
   readonly onConnection?: (address: Address) => void
 }
 
@@ -42,7 +44,7 @@ export class DirectoryKeeper {
   }
 
   async #refresh(): Promise<void> {
-    const { config, directory, log, onRefreshed, onConnection } = this.#options
+    const { config, directory, log, onRefreshed, onConnection, guards } = this.#options
     const before = directory.version
     try {
       const { startDiscovery } = await import('#discover/node.ts')
@@ -55,6 +57,8 @@ export class DirectoryKeeper {
         allowPrivateAddresses: config.network.allow_private_addresses,
         nowMs: Date.now,
         random: systemRandom,
+        furtherSources: guards,
+        ...(!isWildcard(config.client.bind) && { sendFrom: config.client.bind }),
         ...(onConnection && { onConnection }),
       })
       try {

@@ -32,16 +32,18 @@ export interface Log {
 /** A log to `stream`: readable lines on a terminal, JSON lines elsewhere. */
 export function openLog(config: Config, component: string, stream: NodeJS.WriteStream = process.stderr): Log {
   const most = LEVELS[config.log.level]
-  const write = (level: Level) => (event: string, fields: Fields = {}) => {
-    if (LEVELS[level] > most) return
-    const values = Object.entries(fields).flatMap(([name, value]) =>
-      value === undefined ? [] : [[name, value instanceof OwnText ? value.text : value] as const],
-    )
-    const time = new Date().toISOString()
-    const line = stream.isTTY
-      ? `${time.slice(11, 23)} ${level.padEnd(5)} ${component}: ${event}${values.map(([name, value]) => ` ${name}=${value}`).join('')}`
-      : JSON.stringify({ time, level, component, event, ...Object.fromEntries(values) })
-    stream.write(`${line}\n`)
-  }
+  const write =
+    (level: Level) =>
+    (event: string, fields: Fields = {}) => {
+      if (LEVELS[level] > most) return
+      const values = Object.entries(fields).flatMap(([name, value]) =>
+        value === undefined ? [] : [[name, value instanceof OwnText ? value.text : value] as const],
+      )
+      const time = new Date().toISOString()
+      const line = stream.isTTY
+        ? `${time.slice(11, 23)} ${level.padEnd(5)} ${component}: ${event}${values.map(([name, value]) => ` ${name}=${value}`).join('')}`
+        : JSON.stringify({ time, level, component, event, ...Object.fromEntries(values) })
+      stream.write(`${line}\n`)
+    }
   return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug') }
 }

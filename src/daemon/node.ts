@@ -1,11 +1,11 @@
 // What every role needs: the data plane in its worker, the laboratory's observation, and an orderly end.
 
+import { HopliteError } from '#api/errors.ts'
+import type { Status } from '#api/table.ts'
+import type { Observation, Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { type Engine, startPortableEngine } from '#platform/engine.ts'
 import { Observer } from '#platform/observer.ts'
-import type { Observation, Report } from '#forward/commands.ts'
-import { HopliteError } from '#api/errors.ts'
-import type { Status } from '#api/table.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
@@ -77,7 +77,8 @@ export class Laboratory {
   }
 
   observe(marker: string, engine: Engine | undefined): { observing: true } {
-    if (!this.#isOn) throw new HopliteError('ACTION_UNKNOWN', 'observe: this node is no laboratory', 'set observe = true in [lab]')
+    if (!this.#isOn)
+      throw new HopliteError('ACTION_UNKNOWN', 'observe: this node is no laboratory', 'set observe = true in [lab]')
     const addresses = this.#observer.observation().addresses
     this.#observer = new Observer(Buffer.from(marker))
     for (const text of addresses) this.#observer.sawText(text)
@@ -86,7 +87,8 @@ export class Laboratory {
   }
 
   async observation(engine: Engine | undefined): Promise<Observation & { addresses: string[] }> {
-    if (!this.#isOn) throw new HopliteError('ACTION_UNKNOWN', 'observe: this node is no laboratory', 'set observe = true in [lab]')
+    if (!this.#isOn)
+      throw new HopliteError('ACTION_UNKNOWN', 'observe: this node is no laboratory', 'set observe = true in [lab]')
     const own = this.#observer.observation()
     if (engine === undefined) return { ...own, addresses: [...own.addresses] }
     const request = this.#next++

@@ -3,8 +3,8 @@
 
 import path from 'node:path'
 import { systemRandom } from '#crypto/random.ts'
-import type { Directory } from '#discover/directory.ts'
 import type { Descriptor } from '#discover/descriptor.ts'
+import type { Directory } from '#discover/directory.ts'
 import { readStateFile, setAside, writeStateFile } from '#platform/state-file.ts'
 import { type Candidate, chooseRoute } from '#route/choose.ts'
 import { Guards } from '#route/guards.ts'
@@ -51,9 +51,20 @@ export class RelayChoice {
     this.#maintainGuards()
   }
 
+  /** Where the guards are asked for their directories, as multiaddrs. */
+  guardSources(): string[] {
+    this.#maintainGuards()
+    return this.#guards.all.flatMap(({ id }) => this.#directory.find(id)?.control.slice(0, 1) ?? [])
+  }
+
   pickRoute(): Choice {
     this.#maintainGuards()
-    const options = { relays: this.#relays(), hopCount: this.#hopCount, random: systemRandom, guards: this.#guards.order(Date.now()) }
+    const options = {
+      relays: this.#relays(),
+      hopCount: this.#hopCount,
+      random: systemRandom,
+      guards: this.#guards.order(Date.now()),
+    }
     const chosen = chooseRoute({ ...options, avoid: this.#avoidedNow() })
     // Rather a relay that failed lately than none at all.
     return 'problem' in chosen ? chooseRoute(options) : chosen

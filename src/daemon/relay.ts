@@ -18,7 +18,7 @@ import { type ExitRequest, Hop } from '#relay/hop.ts'
 import { ExitStreams } from '#stream/exit.ts'
 import { ExitPolicy, isPublicAddress } from '#stream/exit-policy.ts'
 import { StreamLink } from '#stream/link.ts'
-import { type Address, formatAddress, parseAddress, parseIp } from '#wire/address.ts'
+import { type Address, formatAddress, isWildcard, parseAddress, parseIp } from '#wire/address.ts'
 import { REFUSAL } from '#wire/control.ts'
 import type { PortRange } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
@@ -80,7 +80,8 @@ class Relay {
         limits: { maxSessions: max_sessions, maxFlows: max_flows, maxFlowsPerSession: MAX_FLOWS_PER_SESSION },
         random: systemRandom,
         mayReachHop: address =>
-          (config.network.allow_private_addresses || isPublicAddress(address.host)) && !ownAddresses.has(formatAddress(address)),
+          (config.network.allow_private_addresses || isPublicAddress(address.host)) &&
+          !ownAddresses.has(formatAddress(address)),
         isExit: config.exit.enabled,
       },
       monotonicMs(),
@@ -143,9 +144,14 @@ class Relay {
       allowPrivateAddresses: this.#config.network.allow_private_addresses,
       nowMs: Date.now,
       random: systemRandom,
+      ...sendFrom(parseListen(this.#config.relay.control_listen)),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
-    log.info('relay is up', { id: own(this.#id), listening: own(formatAddress(address)), exit: this.#config.exit.enabled })
+    log.info('relay is up', {
+      id: own(this.#id),
+      listening: own(formatAddress(address)),
+      exit: this.#config.exit.enabled,
+    })
     await this.#publish()
   }
 
@@ -189,7 +195,8 @@ class Relay {
     const first = request.first.slice()
     const resolved = await exit.resolveTarget(request.target)
     this.#loop.run(() => {
-      if (!Array.isArray(resolved)) return this.#hop.answer(session, number, { kind: 'refused', request: 'open', reason: resolved })
+      if (!Array.isArray(resolved))
+        return this.#hop.answer(session, number, { kind: 'refused', request: 'open', reason: resolved })
       const [host = ''] = resolved
       this.#hop.openDatagramFlow(session, number, request.flow, { host, port: request.target.port }, first)
     })
@@ -264,11 +271,17 @@ class Relay {
   }
 }
 
+/** A relay dials from the address that it listens on, if that is one. */
+export function sendFrom({ host }: Address): { readonly sendFrom?: string } {
+  return isWildcard(host) ? {} : { sendFrom: host }
+}
+
 /** The address that a `listen` key stands for; port 0 takes any. */
 export function parseListen(text: string): Address {
   const isAny = text.endsWith(':0')
   const parsed = parseAddress(isAny ? `${text.slice(0, -1)}1` : text)
-  if (parsed === undefined) throw new HopliteError('CONFIG_INVALID', `read an address: "${text}" is none`, 'write it like 0.0.0.0:51821')
+  if (parsed === undefined)
+    throw new HopliteError('CONFIG_INVALID', `read an address: "${text}" is none`, 'write it like 0.0.0.0:51821')
   return isAny ? { ...parsed, port: 0 } : parsed
 }
 
@@ -276,17 +289,24 @@ function advertised(config: Config, bound?: Address): Address[] {
   const given = config.relay.advertise.flatMap(text => parseAddress(text) ?? [])
   if (given.length > 0) return given
   const listen = bound ?? parseListen(config.relay.listen)
-  if (/^(0\.0\.0\.0|::)$/.test(listen.host)) {
-    throw new HopliteError('CONFIG_INVALID', 'advertise the relay: it listens on every address and does not know which one others reach', 'set advertise = ["PUBLIC-IP:PORT"] in [relay]')
+  if (isWildcard(listen.host)) {
+    throw new HopliteError(
+      'CONFIG_INVALID',
+      'advertise the relay: it listens on every address and does not know which one others reach',
+      'set advertise = ["PUBLIC-IP:PORT"] in [relay]',
+    )
   }
   return [listen]
 }
 
 function controlAddresses(config: Config, discovery: DiscoveryNode): string[] {
   const { control_advertise } = config.relay
-  if (control_advertise.length === 0) return discovery.addresses.filter(address => !/\/(0\.0\.0\.0|::)\//.test(address)).slice(0, 4)
+  if (control_advertise.length === 0)
+    return discovery.addresses.filter(address => !/\/(0\.0\.0\.0|::)\//.test(address)).slice(0, 4)
   const [first = ''] = discovery.addresses
-  return control_advertise.map(host => first.replace(/^\/ip[46]\/[^/]+/, `/${parseIp(host)?.length === 4 ? 'ip4' : 'ip6'}/${host}`))
+  return control_advertise.map(host =>
+    first.replace(/^\/ip[46]\/[^/]+/, `/${parseIp(host)?.length === 4 ? 'ip4' : 'ip6'}/${host}`),
+  )
 }
 
 function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
@@ -301,6 +321,7 @@ function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
   })
   return new ExitStreams({
     policy,
+    ...sendFrom(parseListen(config.relay.listen)),
     maxStreamsPerSession: config.exit.max_streams_per_client,
     ...(laboratory.isOn && {
       watch: (address: Address, bytes: Uint8Array) => {

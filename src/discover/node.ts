@@ -42,6 +42,10 @@ export interface DiscoveryOptions {
   readonly allowPrivateAddresses: boolean
   readonly nowMs: () => number
   readonly random: (length: number) => Uint8Array
+  /** The address to dial from; the system's choice when absent. */
+  readonly sendFrom?: string
+  /** Multiaddrs to ask after the bootstrap nodes; relays drawn from the directory when absent. */
+  readonly furtherSources?: () => readonly string[]
   /** Laboratory only: gets the remote address of every connection. */
   readonly onConnection?: (address: { readonly host: string; readonly port: number }) => void
 }
@@ -66,7 +70,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     addresses: {
       listen: options.listen.map(({ host, port }) => `/${host.includes(':') ? 'ip6' : 'ip4'}/${host}/tcp/${port}`),
     },
-    transports: [tcp()],
+    transports: [tcp(options.sendFrom === undefined ? {} : { dialOpts: { localAddress: options.sendFrom } as never })],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     connectionGater: { denyDialMultiaddr: () => false },
@@ -139,11 +143,7 @@ class ClientNode implements DiscoveryNode {
       nowMs,
       random,
       first: bootstrap.map(address => this.#source(address)),
-      further: () =>
-        directory
-          .list(nowMs())
-          .flatMap(relay => relay.control.slice(0, 1))
-          .map(address => this.#source(address)),
+      further: () => (this.options.furtherSources?.() ?? this.#anyRelays()).map(address => this.#source(address)),
       sources: SOURCES,
       ...(signal && { signal }),
     })
@@ -151,6 +151,11 @@ class ClientNode implements DiscoveryNode {
 
   async close(): Promise<void> {
     await this.node.stop()
+  }
+
+  #anyRelays(): string[] {
+    const { directory, nowMs } = this.options
+    return directory.list(nowMs()).flatMap(relay => relay.control.slice(0, 1))
   }
 
   #source(address: string): DirectorySource {

@@ -39,13 +39,16 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const startedMs = performance.now()
   let net: Testnet | undefined
   try {
-    net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: options.port, observe: true }, step => say(`… ${step}`))
+    net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: options.port, observe: true }, step =>
+      say(`… ${step}`),
+    )
     if (stop.signal.aborted) return 0
     say(`A network of ${net.nodes.length} processes runs (${((performance.now() - startedMs) / 1000).toFixed(1)} s).\n`)
     const result = await fetchAndAsk(net)
     if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`)
     else say(await describe(net, result))
-    if (!options.once) await new Promise<void>(resolve => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
+    if (!options.once)
+      await new Promise<void>(resolve => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
     return result.ok ? 0 : 1
   } catch (error) {
     if (stop.signal.aborted) return 0
@@ -80,11 +83,14 @@ export async function fetchAndAsk(net: Testnet): Promise<DemoResult> {
 /** What the demo promises: only client, exit and origin could read the request; only client and guard saw each other. */
 function isPrivate(net: Testnet, hops: DemoResult['hops'], observed: readonly Observed[], fetched: Fetched): boolean {
   const [guard, , exit] = hops.map(({ address }) => net.at(address)?.name)
+  const sawBoth = observed.filter(
+    ({ role, saw }) => role !== 'client' && saw.includes('client') && saw.includes('origin'),
+  )
   const readers = observed.filter(({ couldRead }) => couldRead).map(({ process }) => process)
   const isReadByFew = readers.every(name => name === 'client' || name === 'origin' || name === exit)
   const origin = observed.find(({ role }) => role === 'origin')
   const sawOnlyExit = fetched.body.includes('You come from') && origin?.saw.every(name => name === exit) === true
-  return isReadByFew && readers.includes('origin') && sawOnlyExit && guard !== exit
+  return isReadByFew && readers.includes('origin') && sawOnlyExit && guard !== exit && sawBoth.length === 0
 }
 
 async function observationOf(net: Testnet, node: TestNode): Promise<Observed> {
@@ -128,7 +134,8 @@ async function describe(net: Testnet, result: DemoResult): Promise<string> {
     '',
     'Who saw what (as each process recorded it):',
     ...result.observed.map(
-      ({ process, couldRead, saw }) => `  ${process.padEnd(width)}  ${couldRead ? 'READ THE REQUEST' : 'read nothing    '}  saw ${saw.join(', ') || 'nobody'}`,
+      ({ process, couldRead, saw }) =>
+        `  ${process.padEnd(width)}  ${couldRead ? 'READ THE REQUEST' : 'read nothing    '}  saw ${saw.join(', ') || 'nobody'}`,
     ),
     '',
     result.ok ? 'No process but the client saw both the client and the origin.' : 'A PROMISE DID NOT HOLD: see above.',

@@ -1,8 +1,8 @@
 // A SOCKS5 client for tests and the demo: names go to the proxy as they are.
 
+import { createHash } from 'node:crypto'
 import { request as httpRequest } from 'node:http'
 import { connect, type Socket } from 'node:net'
-import { createHash } from 'node:crypto'
 
 export interface ProxyAddress {
   readonly host: string
@@ -48,36 +48,53 @@ export interface Fetched {
 }
 
 /** GET through the proxy; the body is hashed, and its first 64 KiB kept. */
-export async function fetchThrough(proxy: ProxyAddress, host: string, port: number, path: string, options: { user?: string; onBytes?: (total: number) => void } = {}): Promise<Fetched> {
+export async function fetchThrough(
+  proxy: ProxyAddress,
+  host: string,
+  port: number,
+  path: string,
+  options: { user?: string; onBytes?: (total: number) => void } = {},
+): Promise<Fetched> {
   const startedMs = performance.now()
   const socket = await socksConnect(proxy, host, port, options.user)
   return new Promise((resolve, reject) => {
-    const sent = httpRequest({ createConnection: () => socket, host, port, path, headers: { connection: 'close' } }, response => {
-      const hash = createHash('sha256')
-      const kept: Buffer[] = []
-      let bytes = 0
-      let firstByteMs = 0
-      let lastMs = performance.now()
-      let longestStallMs = 0
-      response.on('data', (chunk: Buffer) => {
-        const now = performance.now()
-        if (bytes === 0) firstByteMs = now - startedMs
-        else longestStallMs = Math.max(longestStallMs, now - lastMs)
-        lastMs = now
-        hash.update(chunk)
-        if (bytes < 65_536) kept.push(chunk)
-        bytes += chunk.length
-        options.onBytes?.(bytes)
-      })
-      response.on('error', reject)
-      response.on('end', () => {
-        const length = Number(response.headers['content-length'] ?? bytes)
-        if (length !== bytes) return reject(new Error(`the body ended after ${bytes} of ${length} bytes`))
-        const totalMs = performance.now() - startedMs
-        const body = Buffer.concat(kept).subarray(0, 65_536).toString('utf8')
-        resolve({ status: response.statusCode ?? 0, bytes, sha256: hash.digest('hex'), body, firstByteMs, longestStallMs, totalMs })
-      })
-    })
+    const sent = httpRequest(
+      { createConnection: () => socket, host, port, path, headers: { connection: 'close' } },
+      response => {
+        const hash = createHash('sha256')
+        const kept: Buffer[] = []
+        let bytes = 0
+        let firstByteMs = 0
+        let lastMs = performance.now()
+        let longestStallMs = 0
+        response.on('data', (chunk: Buffer) => {
+          const now = performance.now()
+          if (bytes === 0) firstByteMs = now - startedMs
+          else longestStallMs = Math.max(longestStallMs, now - lastMs)
+          lastMs = now
+          hash.update(chunk)
+          if (bytes < 65_536) kept.push(chunk)
+          bytes += chunk.length
+          options.onBytes?.(bytes)
+        })
+        response.on('error', reject)
+        response.on('end', () => {
+          const length = Number(response.headers['content-length'] ?? bytes)
+          if (length !== bytes) return reject(new Error(`the body ended after ${bytes} of ${length} bytes`))
+          const totalMs = performance.now() - startedMs
+          const body = Buffer.concat(kept).subarray(0, 65_536).toString('utf8')
+          resolve({
+            status: response.statusCode ?? 0,
+            bytes,
+            sha256: hash.digest('hex'),
+            body,
+            firstByteMs,
+            longestStallMs,
+            totalMs,
+          })
+        })
+      },
+    )
     sent.on('error', reject)
     sent.end()
   })

@@ -14,6 +14,7 @@ import { siblingModule } from '#platform/module-url.ts'
 const START_MS = 30_000
 const STOP_MS = 4_000
 const POLL_MS = 40
+const CLIENT_HOST = '127.10.0.1'
 
 export interface RelayPlan {
   readonly host: string
@@ -94,17 +95,26 @@ export class Testnet {
   }
 
   startRelay(plan: RelayPlan): TestNode {
-    const own = [`operator = "${plan.operator}"`, `listen = "${plan.host}:0"`, `control_listen = "${plan.host}:0"`, 'capacity_kbit = 100000']
+    const own = [
+      `operator = "${plan.operator}"`,
+      `listen = "${plan.host}:0"`,
+      `control_listen = "${plan.host}:0"`,
+      'capacity_kbit = 100000',
+    ]
     const exit = plan.isExit
-      ? ['[exit]', 'enabled = true', `allow_private = ["${this.originHost}:${this.originHttpPort}", "${this.originHost}:${this.originUdpPort}"]`]
+      ? [
+          '[exit]',
+          'enabled = true',
+          `allow_private = ["${this.originHost}:${this.originHttpPort}", "${this.originHost}:${this.originUdpPort}"]`,
+        ]
       : []
     return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit])
   }
 
   startClient(): TestNode {
     const { hops, proxyPort } = this.#options
-    const lines = ['[client]', `hops = ${hops}`, `proxy = "127.0.0.1:${proxyPort}"`]
-    return this.#startNode('client', 'client', '127.0.0.1', ['daemon'], lines)
+    const lines = ['[client]', `bind = "${CLIENT_HOST}"`, `hops = ${hops}`, `proxy = "127.0.0.1:${proxyPort}"`]
+    return this.#startNode('client', 'client', CLIENT_HOST, ['daemon'], lines)
   }
 
   /** Waits until the client has a route and, with more than one hop, a spare way. */
@@ -148,7 +158,13 @@ export class Testnet {
   }
 
   async #startOrigin(): Promise<void> {
-    const child = this.#fork('origin', 'origin', this.originHost, fileURLToPath(siblingModule(import.meta.url, './origin')), [this.originHost])
+    const child = this.#fork(
+      'origin',
+      'origin',
+      this.originHost,
+      fileURLToPath(siblingModule(import.meta.url, './origin')),
+      [this.originHost],
+    )
     const ports = await new Promise<{ http: number; udp: number }>((resolve, reject) => {
       child.process.once('message', message => resolve(message as { http: number; udp: number }))
       child.process.once('exit', () => reject(new Error(`the origin ended: ${child.log()}`)))
@@ -159,7 +175,13 @@ export class Testnet {
 
   async #startBootstrap(): Promise<void> {
     const host = '127.20.0.1'
-    const node = this.#startNode('bootstrap', 'bootstrap', host, ['bootstrap'], ['[relay]', `control_listen = "${host}:0"`])
+    const node = this.#startNode(
+      'bootstrap',
+      'bootstrap',
+      host,
+      ['bootstrap'],
+      ['[relay]', `control_listen = "${host}:0"`],
+    )
     const status = await waitFor(async () => {
       if (node.process.exitCode !== null) throw new Error(`the bootstrap node ended: ${node.log()}`)
       return this.status(node)
@@ -179,7 +201,11 @@ export class Testnet {
   }
 
   #fork(name: string, role: TestNode['role'], host: string, script: string, args: string[], stateDir = ''): TestNode {
-    const child = fork(script, args, { execArgv: ['--no-warnings'], stdio: ['ignore', 'pipe', 'pipe', 'ipc'], silent: true })
+    const child = fork(script, args, {
+      execArgv: ['--no-warnings'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      silent: true,
+    })
     const lines: string[] = []
     for (const stream of [child.stdout, child.stderr]) {
       stream?.on('data', (chunk: Buffer) => {

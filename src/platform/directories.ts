@@ -23,6 +23,7 @@ export function socketPath(stateDir: string): string {
   if (process.platform === 'win32') return `\\\\.\\pipe\\hoplite-${Buffer.from(stateDir).toString('hex').slice(-80)}`
   const inState = path.join(stateDir, 'control.sock')
   // A Unix socket's path holds 107 bytes.
-  return Buffer.byteLength(inState) <= 100 ? inState : path.join(tmpdir(), `hoplite-${Buffer.from(inState).toString('base64url').slice(-40)}.sock`)
+  return Buffer.byteLength(inState) <= 100
+    ? inState
+    : path.join(tmpdir(), `hoplite-${Buffer.from(inState).toString('base64url').slice(-40)}.sock`)
 }
-

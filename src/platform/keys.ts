@@ -32,7 +32,11 @@ export function readKeys(stateDir: string): NodeKeys | undefined {
   if (bytes === undefined) return undefined
   assertPrivate(file)
   if (bytes.length !== FILE_BYTES || !Buffer.from(bytes).subarray(0, 16).equals(MAGIC)) {
-    throw new HopliteError('STATE_UNREADABLE', `read ${file}: it is not a key file, or is damaged`, 'restore it from a backup, or make new keys with: hoplite keygen --force')
+    throw new HopliteError(
+      'STATE_UNREADABLE',
+      `read ${file}: it is not a key file, or is damaged`,
+      'restore it from a backup, or make new keys with: hoplite keygen --force',
+    )
   }
   return {
     identity: identityFromSeed(bytes.subarray(16, 80)),
@@ -45,7 +49,8 @@ export function readKeys(stateDir: string): NodeKeys | undefined {
 export function makeKeys(stateDir: string, force = false): NodeKeys {
   const file = keyFile(stateDir)
   if (readStateFile(file, 1_000_000) !== undefined) {
-    if (!force) throw new HopliteError('KEY_EXISTS', `make keys: ${file} exists`, 'keep it, or set it aside with --force')
+    if (!force)
+      throw new HopliteError('KEY_EXISTS', `make keys: ${file} exists`, 'keep it, or set it aside with --force')
     setAside(file)
   }
   const identity = generateIdentity()

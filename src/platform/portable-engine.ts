@@ -4,13 +4,13 @@
 // it; one for each tap and each association, on loopback.
 
 import type { Socket } from 'node:dgram'
-import { monotonicMs } from './clock.ts'
 import type { Command, Report } from '#forward/commands.ts'
 import type { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
 import type { AssociationFlow, HopFlow, SessionEntry } from '#forward/tables.ts'
-import type { Address } from '#wire/address.ts'
+import { type Address, isWildcard } from '#wire/address.ts'
 import { AssociationSockets } from './association-sockets.ts'
+import { monotonicMs } from './clock.ts'
 import type { EngineWorkerData } from './engine.ts'
 import { Observer } from './observer.ts'
 import { bindUdp, closeUdp, connectUdp, growBuffers, openUdp, sendUdp } from './udp.ts'
@@ -165,6 +165,7 @@ export class PortableEngine implements Outlet {
     const entry = this.#forwarder.tables.installFlow(session, flow, address, prove, this.nowMs())
     if (entry === undefined) return
     const socket = openUdp(address.host)
+    this.#bindToOwn(socket, address)
     const carrier: FlowSocket = { socket, isConnected: false, waiting: [], wasUnreachable: false }
     this.#flows.set(entry, carrier)
     socket.on('message', message => {
@@ -179,6 +180,13 @@ export class PortableEngine implements Outlet {
       for (const waiting of carrier.waiting.splice(0)) this.#send(socket, waiting, 0, waiting.length, undefined)
     })
     if (first.length > 0) this.#forwarder.sendFirst(entry, first)
+  }
+
+  /** A node that listens on one address sends from that one. */
+  #bindToOwn(socket: Socket, to: Address): void {
+    const { host } = this.#options
+    if (isWildcard(host) || host.includes(':') !== to.host.includes(':')) return
+    bindUdp(socket, host, 0, () => {})
   }
 
   /** The far end's host says that nobody listens there. It may be forged, so it is told on as a hint and no more. */

@@ -1,7 +1,18 @@
 // Files of the state directory: written whole or not at all, readable by their owner alone, and never overwritten when they
 // are damaged: those are set aside.
 
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 
@@ -49,7 +60,11 @@ export function assertPrivate(file: string): void {
   if (process.platform === 'win32') return
   const mode = statSync(file).mode & 0o777
   if ((mode & 0o077) === 0) return
-  throw new HopliteError('STATE_UNREADABLE', `read ${file}: others may read it (mode ${mode.toString(8)})`, `run: chmod 600 ${file}`)
+  throw new HopliteError(
+    'STATE_UNREADABLE',
+    `read ${file}: others may read it (mode ${mode.toString(8)})`,
+    `run: chmod 600 ${file}`,
+  )
 }
 
 /** Renames a damaged file to `NAME.damaged-N`; returns the new name. */
@@ -60,10 +75,19 @@ export function setAside(file: string): string {
     renameSync(file, aside)
     return aside
   }
-  throw new HopliteError('STATE_UNREADABLE', `set ${file} aside: there are ${MAX_SET_ASIDE} damaged ones already`, `look into ${path.dirname(file)} and remove them`)
+  throw new HopliteError(
+    'STATE_UNREADABLE',
+    `set ${file} aside: there are ${MAX_SET_ASIDE} damaged ones already`,
+    `look into ${path.dirname(file)} and remove them`,
+  )
 }
 
 function unreadable(file: string, error: unknown): HopliteError {
   if (error instanceof HopliteError) return error
-  return new HopliteError('STATE_UNREADABLE', `read ${file}: ${(error as Error).message}`, 'check who owns it, and the disk', error)
+  return new HopliteError(
+    'STATE_UNREADABLE',
+    `read ${file}: ${(error as Error).message}`,
+    'check who owns it, and the disk',
+    error,
+  )
 }

@@ -18,12 +18,21 @@ export function lockState(directory: string): () => void {
       }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
-        throw new HopliteError('STATE_UNREADABLE', `lock ${directory}: ${(error as Error).message}`, 'check who owns it, and the disk', error)
+        throw new HopliteError(
+          'STATE_UNREADABLE',
+          `lock ${directory}: ${(error as Error).message}`,
+          'check who owns it, and the disk',
+          error,
+        )
       }
     }
     const holder = holderOf(file)
     if (holder !== undefined && holder !== process.pid && isHoplite(holder)) {
-      throw new HopliteError('STATE_LOCKED', `use ${directory}: process ${holder} uses it`, 'stop that one first, or give this one another --state-dir')
+      throw new HopliteError(
+        'STATE_LOCKED',
+        `use ${directory}: process ${holder} uses it`,
+        'stop that one first, or give this one another --state-dir',
+      )
     }
     rmSync(file, { force: true })
   }

@@ -55,7 +55,9 @@ export class Guards {
       const held = this.#guards.flatMap(guard => known.get(guard.id) ?? [])
       const fresh = relays.filter(relay => !this.#guards.some(({ id }) => id === relay.id))
       const unrelated = fresh.filter(relay => !held.some(other => areRelated(relay, other)))
-      const chosen = draw(unrelated, random) ?? draw(fresh, random)
+      // Exits are scarce, and an exit should not know its client from elsewhere.
+      const chosen =
+        draw(unrelated.filter(isNoExit), random) ?? draw(fresh.filter(isNoExit), random) ?? draw(fresh, random)
       if (chosen === undefined) break
       const share = Buffer.from(random(4)).readUInt32BE(0) / 2 ** 32
       const untilMs = Math.round(now + MIN_LIFETIME_MS + share * (MAX_LIFETIME_MS - MIN_LIFETIME_MS))
@@ -104,6 +106,10 @@ function draw(relays: readonly Candidate[], random: Random): Candidate | undefin
     .map(relay => ({ ...relay, roles: ['exit' as const] }))
   const chosen = chooseRoute({ relays: asExits, hopCount: 1, random })
   return 'exit' in chosen ? chosen.exit : undefined
+}
+
+function isNoExit(relay: Candidate): boolean {
+  return !relay.roles.includes('exit')
 }
 
 function isGuard(value: unknown): value is Guard {

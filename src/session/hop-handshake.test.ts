@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { generateMlKem } from '#crypto/mlkem768.ts'
 import { seededRandom } from '#crypto/random.ts'
 import { generateX25519, x25519FromPrivate } from '#crypto/x25519.ts'
+import { encodeInitiation, encodeInitiationPayload, encodeResponse } from '#wire/handshake.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
 import { addMacs, CookieJar, checkMac1, mac1Key } from './cookie.ts'
 import { discard, finish, type HopKeys, hopKeys, initiate, readCookieReply, respond } from './hop-handshake.ts'
+import { NoiseHandshake, type NoisePattern } from './noise.ts'
 import { ReplayFilter } from './replay-filter.ts'
 
 const random = seededRandom('hop handshake')
@@ -74,7 +77,7 @@ test('a flipped bit anywhere is noticed: by mac1 first, and by the handshake whe
   for (let bit = 0; bit < (message.length - 16) * 8; bit += 5) {
     assert.equal(checkMac1(flip(message, bit), hop.mac1Key), false, `initiation, bit ${bit}`)
   }
-  for (let bit = 64; bit < (message.length - 32) * 8; bit += 97) {
+  for (let bit = 0; bit < (message.length - 32) * 8; bit += 97) {
     assert.ok('error' in respond({ keys: hop, message: flip(message, bit), localIndex: 9 }), `initiation, bit ${bit}`)
   }
   const answer = respond({ keys: hop, message, localIndex: 9 })
@@ -219,4 +222,45 @@ test('a hop key of low order, and a ticket without its sequence, are refused bef
   assert.throws(() => initiate({ staticPublic: new Uint8Array(32), localIndex: 1, random }), /no usable key/)
   assert.throws(() => begin(hop, { ticket: random(32) }), /needs a sequence/)
   assert.throws(() => begin(hop, { sequence: 1 }), /needs a sequence/)
+})
+
+/** The handshake as the specification has it, for peers that keep to Noise and to nothing else. */
+const pattern: NoisePattern = {
+  name: 'Noise_NKhfs_25519+MLKEM768_ChaChaPoly_BLAKE2s',
+  hash: 'blake2s256',
+  pre: { initiator: [], responder: ['s'] },
+  messages: [
+    ['e', 'es', 'e1'],
+    ['e', 'ee', 'ekem1'],
+  ],
+}
+const prologue = Buffer.from('hoplite hop handshake v1')
+
+test('a stranger whose sealed contents are wrong is refused: KEM key, payload, index, ticket without sequence', () => {
+  const kem = generateMlKem()
+  const good = encodeInitiationPayload({ senderIndex: 7 })
+  const send = (payload: Uint8Array, kemPublic = kem.publicKey) => {
+    const options = { pattern, prologue, isInitiator: true, rs: hop.publicKey }
+    const noise = new NoiseHandshake({ ...options, kem: { ...kem, publicKey: kemPublic } })
+    const message = encodeInitiation({ senderIndex: 7, noise: noise.write(payload) ?? new Uint8Array(1312) })
+    addMacs(message, hop.mac1Key)
+    return respond({ keys: hop, message, localIndex: 9 })
+  }
+  assert.ok('response' in send(good))
+  assert.deepEqual(send(good, new Uint8Array(1184).fill(0xff)), { error: 'malformed' })
+  assert.deepEqual(send(new Uint8Array(64).fill(1)), { error: 'malformed' })
+  assert.deepEqual(send(Uint8Array.from(good).fill(1, 32, 33)), { error: 'malformed' })
+  assert.deepEqual(send(encodeInitiationPayload({ senderIndex: 8 })), { error: 'forged' })
+})
+
+test('a hop that answers in a version we do not speak is refused', () => {
+  const { message, state } = begin()
+  const s = { publicKey: hop.publicKey, privateKey: hop.privateKey }
+  const noise = new NoiseHandshake({ pattern, prologue, isInitiator: false, s })
+  assert.ok(noise.read(message.subarray(8, -32)))
+  const written = noise.write(new Uint8Array(32).fill(2, 0, 1))
+  assert.ok(written)
+  const response = encodeResponse({ senderIndex: 9, receiverIndex: 7, noise: written })
+  addMacs(response, mac1Key(message.subarray(8, 40)))
+  assert.equal(finish(state, response), undefined)
 })

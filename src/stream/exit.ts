@@ -2,7 +2,7 @@
 // joins the connection to a stream of the client's session.
 
 import { lookup } from 'node:dns/promises'
-import { connect, type Socket } from 'node:net'
+import { connect, isIPv6, type Socket } from 'node:net'
 import { type Address, parseIp } from '#wire/address.ts'
 import { type ControlAnswer, REFUSAL, type Refusal, type Target } from '#wire/control.ts'
 import { refusalOf } from './dial-error.ts'
@@ -21,6 +21,8 @@ export interface ExitStreamsOptions {
   readonly policy: ExitPolicy
   readonly resolve?: Resolve
   readonly maxStreamsPerSession: number
+  /** The address to dial from; the system's choice when absent. */
+  readonly sendFrom?: string
   /** Laboratory only: sees what goes to and comes from targets. */
   readonly watch?: (address: Address, bytes: Uint8Array) => void
 }
@@ -86,7 +88,7 @@ export class ExitStreams {
       release()
       return this.#refuse(resolved)
     }
-    const dialled = await dialFirst(resolved, target.port)
+    const dialled = await dialFirst(resolved, target.port, this.#options.sendFrom)
     if (typeof dialled === 'number') {
       release()
       return this.#refuse(dialled)
@@ -138,19 +140,24 @@ async function systemResolve(name: string): Promise<readonly string[]> {
 }
 
 /** Dials the addresses in turn; the connection, or the last reason. Each gets its share of the time. */
-async function dialFirst(hosts: readonly string[], port: number): Promise<Socket | Refusal> {
+async function dialFirst(hosts: readonly string[], port: number, from: string | undefined): Promise<Socket | Refusal> {
   let reason: Refusal = REFUSAL.hostUnreachable
   for (const host of hosts) {
-    const dialled = await dialOne(host, port, CONNECT_MS / hosts.length)
+    const dialled = await dialOne(host, port, from, CONNECT_MS / hosts.length)
     if (typeof dialled !== 'number') return dialled
     reason = dialled
   }
   return reason
 }
 
-function dialOne(host: string, port: number, timeoutMs: number): Promise<Socket | Refusal> {
+function dialOne(host: string, port: number, from: string | undefined, timeoutMs: number): Promise<Socket | Refusal> {
   return new Promise(resolve => {
-    const socket = connect({ host, port, allowHalfOpen: true })
+    const socket = connect({
+      host,
+      port,
+      allowHalfOpen: true,
+      ...(from !== undefined && isIPv6(from) === isIPv6(host) && { localAddress: from }),
+    })
     const timer = setTimeout(() => {
       socket.destroy()
       resolve(REFUSAL.timedOut)

@@ -60,6 +60,11 @@ export function parseAddress(text: string): Address | undefined {
   return host === undefined ? undefined : { host, port }
 }
 
+/** Whether an address to listen on stands for every address of the machine. */
+export function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
+}
+
 /** The 4 or 16 bytes of an IP address in text form; `undefined` when it is none. Zones are refused. */
 export function parseIp(text: string): Uint8Array | undefined {
   return text.includes(':') ? parseIPv6(text) : parseIPv4(text)

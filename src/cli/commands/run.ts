@@ -27,7 +27,7 @@ export async function daemon(options: NodeOptions & { hops?: number; proxy?: str
   const { runClient } = await import('#daemon/client.ts')
   await run('client', options, runClient, config => ({
     ...config,
-    client: { hops: options.hops ?? config.client.hops, proxy: options.proxy ?? config.client.proxy },
+    client: { ...config.client, hops: options.hops ?? config.client.hops, proxy: options.proxy ?? config.client.proxy },
   }))
 }
 

@@ -11,19 +11,24 @@ export async function showStatus(options: { stateDir?: string; json?: boolean })
 
 /** The status for a person. */
 export function describe(status: Status): string {
-  const lines = [`${status.role} ${status.state}, version ${status.version}, up ${duration(status.uptimeMs)}, ${Math.round(status.memoryBytes / 2 ** 20)} MiB`]
+  const lines = [
+    `${status.role} ${status.state}, version ${status.version}, up ${duration(status.uptimeMs)}, ${Math.round(status.memoryBytes / 2 ** 20)} MiB`,
+  ]
   if (status.nodeId !== undefined) lines.push(`id         ${status.nodeId}`)
-  for (const [purpose, addresses] of Object.entries(status.listening)) lines.push(`${purpose.padEnd(10)} ${addresses.join(', ')}`)
+  for (const [purpose, addresses] of Object.entries(status.listening))
+    lines.push(`${purpose.padEnd(10)} ${addresses.join(', ')}`)
   lines.push(`directory  ${status.directory} relays`)
   for (const route of status.routes) {
     const name = route.isolation === '' ? 'route' : `route ${route.isolation.slice(0, 6)}`
     const rtt = route.rttMs === undefined ? '' : `, ${route.rttMs.toFixed(1)} ms`
     lines.push(`${name.padEnd(10)} ${route.state}, ${route.streams} streams${rtt}`)
-    for (const [i, hop] of route.hops.entries()) lines.push(`           ${i + 1}  ${hop.address}  ${hop.operator}  ${hop.id.slice(0, 12)}`)
+    for (const [i, hop] of route.hops.entries())
+      lines.push(`           ${i + 1}  ${hop.address}  ${hop.operator}  ${hop.id.slice(0, 12)}`)
     if (route.spare !== undefined) lines.push(`           spare way: ${route.spare.map(hop => hop.address).join(', ')}`)
     if (route.problem !== undefined) lines.push(`           ${route.problem}`)
   }
-  if (status.role !== 'client') lines.push(`carries    ${status.sessions} sessions, ${status.flows} flows, ${status.streams} streams`)
+  if (status.role !== 'client')
+    lines.push(`carries    ${status.sessions} sessions, ${status.flows} flows, ${status.streams} streams`)
   const drops = Object.entries(status.counters).filter(([name, count]) => name.startsWith('drop') && count > 0)
   if (drops.length > 0) lines.push(`dropped    ${drops.map(([name, count]) => `${name.slice(4)} ${count}`).join(', ')}`)
   if (status.problem !== undefined) lines.push(`problem    ${status.problem}`)

@@ -34,7 +34,11 @@ export async function up(options: UpOptions): Promise<void> {
   const child = running === undefined ? startDaemon(options, config, stateDir) : undefined
   const status = await waitReady(socket, child, path.join(stateDir, 'daemon.log'))
   const proxy = status.listening['proxy']?.[0] ?? ''
-  print(options.json, { ok: true, ...status }, `Connected. Proxy (SOCKS5 and HTTP CONNECT): ${proxy}\n${describe(status)}`)
+  print(
+    options.json,
+    { ok: true, ...status },
+    `Connected. Proxy (SOCKS5 and HTTP CONNECT): ${proxy}\n${describe(status)}`,
+  )
 }
 
 interface Child {
@@ -65,10 +69,18 @@ async function waitReady(socket: string, child: Child | undefined, logFile: stri
     last = (await callAction(socket, 'status', {}).catch(() => undefined)) ?? last
     if (last?.state === 'ready') return last
     if (child !== undefined && child.exitCode !== null) {
-      throw new HopliteError('DAEMON_FAILED', `start the daemon: it ended with code ${child.exitCode}`, `its log says why: ${logFile}`)
+      throw new HopliteError(
+        'DAEMON_FAILED',
+        `start the daemon: it ended with code ${child.exitCode}`,
+        `its log says why: ${logFile}`,
+      )
     }
     await new Promise(resolve => setTimeout(resolve, POLL_MS))
   }
   const why = last?.problem ?? 'it has no route yet'
-  throw new HopliteError('NO_ROUTE', `connect: ${why}`, last?.advice ?? `the daemon goes on trying; its log is ${logFile}`)
+  throw new HopliteError(
+    'NO_ROUTE',
+    `connect: ${why}`,
+    last?.advice ?? `the daemon goes on trying; its log is ${logFile}`,
+  )
 }
