@@ -47,6 +47,19 @@ test('the KDF of Noise is HKDF without info: the cases that have none are reprod
   assert.ok(ran >= 5, `only ${ran} cases ran`)
 })
 
+test("WireGuard's KDF1 to KDF3 are reproduced", t => {
+  const url = new URL('../wireguard/kdf-hmac-blake2s.json', VECTORS)
+  if (!existsSync(url)) return t.skip('the third-party vectors are not beside the repository')
+  type Case = Record<'key' | 'input' | 't0', string> & { t1?: string; t2?: string }
+  const { vectors } = JSON.parse(readFileSync(url, 'utf8')) as { vectors: Case[] }
+  for (const { key, input, t0, t1, t2 } of vectors) {
+    const expected = [t0, t1, t2].filter(output => output !== undefined)
+    const outputs = noiseHkdf('blake2s256', hex(key), hex(input), 3).map(toHex)
+    assert.deepEqual(outputs.slice(0, expected.length), expected)
+  }
+  assert.ok(vectors.length > 0)
+})
+
 test('a KDF gives the same first outputs however many are asked for', () => {
   const [key, input] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)]
   const three = noiseHkdf('blake2s256', key, input, 3).map(toHex)

@@ -121,10 +121,10 @@ export class Forwarder {
   }
 
   /** Sends a probe along `via`, or the session's own way. */
-  sendProbe(session: number, via: Via | undefined, token: Uint8Array): void {
+  sendProbe(session: number, via: Via | undefined, claims: boolean, token: Uint8Array): void {
     const entry = this.tables.sessions.get(session)
     if (entry === undefined) return
-    const at = this.#stage(FRAME.probe, 0, token, 0, token.length)
+    const at = this.#stage(claims ? FRAME.claim : FRAME.probe, 0, token, 0, token.length)
     this.#seal(entry, via ?? entry.via, this.#slab.buffer, at, FRAME_HEADER_BYTES + token.length, 0)
   }
 
@@ -199,6 +199,7 @@ export class Forwarder {
           bytes: buffer.slice(body, body + bodyLength),
         })
       case FRAME.probe:
+      case FRAME.claim:
         return length === PROBE_BYTES ? this.#echo(session, buffer, body, from, via) : this.#drop('dropUnknownFrame')
       case FRAME.echo: {
         if (length !== PROBE_BYTES) return this.#drop('dropUnknownFrame')

@@ -89,7 +89,7 @@ export class PortableEngine implements Outlet {
       case 'sendControl':
         return this.#forwarder.sendControl(command.session, command.bytes)
       case 'sendProbe':
-        return this.#forwarder.sendProbe(command.session, command.via, command.token)
+        return this.#forwarder.sendProbe(command.session, command.via, command.claims, command.token)
       case 'sweep':
         return this.#sweep(command.idleMs)
       case 'grantHandshakes':

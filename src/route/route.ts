@@ -167,11 +167,12 @@ export class Route {
     if (lane.health.nextProbeMs(this.#isBusy(lane)) <= now) {
       const token = random(8)
       lane.health.handleProbe(keyOf(token), now)
-      out.push({ kind: 'sendProbe', session: this.exitLayer.session, via: lane.way.via, token })
+      const claims = lane === this.#active
+      out.push({ kind: 'sendProbe', session: this.exitLayer.session, via: lane.way.via, claims, token })
     }
     if (lane.health.silentMs(now) > lane.health.timeoutMs / 2 && now - lane.hopsProbedMs >= 200) {
       lane.hopsProbedMs = now
-      for (const layer of lane.way.layers) out.push({ kind: 'sendProbe', session: layer.session, token: random(8) })
+      for (const layer of lane.way.layers) out.push({ kind: 'sendProbe', session: layer.session, claims: true, token: random(8) })
       if (lane === this.#active) this.#spare?.health.hurry()
     }
   }
@@ -219,6 +220,9 @@ export class Route {
     this.#active = spare
     this.#spare = undefined
     this.exitLayer.setVia(spare.way.via)
+    // The exit moves with the first claim; until then it sends to where nobody is.
+    spare.health.hurry()
+    this.#probe(spare, now)
     old.way.onChange = () => {}
     old.way.kill()
     this.#state = 'ready'

@@ -225,6 +225,49 @@ test('the Noise_XXhfs case with ML-KEM-768 gives the published hash and keys', t
   }
 })
 
+test('a recorded handshake of two WireGuard kernels is reproduced byte for byte, both sides', t => {
+  const url = new URL('../wireguard/wireshark-ping-tcp-full-secrets.json', VECTORS)
+  if (!existsSync(url)) return t.skip('the third-party vectors are not beside the repository')
+  const { handshakes } = JSON.parse(readFileSync(url, 'utf8')) as { handshakes: Record<string, string>[] }
+  const pattern: NoisePattern = {
+    name: 'Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s',
+    hash: 'blake2s256',
+    pre: { initiator: [], responder: ['s'] },
+    messages: [
+      ['e', 'es', 's', 'ss'],
+      ['e', 'ee', 'se', 'psk'],
+    ],
+  }
+  for (const recorded of handshakes) {
+    const prologue = Buffer.from('WireGuard v1 zx2c4 Jason@zx2c4.com')
+    const side = (name: 'initiator' | 'responder') => ({
+      pattern,
+      prologue,
+      s: x25519FromPrivate(hex(recorded[`static_private_${name}`])),
+      e: x25519FromPrivate(hex(recorded[`ephemeral_private_${name}`])),
+      psks: [hex(recorded['preshared_key'])],
+    })
+    const rs = side('responder').s.publicKey
+    const initiator = new NoiseHandshake({ ...side('initiator'), isInitiator: true, rs })
+    const responder = new NoiseHandshake({ ...side('responder'), isInitiator: false })
+    const initiation = hex(recorded['initiation']).subarray(8, 8 + 108)
+    const response = hex(recorded['response']).subarray(12, 12 + 48)
+    const timestamp = hex(recorded['timestamp_tai64n'])
+    const none = new Uint8Array(0)
+    assert.equal(Buffer.from(initiator.write(timestamp) ?? none).toString('hex'), initiation.toString('hex'))
+    assert.equal(Buffer.from(responder.read(initiation) ?? none).toString('hex'), timestamp.toString('hex'))
+    const { remoteStatic } = responder
+    assert.ok(remoteStatic && side('initiator').s.publicKey.every((byte, i) => byte === remoteStatic[i]))
+    assert.equal(Buffer.from(responder.write(none) ?? none).toString('hex'), response.toString('hex'))
+    assert.ok(initiator.read(response))
+    const split = initiator.split()
+    assert.deepEqual(responder.split(), split)
+    assert.equal(Buffer.from(split.hash).toString('hex'), recorded['hash_final'])
+    assert.equal(Buffer.from(split.initiator).toString('hex'), recorded['transport_key_initiator_to_responder'])
+    assert.equal(Buffer.from(split.responder).toString('hex'), recorded['transport_key_responder_to_initiator'])
+  }
+})
+
 test('a flipped bit anywhere in a message, another prologue or another name is refused', () => {
   const pattern = patternOf('Noise_NK_25519_ChaChaPoly_BLAKE2s')
   assert.ok(pattern)

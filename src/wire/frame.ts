@@ -10,11 +10,12 @@
 //   kind 2  control    a control message (control.ts)
 //   kind 3  stream     a datagram of the session's stream library (docs/spec/streams.md)
 //   kind 8  probe      8 bytes chosen by the asker; does not move a session to the address it came from
-//   kind 9  echo       the 8 bytes of the probe, sent to where the probe came from
+//   kind 10 claim      as a probe, and moves the session like any other packet: it keeps the way in use
+//   kind 9  echo       the 8 bytes of the probe or claim, sent to where that came from
 //
-// Length policy: at least 4 bytes; probe and echo exactly 12.
+// Length policy: at least 4 bytes; probe, claim and echo exactly 12.
 
-export const FRAME = { padding: 0, datagram: 1, control: 2, stream: 3, probe: 8, echo: 9 } as const
+export const FRAME = { padding: 0, datagram: 1, control: 2, stream: 3, probe: 8, echo: 9, claim: 10 } as const
 export const FRAME_HEADER_BYTES = 4
 export const PROBE_BYTES = 12
 

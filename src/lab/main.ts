@@ -1,0 +1,47 @@
+// `npm run lab -- NAME [--json]`: runs a scenario and prints what it measured. Exit code 0 only when every promise held.
+
+import { parseArgs } from 'node:util'
+import type { Report, Scenario } from './scenario.ts'
+
+const SCENARIOS: Record<string, () => Promise<Scenario>> = {
+  demo: async () => (await import('./scenarios/demo.ts')).demo,
+  failover: async () => (await import('./scenarios/failover.ts')).failover,
+  garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
+  load: async () => (await import('./scenarios/load.ts')).load,
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean', default: false }, size: { type: 'string' } },
+})
+const [name = ''] = positionals
+const load = SCENARIOS[name]
+if (load === undefined) {
+  process.stderr.write(`Usage: npm run lab -- NAME [--json]\nScenarios: ${Object.keys(SCENARIOS).join(', ')}\n`)
+  process.exit(64)
+}
+const say = (text: string) => {
+  if (!values.json) process.stdout.write(`${text}\n`)
+}
+const report: Report = { failed: [], figures: {} }
+try {
+  const scenario = await load()
+  await scenario({
+    say,
+    size: values.size === undefined ? undefined : Number(values.size),
+    figure: (key, value) => {
+      report.figures[key] = value
+      say(`  ${key}: ${value}`)
+    },
+    promise: (text, held) => {
+      say(`  ${held ? 'held  ' : 'BROKEN'}  ${text}`)
+      if (!held) report.failed.push(text)
+    },
+  })
+} catch (error) {
+  report.failed.push(error instanceof Error ? error.message : String(error))
+}
+const ok = report.failed.length === 0
+if (values.json) process.stdout.write(`${JSON.stringify({ lab: name, ok, failed: report.failed, figures: report.figures })}\n`)
+else say(ok ? `${name}: every promise held` : `${name}: FAILED\n  ${report.failed.join('\n  ')}`)
+process.exit(ok ? 0 : 1)
