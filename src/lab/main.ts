@@ -6,8 +6,6 @@ import type { Report, Scenario } from './scenario.ts'
 const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   demo: async () => (await import('./scenarios/demo.ts')).demo,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
-  garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
-  load: async () => (await import('./scenarios/load.ts')).load,
 }
 
 const { values, positionals } = parseArgs({

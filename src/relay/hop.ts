@@ -236,7 +236,7 @@ export class Hop {
     return true
   }
 
-  /** A ticket that is not known (any more) begins a new session: the initiator notices by its unanswered packets. */
+  /** A ticket that is not known (any more) is not answered: the initiator then begins a session of its own. */
   #renew(keys: Keypair, ticket: string, sequence: number, via: Via, now: number): boolean {
     const session = this.#byTicket.get(ticket)
     if (session === undefined) return false

@@ -10,14 +10,14 @@
 import type { Random } from '#crypto/random.ts'
 import type { Command, Via } from '#forward/commands.ts'
 import { Asker } from '#session/control-exchange.ts'
-import { finish, type InitiatorState, initiate, readCookieReply } from '#session/hop-handshake.ts'
+import { discard, finish, type InitiatorState, initiate, readCookieReply } from '#session/hop-handshake.ts'
 import type { ControlAnswer, ControlRequest } from '#wire/control.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
 
 export const RENEW_AFTER_MS = 120_000
 export const REJECT_AFTER_MS = 180_000
-const MAX_TRIES = 5
-const FIRST_RETRY_MS = 700
+const MAX_TRIES = 3
+const FIRST_RETRY_MS = 600
 const MAX_RETRY_MS = 5_000
 /** A renewal keeps trying for as long as the old keys live. */
 const MAX_RENEWAL_TRIES = 14
@@ -78,6 +78,8 @@ interface Attempt {
   tries: number
   retryAtMs: number
   isOpened: boolean
+  /** A cookie is taken once in each handshake: a reply cannot make us send again and again. */
+  hasCookie: boolean
 }
 
 export class Layer {
@@ -121,7 +123,7 @@ export class Layer {
     if (this.#state === 'closed' || this.#state === 'failed') return settle(false)
     this.#dropAttempt(false)
     if (this.#state === 'idle') this.#state = 'handshaking'
-    this.#attempt = { carry, startedMs: now, settle, states: new Map(), tries: 0, retryAtMs: now, isOpened: false }
+    this.#attempt = { carry, startedMs: now, settle, states: new Map(), tries: 0, retryAtMs: now, isOpened: false, hasCookie: false }
     this.#try(now)
   }
 
@@ -149,7 +151,8 @@ export class Layer {
     if (attempt === undefined || state === undefined) return
     if (message[0] === HOP_HANDSHAKE.cookieReply) {
       const cookie = readCookieReply(state, message)
-      if (cookie === undefined || this.#cookie !== undefined) return
+      if (cookie === undefined || attempt.hasCookie) return
+      attempt.hasCookie = true
       this.#cookie = { bytes: cookie, untilMs: now + 120_000 }
       attempt.retryAtMs = now
       return this.#try(now)
@@ -284,7 +287,10 @@ export class Layer {
     const attempt = this.#attempt
     if (attempt === undefined) return
     this.#attempt = undefined
-    for (const index of attempt.states.keys()) this.#options.indices.release(index)
+    for (const [index, state] of attempt.states) {
+      this.#options.indices.release(index)
+      discard(state)
+    }
     attempt.settle(isEstablished)
   }
 }

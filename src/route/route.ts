@@ -15,6 +15,7 @@ import { type RouteHop, Way } from './way.ts'
 import { WayHealth } from './way-health.ts'
 
 const SPARE_RETRY_MS = 1_000
+const SPARE_DELAY_MS = 20
 const MAX_SPARE_RETRY_MS = 30_000
 /** An exit is lost after this long without an echo on any way, while hops before it answer. */
 const EXIT_SILENT_MS = 1_000
@@ -229,7 +230,8 @@ export class Route {
     this.#events.push({ kind: 'moved', silentMs: now - (this.#silentSinceMs ?? now) })
     this.#silentSinceMs = undefined
     this.#spareRetryMs = SPARE_RETRY_MS
-    this.#nextSpareMs = now
+    // Not before the failed hop's name has reached whoever picks the next way.
+    this.#nextSpareMs = now + SPARE_DELAY_MS
   }
 
   /** Names the first hop of a silent way that did not answer either. */

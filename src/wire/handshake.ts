@@ -27,7 +27,7 @@ import { Writer } from '#bytes/writer.ts'
 import { HOP_HANDSHAKE } from './packet-type.ts'
 
 export const MAC_BYTES = 16
-export const TICKET_BYTES = 32
+const TICKET_BYTES = 32
 const INITIATION_NOISE_BYTES = 32 + 1200 + 80
 const RESPONSE_NOISE_BYTES = 32 + 1104 + 48
 const VERSION = 1
