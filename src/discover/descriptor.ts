@@ -1,8 +1,8 @@
 // Descriptors that were checked: signatures, times, node id. The rest of the program sees only these.
 
 import { createHash } from 'node:crypto'
-import { isUsableX25519 } from '#crypto/x25519.ts'
 import { type Identity, verifySignature } from '#crypto/signature.ts'
+import { isUsableX25519 } from '#crypto/x25519.ts'
 import { DESCRIPTOR_CONTEXT, type DescriptorFields, decodeDescriptor, encodeUnsigned } from '#wire/descriptor.ts'
 
 /** A descriptor lives at most this long. */

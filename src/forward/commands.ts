@@ -68,7 +68,13 @@ export type Command =
   | { readonly kind: 'removeAssociation'; readonly association: number }
   | { readonly kind: 'sendHandshake'; readonly via: Via; readonly bytes: Uint8Array }
   | { readonly kind: 'sendControl'; readonly session: number; readonly bytes: Uint8Array }
-  | { readonly kind: 'sendProbe'; readonly session: number; readonly via?: Via; readonly claims: boolean; readonly token: Uint8Array }
+  | {
+      readonly kind: 'sendProbe'
+      readonly session: number
+      readonly via?: Via
+      readonly claims: boolean
+      readonly token: Uint8Array
+    }
   /** Removes flows that carried nothing for `idleMs`; each is reported. */
   | { readonly kind: 'sweep'; readonly idleMs: number }
   /** The control plane has dealt with this many handshake packets: as many more may be reported. */

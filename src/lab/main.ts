@@ -40,6 +40,7 @@ try {
   report.failed.push(error instanceof Error ? error.message : String(error))
 }
 const ok = report.failed.length === 0
-if (values.json) process.stdout.write(`${JSON.stringify({ lab: name, ok, failed: report.failed, figures: report.figures })}\n`)
+if (values.json)
+  process.stdout.write(`${JSON.stringify({ lab: name, ok, failed: report.failed, figures: report.figures })}\n`)
 else say(ok ? `${name}: every promise held` : `${name}: FAILED\n  ${report.failed.join('\n  ')}`)
 process.exit(ok ? 0 : 1)

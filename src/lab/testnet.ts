@@ -202,7 +202,6 @@ export class Testnet {
 
   #fork(name: string, role: TestNode['role'], host: string, script: string, args: string[], stateDir = ''): TestNode {
     const child = fork(script, args, {
-      execArgv: ['--no-warnings'],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       silent: true,
     })

@@ -42,9 +42,7 @@ export function startPortableEngine(options: EngineOptions): Engine {
   }
   const worker = new Worker(siblingModule(import.meta.url, './portable-worker'), {
     workerData,
-    stdout: false,
-    stderr: false,
-    resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 8 },
+    resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 4 },
   })
   let isClosed = false
   worker.on('message', (reports: Report[]) => {

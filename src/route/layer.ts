@@ -123,7 +123,16 @@ export class Layer {
     if (this.#state === 'closed' || this.#state === 'failed') return settle(false)
     this.#dropAttempt(false)
     if (this.#state === 'idle') this.#state = 'handshaking'
-    this.#attempt = { carry, startedMs: now, settle, states: new Map(), tries: 0, retryAtMs: now, isOpened: false, hasCookie: false }
+    this.#attempt = {
+      carry,
+      startedMs: now,
+      settle,
+      states: new Map(),
+      tries: 0,
+      retryAtMs: now,
+      isOpened: false,
+      hasCookie: false,
+    }
     this.#try(now)
   }
 

@@ -173,7 +173,8 @@ export class Route {
     }
     if (lane.health.silentMs(now) > lane.health.timeoutMs / 2 && now - lane.hopsProbedMs >= 200) {
       lane.hopsProbedMs = now
-      for (const layer of lane.way.layers) out.push({ kind: 'sendProbe', session: layer.session, claims: true, token: random(8) })
+      for (const layer of lane.way.layers)
+        out.push({ kind: 'sendProbe', session: layer.session, claims: true, token: random(8) })
       if (lane === this.#active) this.#spare?.health.hurry()
     }
   }

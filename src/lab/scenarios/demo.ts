@@ -13,10 +13,18 @@ export const demo: Scenario = async ({ figure, promise }) => {
     figure('firstByteMs', result.firstByteMs)
     figure('bytes', result.fetch.bytes)
     promise('the page came with status 200', result.fetch.status === 200)
-    promise('the route has three hops of different operators', new Set(result.hops.map(({ operator }) => operator)).size === 3)
+    promise(
+      'the route has three hops of different operators',
+      new Set(result.hops.map(({ operator }) => operator)).size === 3,
+    )
     const readers = result.observed.filter(({ couldRead }) => couldRead).map(({ role }) => role)
-    promise('client, one relay and origin could read the request, and nobody else', readers.sort().join() === 'client,origin,relay')
-    const both = result.observed.filter(({ role, saw }) => role !== 'client' && saw.includes('client') && saw.includes('origin'))
+    promise(
+      'client, one relay and origin could read the request, and nobody else',
+      readers.sort().join() === 'client,origin,relay',
+    )
+    const both = result.observed.filter(
+      ({ role, saw }) => role !== 'client' && saw.includes('client') && saw.includes('origin'),
+    )
     promise('no process but the client saw both the client and the origin', both.length === 0)
     promise('every promise of the demo itself held', result.ok)
   } finally {

@@ -1,9 +1,9 @@
 // A long download while hops are killed: guard, then middle, then exit.
 
+import { patternHash } from '../pattern.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 import { fetchThrough } from '../socks-client.ts'
 import { type RelayPlan, type TestNode, Testnet, waitFor } from '../testnet.ts'
-import { patternHash } from '../pattern.ts'
 
 const GIB = 2 ** 30
 
@@ -39,12 +39,17 @@ async function killBeforeExit(net: Testnet, { say, figure, promise, size = GIB }
       await net.kill(hop)
     })
   }
-  const fetched = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, `/bytes/${size}`, { onBytes })
+  const fetched = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, `/bytes/${size}`, {
+    onBytes,
+  })
   await killing
   figure('downloadBytes', fetched.bytes)
   figure('downloadMbitPerSecond', Math.round((fetched.bytes * 8) / 1e3 / fetched.totalMs))
   figure('longestStallMs', Math.round(fetched.longestStallMs))
-  promise('the download is whole, with the right SHA-256', fetched.bytes === size && fetched.sha256 === patternHash(size))
+  promise(
+    'the download is whole, with the right SHA-256',
+    fetched.bytes === size && fetched.sha256 === patternHash(size),
+  )
   promise('guard and middle were killed on the way', kills.length === 0)
   promise('the longest stall is under 3 s', fetched.longestStallMs < 3_000)
 }
@@ -72,7 +77,11 @@ async function killExit(net: Testnet, { say, figure, promise }: Bench): Promise<
   figure('exitKillToResetMs', Math.round(resetMs))
   promise('the old connection is reset within 3 s of the exit’s death', outcome === 'reset' && resetMs < 3_000)
   const works = await waitFor(
-    () => fetchThrough(proxy, net.originHost, net.originHttpPort, '/page/again').then(({ status }) => status || undefined, () => undefined),
+    () =>
+      fetchThrough(proxy, net.originHost, net.originHttpPort, '/page/again').then(
+        ({ status }) => status || undefined,
+        () => undefined,
+      ),
     'a new connection',
   )
   const newMs = performance.now() - killedMs
