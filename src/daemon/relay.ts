@@ -3,6 +3,7 @@
 import { HopliteError } from '#api/errors.ts'
 import { serveApi } from '#api/server.ts'
 import type { Status } from '#api/table.ts'
+import { copyBytes } from '#bytes/copy.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
@@ -192,7 +193,7 @@ class Relay {
       this.#loop.run(() => this.#hop.answer(session, number, answer))
       return
     }
-    const first = request.first.slice()
+    const first = copyBytes(request.first)
     const resolved = await exit.resolveTarget(request.target)
     this.#loop.run(() => {
       if (!Array.isArray(resolved))

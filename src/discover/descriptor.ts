@@ -1,6 +1,7 @@
 // Descriptors that were checked: signatures, times, node id. The rest of the program sees only these.
 
 import { createHash } from 'node:crypto'
+import { copyBytes } from '#bytes/copy.ts'
 import { type Identity, verifySignature } from '#crypto/signature.ts'
 import { isUsableX25519 } from '#crypto/x25519.ts'
 import { DESCRIPTOR_CONTEXT, type DescriptorFields, decodeDescriptor, encodeUnsigned } from '#wire/descriptor.ts'
@@ -41,5 +42,5 @@ export function verifyDescriptor(bytes: Uint8Array, now: number): Descriptor | {
   if (fields.publishedMs > now + MAX_SKEW_MS) return { problem: 'fromTheFuture' }
   if (fields.expiresMs - fields.publishedMs > MAX_LIFETIME_MS) return { problem: 'livesTooLong' }
   if (!verifySignature(fields.identityKey, signed, signature, DESCRIPTOR_CONTEXT)) return { problem: 'forged' }
-  return { ...fields, id: nodeIdOf(fields.identityKey), bytes: bytes.slice() }
+  return { ...fields, id: nodeIdOf(fields.identityKey), bytes: copyBytes(bytes) }
 }

@@ -8,6 +8,7 @@
 // Packets are opened where they lie and sealed into `Slab` memory with room in front for every layer. Nothing here
 // waits, and a packet that finds no entry is counted and dropped.
 
+import { copyBytes } from '#bytes/copy.ts'
 import { openInPlace, sealInPlace, TAG_BYTES } from '#crypto/aead.ts'
 import type { Address } from '#wire/address.ts'
 import { FRAME, FRAME_HEADER_BYTES, frameFlow, PROBE_BYTES, writeFrameHeader } from '#wire/frame.ts'
@@ -196,14 +197,14 @@ export class Forwarder {
         return this.#outlet.report({
           kind: 'control',
           session: session.session,
-          bytes: buffer.slice(body, body + bodyLength),
+          bytes: copyBytes(buffer, body, body + bodyLength),
         })
       case FRAME.probe:
       case FRAME.claim:
         return length === PROBE_BYTES ? this.#echo(session, buffer, body, from, via) : this.#drop('dropUnknownFrame')
       case FRAME.echo: {
         if (length !== PROBE_BYTES) return this.#drop('dropUnknownFrame')
-        const token = buffer.slice(body, body + bodyLength)
+        const token = copyBytes(buffer, body, body + bodyLength)
         return this.#outlet.report({ kind: 'echo', session: session.session, token, atMs: this.#outlet.nowMs() })
       }
       case FRAME.padding:
@@ -299,7 +300,7 @@ export class Forwarder {
     if (this.#handshakeRoom === 0) return this.#drop('dropHandshakeQueue')
     this.#handshakeRoom--
     const arrival: Via = via ?? { kind: 'socket', address: { host: from?.host ?? '', port: from?.port ?? 0 } }
-    this.#outlet.report({ kind: 'handshake', bytes: buffer.slice(offset, offset + length), from: arrival })
+    this.#outlet.report({ kind: 'handshake', bytes: copyBytes(buffer, offset, offset + length), from: arrival })
   }
 
   #count(length: number): void {

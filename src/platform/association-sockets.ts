@@ -3,6 +3,7 @@
 // are reported once, with their datagram, and bounded in number.
 
 import type { Socket } from 'node:dgram'
+import { copyBytes } from '#bytes/copy.ts'
 import type { Report } from '#forward/commands.ts'
 import type { Forwarder } from '#forward/forwarder.ts'
 import type { AssociationFlow } from '#forward/tables.ts'
@@ -89,8 +90,8 @@ export class AssociationSockets {
     this.#report({
       kind: 'associationTarget',
       association,
-      header: message.slice(0, header),
-      datagram: message.slice(header),
+      header: copyBytes(message, 0, header),
+      datagram: copyBytes(message, header),
     })
   }
 }

@@ -11,6 +11,7 @@
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
+import { copyBytes } from '#bytes/copy.ts'
 import { generateIdentity, type Identity, identityFromSeed } from '#crypto/signature.ts'
 import { generateX25519 } from '#crypto/x25519.ts'
 import { type HopKeys, hopKeys } from '#session/hop-handshake.ts'
@@ -41,7 +42,7 @@ export function readKeys(stateDir: string): NodeKeys | undefined {
   return {
     identity: identityFromSeed(bytes.subarray(16, 80)),
     hop: hopKeys(bytes.subarray(80, 112)),
-    peerSeed: bytes.slice(112, 144),
+    peerSeed: copyBytes(bytes, 112, 144),
   }
 }
 

@@ -4,6 +4,7 @@
 // it; one for each tap and each association, on loopback.
 
 import type { Socket } from 'node:dgram'
+import { copyBytes } from '#bytes/copy.ts'
 import type { Command, Report } from '#forward/commands.ts'
 import type { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
@@ -119,7 +120,7 @@ export class PortableEngine implements Outlet {
     if (carrier === undefined) return
     this.#observer?.sawAddress(flow.address)
     if (carrier.isConnected) return this.#send(carrier.socket, buffer, offset, length, undefined)
-    if (carrier.waiting.length < MAX_PENDING_FIRST) carrier.waiting.push(buffer.slice(offset, offset + length))
+    if (carrier.waiting.length < MAX_PENDING_FIRST) carrier.waiting.push(copyBytes(buffer, offset, offset + length))
     else this.#counters.add('dropSendQueue')
   }
 

@@ -7,6 +7,7 @@
 //
 // A renewal is an initiation that carries the session's ticket: it adds keys to the session and leaves its flows alone.
 
+import { copyBytes } from '#bytes/copy.ts'
 import type { Random } from '#crypto/random.ts'
 import type { Command, Keypair, Report, Via } from '#forward/commands.ts'
 import { Answerer } from '#session/control-exchange.ts'
@@ -328,7 +329,14 @@ export class Hop {
     }
     session.flows.add(flow)
     this.#flows++
-    this.#commands.push({ kind: 'installFlow', session: session.session, flow, address, prove, first: first.slice() })
+    this.#commands.push({
+      kind: 'installFlow',
+      session: session.session,
+      flow,
+      address,
+      prove,
+      first: copyBytes(first),
+    })
     this.answer(session.session, number, { kind: 'open' })
   }
 

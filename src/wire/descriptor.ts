@@ -14,6 +14,7 @@
 // Length policy: exact, at most 8,192 bytes, one encoding per descriptor. Little-endian. Signature: signature.ts, context
 // "hoplite descriptor v1". The node id is SHA-256 of a label and the identity key.
 
+import { copyBytes } from '#bytes/copy.ts'
 import { Reader } from '#bytes/reader.ts'
 import { Writer } from '#bytes/writer.ts'
 import { type Address, formatAddress, readAddress, writeAddress } from './address.ts'
@@ -85,8 +86,8 @@ export function decodeDescriptor(
 
 function readFields(reader: Reader): DescriptorFields | undefined {
   if (reader.u8() !== 1) return undefined
-  const identityKey = reader.bytes(KEY_BYTES).slice()
-  const hopKey = reader.bytes(32).slice()
+  const identityKey = copyBytes(reader.bytes(KEY_BYTES))
+  const hopKey = copyBytes(reader.bytes(32))
   const [sequence, publishedMs, expiresMs] = [reader.u64le(), reader.u64le(), reader.u64le()]
   const bits = reader.u8()
   const roles = (Object.keys(ROLES) as Role[]).filter(role => bits & ROLES[role])

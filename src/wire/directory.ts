@@ -7,6 +7,7 @@
 //
 // Length policy: exact; a digest names at most 20,000 relays. Little-endian.
 
+import { copyBytes } from '#bytes/copy.ts'
 import { Reader } from '#bytes/reader.ts'
 import { Writer } from '#bytes/writer.ts'
 import { MAX_DESCRIPTOR_BYTES } from './descriptor.ts'
@@ -45,7 +46,7 @@ export function encodeDirectory(message: DirectoryMessage): Uint8Array {
     case 'piece': {
       const writer = new Writer(MAX_DIRECTORY_MESSAGE).u8(4).u8(message.descriptors.length)
       for (const bytes of message.descriptors) writer.u16le(bytes.length).bytes(bytes)
-      return writer.done().slice()
+      return copyBytes(writer.done())
     }
   }
 }
@@ -81,7 +82,10 @@ function read(reader: Reader): DirectoryMessage | undefined {
     case 4: {
       const count = reader.u8()
       if (count > MAX_PIECE) return refuse(reader)
-      return { kind: 'piece', descriptors: Array.from({ length: count }, () => reader.bytes(reader.u16le()).slice()) }
+      return {
+        kind: 'piece',
+        descriptors: Array.from({ length: count }, () => copyBytes(reader.bytes(reader.u16le()))),
+      }
     }
     default:
       return refuse(reader)

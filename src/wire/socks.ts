@@ -8,6 +8,7 @@
 // Parsers take what has come so far: `undefined` means more is needed, `'malformed'` that no more will help. Each message
 // is at most 515 bytes, so nobody can make a parser hold more.
 
+import { copyBytes } from '#bytes/copy.ts'
 import { formatIPv6, parseIp } from './address.ts'
 import { isTargetHost, type Target } from './control.ts'
 
@@ -49,7 +50,7 @@ export function parsePassword(bytes: Uint8Array): Parsed<{ readonly user: Uint8A
   if (passwordLength === undefined) return undefined
   const length = 3 + userLength + passwordLength
   if (bytes.length < length) return undefined
-  return { user: bytes.slice(2, 2 + userLength), password: bytes.slice(3 + userLength, length), length }
+  return { user: copyBytes(bytes, 2, 2 + userLength), password: copyBytes(bytes, 3 + userLength, length), length }
 }
 
 export type SocksCommand = 'connect' | 'associate' | 'unknown'

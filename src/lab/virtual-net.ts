@@ -1,0 +1,255 @@
+// A virtual internet under a virtual clock: hops and clients run the real machines and the real packet function, and every
+// datagram is carried by this file. Nothing waits, nothing is random but the seed, and everything on the wire is recorded.
+
+import { copyBytes } from '#bytes/copy.ts'
+import { type Random, seededRandom } from '#crypto/random.ts'
+import { generateX25519 } from '#crypto/x25519.ts'
+import type { Command, Report } from '#forward/commands.ts'
+import { Counters } from '#forward/counters.ts'
+import { Forwarder, type Outlet } from '#forward/forwarder.ts'
+import type { AssociationFlow, HopFlow, SessionEntry } from '#forward/tables.ts'
+import { Hop } from '#relay/hop.ts'
+import { type Choice, Routes, type RoutesEvent } from '#route/routes.ts'
+import type { RouteHop } from '#route/way.ts'
+import { hopKeys } from '#session/hop-handshake.ts'
+import { type Address, formatAddress } from '#wire/address.ts'
+
+export interface WirePacket {
+  readonly from: string
+  readonly to: string
+  readonly bytes: Uint8Array
+}
+
+interface Machine {
+  handleReport(report: Report, now: number): void
+  handleDeadline(now: number): void
+  deadline(): number
+}
+
+export class VirtualNet {
+  now = 1_000_000
+  delayMs = 10
+  /** Every datagram that was sent. */
+  readonly wire: WirePacket[] = []
+  /** Whether a datagram is lost. */
+  loses: (packet: WirePacket) => boolean = () => false
+  readonly random: Random
+  readonly #nodes = new Map<string, VirtualNode>()
+  #queue: { readonly atMs: number; readonly run: () => void }[] = []
+
+  constructor(seed: string) {
+    this.random = seededRandom(seed)
+  }
+
+  add(node: VirtualNode): void {
+    this.#nodes.set(node.address.host, node)
+  }
+
+  /** A hop vanishes with everything it knew. */
+  kill(host: string): void {
+    this.#nodes.delete(host)
+  }
+
+  send(from: Address, to: Address, bytes: Uint8Array): void {
+    const packet = { from: formatAddress(from), to: formatAddress(to), bytes }
+    this.wire.push(packet)
+    if (this.loses(packet)) return
+    this.at(this.now + this.delayMs, () => this.#nodes.get(to.host)?.receive(from, to.port, copyBytes(bytes)))
+  }
+
+  at(atMs: number, run: () => void): void {
+    this.#queue.push({ atMs, run })
+  }
+
+  /** Runs until `until` holds or `limitMs` have passed; says whether it holds. */
+  run(limitMs: number, until: () => boolean = () => false): boolean {
+    const end = this.now + limitMs
+    for (;;) {
+      if (until()) return true
+      let next = end
+      for (const { atMs } of this.#queue) next = Math.min(next, atMs)
+      for (const node of this.#nodes.values()) next = Math.min(next, node.deadline())
+      if (next >= end) {
+        this.now = end
+        return until()
+      }
+      this.now = Math.max(this.now, next)
+      const due = this.#queue.filter(({ atMs }) => atMs <= this.now)
+      this.#queue = this.#queue.filter(({ atMs }) => atMs > this.now)
+      for (const { run } of due) run()
+      for (const node of this.#nodes.values()) if (node.deadline() <= this.now) node.handleDeadline()
+    }
+  }
+}
+
+/** One host: the packet function and a machine over it. */
+export class VirtualNode implements Outlet {
+  readonly counters = new Counters()
+  readonly address: Address
+  /** Stream datagrams that came out of taps. */
+  readonly tapped: { readonly session: number; readonly bytes: Uint8Array }[] = []
+  readonly forwarder: Forwarder
+  protected readonly net: VirtualNet
+  readonly #machine: Machine
+  readonly #take: (now: number) => Command[]
+  readonly #flowPorts = new Map<number, HopFlow>()
+  readonly #portOf = new Map<HopFlow, number>()
+  #nextPort = 40_000
+
+  constructor(net: VirtualNet, host: string, machine: Machine, take: (now: number) => Command[]) {
+    this.net = net
+    this.address = { host, port: 51_821 }
+    this.#machine = machine
+    this.#take = take
+    this.forwarder = new Forwarder(this, this.counters)
+    net.add(this)
+  }
+
+  receive(from: Address, port: number, bytes: Uint8Array): void {
+    if (port === this.address.port) this.forwarder.receive(bytes, bytes.length, from)
+    const flow = this.#flowPorts.get(port)
+    // A flow's socket is connected: it hears nobody else.
+    if (flow !== undefined && formatAddress(flow.address) === formatAddress(from)) {
+      this.forwarder.receiveFromFlow(flow, bytes, bytes.length)
+    }
+    this.settle()
+  }
+
+  deadline(): number {
+    return this.#machine.deadline()
+  }
+
+  handleDeadline(): void {
+    this.#machine.handleDeadline(this.net.now)
+    this.settle()
+  }
+
+  /** Carries out what the machine decided. */
+  settle(): void {
+    for (const command of this.#take(this.net.now)) this.#apply(command)
+  }
+
+  toSocket(to: Address, buffer: Uint8Array, offset: number, length: number): void {
+    this.net.send(this.address, to, copyBytes(buffer, offset, offset + length))
+  }
+
+  toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void {
+    let port = this.#portOf.get(flow)
+    if (port === undefined) {
+      port = this.#nextPort++
+      this.#portOf.set(flow, port)
+      this.#flowPorts.set(port, flow)
+    }
+    this.net.send({ host: this.address.host, port }, flow.address, copyBytes(buffer, offset, offset + length))
+  }
+
+  toTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number): void {
+    this.tapped.push({ session: session.session, bytes: copyBytes(buffer, offset, offset + length) })
+  }
+
+  toAssociation(_flow: AssociationFlow): void {}
+
+  report(report: Report): void {
+    this.#machine.handleReport(report, this.net.now)
+    this.net.at(this.net.now, () => this.settle())
+  }
+
+  nowMs(): number {
+    return this.net.now
+  }
+
+  #apply(command: Command): void {
+    const { tables } = this.forwarder
+    switch (command.kind) {
+      case 'installSession':
+        return tables.installSession(command.session, command.role, command.via, command.keys)
+      case 'installKeys':
+        return tables.installKeys(command.session, command.keys)
+      case 'removeKeys':
+        return tables.removeKeys(command.session, command.localIndex)
+      case 'removeSession':
+        tables.removeSession(command.session)
+        return
+      case 'setVia': {
+        const session = tables.sessions.get(command.session)
+        if (session !== undefined) session.via = command.via
+        return
+      }
+      case 'installFlow': {
+        const { session, flow, address, prove, first } = command
+        const entry = tables.installFlow(session, flow, address, prove, this.net.now)
+        if (entry !== undefined && first.length > 0) this.forwarder.sendFirst(entry, first)
+        return
+      }
+      case 'removeFlow':
+        tables.removeFlow(command.session, command.flow)
+        return
+      case 'installNesting': {
+        const via = { kind: 'flow', session: command.session, flow: command.flow } as const
+        tables.sessions.get(command.session)?.flows.set(command.flow, { kind: 'nesting', via })
+        return
+      }
+      case 'installTap': {
+        const session = tables.sessions.get(command.session)
+        if (session !== undefined) session.hasTap = true
+        return
+      }
+      case 'sendHandshake':
+        return this.forwarder.sendHandshake(command.via, command.bytes)
+      case 'sendControl':
+        return this.forwarder.sendControl(command.session, command.bytes)
+      case 'sendProbe':
+        return this.forwarder.sendProbe(command.session, command.via, command.claims, command.token)
+      case 'grantHandshakes':
+        return this.forwarder.grantHandshakes(command.count)
+      default:
+        return
+    }
+  }
+}
+
+export interface VirtualHop extends RouteHop {
+  readonly node: VirtualNode
+  readonly machine: Hop
+  readonly privateKey: Uint8Array
+}
+
+/** A hop with its own keys at `host`. */
+export function addHop(net: VirtualNet, host: string, isExit = false): VirtualHop {
+  const { privateKey, publicKey } = generateX25519()
+  const machine = new Hop(
+    {
+      keys: hopKeys(Uint8Array.from(privateKey)),
+      limits: { maxSessions: 1_000, maxFlows: 1_000, maxFlowsPerSession: 64 },
+      random: net.random,
+      mayReachHop: () => true,
+      isExit,
+    },
+    net.now,
+  )
+  const node = new VirtualNode(net, host, machine, () => machine.take())
+  return { id: host, operator: host, address: node.address, key: publicKey, node, machine, privateKey }
+}
+
+export interface VirtualClient {
+  readonly node: VirtualNode
+  readonly routes: Routes
+  readonly events: RoutesEvent[]
+}
+
+/** A client whose choices are the given functions. */
+export function addClient(
+  net: VirtualNet,
+  host: string,
+  pickRoute: () => Choice,
+  pickWay: (exit: RouteHop, avoid: readonly RouteHop[]) => readonly RouteHop[] | undefined,
+): VirtualClient {
+  const routes = new Routes({ random: net.random, pickRoute, pickWay, isBusy: () => true })
+  const events: RoutesEvent[] = []
+  const node = new VirtualNode(net, host, routes, now => {
+    const commands = routes.take(now)
+    events.push(...routes.takeEvents())
+    return commands
+  })
+  return { node, routes, events }
+}
