@@ -1,7 +1,7 @@
 'use strict'
 // Finds a Node that strips types (26 or newer) and runs a script on it.
 const { spawn } = require('node:child_process')
-const { existsSync, realpathSync } = require('node:fs')
+const { existsSync, readFileSync, realpathSync } = require('node:fs')
 const { constants } = require('node:os')
 const path = require('node:path')
 
@@ -36,7 +36,7 @@ function launch(args) {
   const child = spawn(node, [...FLAGS, ...args], { stdio: 'inherit', windowsHide: true, env })
   // Ctrl-C in a terminal reaches both processes: the child decides when to end, this one waits for it.
   process.on('SIGINT', () => {
-    if (!process.stdin.isTTY) child.kill('SIGINT')
+    if (!isInForeground()) child.kill('SIGINT')
   })
   for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
   child.on('error', error => {
@@ -44,6 +44,17 @@ function launch(args) {
     process.exit(78)
   })
   child.on('exit', (code, signal) => process.exit(code === null ? 128 + constants.signals[signal] : code))
+}
+
+/** Whether a terminal sends its Ctrl-C to this process and, being of the same group, to the child. */
+function isInForeground() {
+  try {
+    // proc(5): after the name in parentheses come state, ppid, pgrp, session, tty_nr, tpgid.
+    const fields = readFileSync('/proc/self/stat', 'utf8').split(') ').at(-1).split(' ')
+    return fields[4] !== '0' && fields[5] === fields[2]
+  } catch {
+    return Boolean(process.stdin.isTTY || process.stderr.isTTY)
+  }
 }
 
 module.exports = { launch }

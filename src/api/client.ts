@@ -1,5 +1,6 @@
 // The typed client of a running node.
 
+import { statSync } from 'node:fs'
 import { request } from 'node:http'
 import { ERROR_CODES, type ErrorCode, HopliteError } from './errors.ts'
 import { ACTIONS, type ActionName, type Input, type Output } from './table.ts'
@@ -9,18 +10,39 @@ const TIMEOUT_MS = 10_000
 
 /** Carries out an action of the node behind `socket`; throws DAEMON_NOT_RUNNING, or the error that the node gave. */
 export async function callAction<N extends ActionName>(socket: string, name: N, input: Input<N>): Promise<Output<N>> {
+  if (isAnothers(socket)) throw notRunning('its socket belongs to another user')
   const { status, text } = await post(socket, `/v1/${name}`, JSON.stringify(input))
-  let body: unknown
+  const body = parseJson(text)
+  if (status !== 200) throw errorOf(body)
+  const output = ACTIONS[name].output.safeParse(body)
+  if (output.success) return output.data as Output<N>
+  throw new HopliteError('INTERNAL', `read the answer to ${name}: it is of another version`, 'restart the daemon')
+}
+
+/** Whether another user made the socket: a stranger's answers are not believed. */
+function isAnothers(socket: string): boolean {
+  const self = process.getuid?.()
+  if (self === undefined || self === 0) return false
   try {
-    body = JSON.parse(text)
+    return statSync(socket).uid !== self
+  } catch {
+    return false
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
   } catch {
     throw notRunning('it does not answer as a Hoplite node does')
   }
-  if (status === 200) return ACTIONS[name].output.parse(body) as Output<N>
-  const { code, message, advice } =
-    (body as { error?: { code?: string; message?: string; advice?: string } }).error ?? {}
-  const known: ErrorCode = ERROR_CODES.find(known => known === code) ?? 'INTERNAL'
-  throw new HopliteError(known, message ?? 'carry out an action: it failed', advice ?? 'look into the log')
+}
+
+function errorOf(body: unknown): HopliteError {
+  const given = (body as { error?: { code?: string; message?: string; advice?: string } } | null)?.error
+  const code: ErrorCode = ERROR_CODES.find(known => known === given?.code) ?? 'INTERNAL'
+  const message = given?.message ?? 'carry out an action: it failed'
+  return new HopliteError(code, message, given?.advice ?? 'look into the log')
 }
 
 function post(socketPath: string, path: string, body: string): Promise<{ status: number; text: string }> {
@@ -40,9 +62,13 @@ function post(socketPath: string, path: string, body: string): Promise<{ status:
       response.on('error', error => reject(notRunning(error.message)))
     })
     sent.on('timeout', () => sent.destroy(new Error('it does not answer')))
-    sent.on('error', (error: NodeJS.ErrnoException) => reject(notRunning(error.code ?? error.message)))
+    sent.on('error', (error: NodeJS.ErrnoException) => reject(notRunning(whyOf(error))))
     sent.end(body)
   })
+}
+
+function whyOf({ code, message }: NodeJS.ErrnoException): string {
+  return code === 'ENOENT' || code === 'ECONNREFUSED' ? 'it does not run' : (code ?? message)
 }
 
 function notRunning(why: string): HopliteError {

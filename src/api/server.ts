@@ -2,12 +2,13 @@
 //
 // Answers are 200 with the output, or 4xx/5xx with {"error":{"code","message","advice"}}. Never a stack trace.
 
-import { chmodSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { HopliteError } from './errors.ts'
 import { ACTIONS, type ActionName, type Handlers } from './table.ts'
 
 const MAX_BODY_BYTES = 64 * 1024
+const MAX_CONNECTIONS = 64
 
 export interface ApiServer {
   close(): Promise<void>
@@ -20,12 +21,15 @@ export async function serveApi(handlers: Handlers, socket: string): Promise<ApiS
       .then(({ status, body }) => send(response, status, body))
       .catch(() => response.destroy())
   })
+  server.maxConnections = MAX_CONNECTIONS
   if (process.platform !== 'win32') rmSync(socket, { force: true })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
+    // The socket is made inside `listen`: it is never open to others, not even for a moment.
+    const before = process.umask(0o177)
     server.listen(socket, resolve)
+    process.umask(before)
   })
-  if (process.platform !== 'win32') chmodSync(socket, 0o600)
   return {
     close: () =>
       new Promise(resolve => {
@@ -76,23 +80,34 @@ async function carryOut(handlers: Handlers, name: ActionName, input: unknown): P
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = []
-  let length = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length
-    if (length > MAX_BODY_BYTES)
-      throw new HopliteError('REQUEST_INVALID', 'read a request: its body is too long', 'send at most 64 KiB')
-    chunks.push(chunk)
-  }
+  const body = await readBody(request)
+  if (body === undefined)
+    throw new HopliteError('REQUEST_INVALID', 'read a request: its body is too long', 'send at most 64 KiB')
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}')
+    return JSON.parse(body.toString('utf8') || '{}')
   } catch {
     throw new HopliteError('REQUEST_INVALID', 'read a request: its body is not JSON', 'send a JSON object')
   }
 }
 
+/** The body; `undefined` when it is too long. What follows is read and forgotten, so that the answer arrives. */
+function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let length = 0
+    request.on('data', (chunk: Buffer) => {
+      length += chunk.length
+      if (length <= MAX_BODY_BYTES) chunks.push(chunk)
+      else resolve(undefined)
+    })
+    request.on('end', () => resolve(Buffer.concat(chunks)))
+    request.on('error', reject)
+  })
+}
+
 function send(response: ServerResponse, status: number, body: unknown): void {
   const text = JSON.stringify(body)
-  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) })
+  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
+  response.writeHead(status, status === 200 ? headers : { ...headers, connection: 'close' })
   response.end(text)
 }

@@ -12,9 +12,9 @@ const program = new Command('hoplite')
   .exitOverride()
   .showSuggestionAfterError()
 
-const command = (name: string, description: string) =>
+const command = (name: string, description: string, isHidden = false) =>
   program
-    .command(name)
+    .command(name, { hidden: isHidden })
     .description(description)
     .option('--config <file>', 'configuration file (hoplite.toml)')
     .option('--state-dir <dir>', 'keys, state and control socket')
@@ -36,7 +36,7 @@ command('relay', 'carry traffic for others, in the foreground')
 command('bootstrap', 'serve the directory, in the foreground').action(async options =>
   (await import('./commands/run.ts')).bootstrap(options),
 )
-command('daemon', 'run the client in the foreground')
+command('daemon', 'run the client in the foreground', true)
   .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
   .action(async options => (await import('./commands/run.ts')).daemon(options))
@@ -53,6 +53,11 @@ program
   .option('--once', 'do one fetch and end')
   .option('--json', 'one line of JSON')
   .action(async options => (await import('./commands/demo.ts')).demo(options))
+
+// `hoplite status | head -1` closes the pipe early: that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) =>
+  process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed),
+)
 
 try {
   await program.parseAsync()

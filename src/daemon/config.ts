@@ -9,6 +9,8 @@ import { HopliteError } from '#api/errors.ts'
 import { parseAddress, parseIp } from '#wire/address.ts'
 
 const MAX_FILE_BYTES = 256 * 1024
+const MAX_PROBLEMS = 10
+const MAX_KEY = 60
 
 const address = z
   .string()
@@ -27,12 +29,17 @@ const multiaddr = z
   )
 const port = z.number().int().min(1).max(65535)
 
-const rule = z.strictObject({
-  action: z.enum(['allow', 'deny']),
-  network: network.optional(),
-  from_port: port.optional(),
-  to_port: port.optional(),
-})
+const rule = z
+  .strictObject({
+    action: z.enum(['allow', 'deny']),
+    network: network.optional(),
+    from_port: port.optional(),
+    to_port: port.optional(),
+  })
+  .refine(({ from_port = 1, to_port = 65_535 }) => from_port <= to_port, 'from_port that is at most to_port')
+
+/** The keys of one of `exit.rules`. */
+export const RULE_KEYS: readonly string[] = Object.keys(rule.shape)
 
 const schema = z.strictObject({
   network: z
@@ -96,13 +103,15 @@ export function loadConfig(path: string | undefined): Config {
   if (path === undefined) return defaultConfig()
   let text: string
   try {
-    const { size } = statSync(path)
-    if (size > MAX_FILE_BYTES) throw new Error(`it has ${size} bytes, at most ${MAX_FILE_BYTES} are read`)
+    const found = statSync(path)
+    if (!found.isFile()) throw new Error('it is not a file')
+    if (found.size > MAX_FILE_BYTES) throw new Error(`it has ${found.size} bytes, at most ${MAX_FILE_BYTES} are read`)
     text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
   } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
     throw new HopliteError(
       'CONFIG_UNREADABLE',
-      `read ${path}: ${(error as Error).message}`,
+      `read ${path}: ${code === undefined || code === 'ERR_ENCODING_INVALID_ENCODED_DATA' ? message : code}`,
       'check the path and that it is a text file',
       error,
     )
@@ -127,12 +136,39 @@ export function parseConfig(text: string, name: string): Config {
   }
   const result = schema.safeParse(values)
   if (result.success) return result.data
-  const problems = result.error.issues.flatMap(issue => describe(issue, values))
-  throw new HopliteError(
-    'CONFIG_INVALID',
-    `read ${name}: ${problems.join('; ')}`,
-    'every key is described in docs/configuration.md',
+  throw invalid(
+    name,
+    result.error.issues.flatMap(issue => describe(issue, values)),
   )
+}
+
+/** The configuration with what flags say in place of its own. Throws CONFIG_INVALID. */
+export function withFlags(
+  config: Config,
+  flags: {
+    readonly hops?: number | undefined
+    readonly proxy?: string | undefined
+    readonly exit?: boolean | undefined
+  },
+): Config {
+  const { client, exit } = config
+  const changed = {
+    ...config,
+    client: { ...client, hops: flags.hops ?? client.hops, proxy: flags.proxy ?? client.proxy },
+    exit: { ...exit, enabled: flags.exit ?? exit.enabled },
+  }
+  const result = schema.safeParse(changed)
+  if (result.success) return result.data
+  throw invalid(
+    'the command line',
+    result.error.issues.flatMap(issue => describe(issue, changed)),
+  )
+}
+
+function invalid(name: string, problems: readonly string[]): HopliteError {
+  const told = problems.slice(0, MAX_PROBLEMS)
+  if (problems.length > MAX_PROBLEMS) told.push(`and ${problems.length - MAX_PROBLEMS} more`)
+  return new HopliteError('CONFIG_INVALID', `read ${name}: ${told.join('; ')}`, 'docs/configuration.md has every key')
 }
 
 function describe(issue: z.core.$ZodIssue, values: unknown): string[] {
@@ -151,14 +187,25 @@ function describe(issue: z.core.$ZodIssue, values: unknown): string[] {
   const expected =
     issue.code === 'custom' || issue.code === 'invalid_format'
       ? `expected ${issue.message}`
-      : issue.message.replace(/^Invalid \w+: /, '')
+      : issue.message.replace(/^(Invalid \w+|Too \w+): /, '')
   return [`${path}: found ${clip(JSON.stringify(found) ?? 'nothing')}, ${expected}`]
 }
 
 function nearestKey(key: string): string | undefined {
-  const known = [...configKeys().keys(), ...Object.keys(defaultConfig())]
-  const [best] = known.map(name => ({ name, far: distance(key, name) })).sort((a, b) => a.far - b.far)
-  return best !== undefined && best.far <= Math.max(2, key.length / 2) ? best.name : undefined
+  if (key.length > MAX_KEY) return undefined
+  const inRule = /^exit\.rules\.[0-9]+\./.exec(key)?.[0]
+  const known =
+    inRule === undefined
+      ? [...configKeys().keys(), ...Object.keys(defaultConfig())]
+      : RULE_KEYS.map(name => `${inRule}${name}`)
+  const far = (name: string) => (leafOf(name) === leafOf(key) ? 1 : distance(key, name))
+  const [best] = known.map(name => ({ name, far: far(name) })).toSorted((a, b) => a.far - b.far)
+  return best !== undefined && best.far <= Math.max(2, leafOf(key).length / 2) ? best.name : undefined
+}
+
+/** The key without its section: a right key in the wrong section is near. */
+function leafOf(key: string): string {
+  return key.slice(key.lastIndexOf('.') + 1)
 }
 
 function clip(text: string): string {

@@ -41,9 +41,14 @@ export function openLog(config: Config, component: string, stream: NodeJS.WriteS
       )
       const time = new Date().toISOString()
       const line = stream.isTTY
-        ? `${time.slice(11, 23)} ${level.padEnd(5)} ${component}: ${event}${values.map(([name, value]) => ` ${name}=${value}`).join('')}`
+        ? `${time.slice(11, 23)} ${level.padEnd(5)} ${component}: ${event}${values.map(([name, value]) => ` ${name}=${oneLine(value)}`).join('')}`
         : JSON.stringify({ time, level, component, event, ...Object.fromEntries(values) })
       stream.write(`${line}\n`)
     }
   return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug') }
+}
+
+/** Control characters would let text from outside write lines of its own, or move the cursor. */
+function oneLine(value: number | boolean | string): string {
+  return String(value).replace(/\p{C}/gu, '\uFFFD')
 }

@@ -5,6 +5,8 @@ import type { Report, Scenario } from './scenario.ts'
 
 const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   demo: async () => (await import('./scenarios/demo.ts')).demo,
+  garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
+  load: async () => (await import('./scenarios/load.ts')).load,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
 }
 

@@ -1,5 +1,6 @@
 // Where things are kept, by the platform's custom (XDG on Linux), unless the environment or a flag says otherwise.
 
+import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -20,10 +21,9 @@ export function configFile(given?: string): string | undefined {
 
 /** The control socket of the daemon with this state directory. */
 export function socketPath(stateDir: string): string {
-  if (process.platform === 'win32') return `\\\\.\\pipe\\hoplite-${Buffer.from(stateDir).toString('hex').slice(-80)}`
+  const digest = createHash('sha256').update(stateDir).digest('hex').slice(0, 32)
+  if (process.platform === 'win32') return `\\\\.\\pipe\\hoplite-${digest}`
   const inState = path.join(stateDir, 'control.sock')
-  // A Unix socket's path holds 107 bytes.
-  return Buffer.byteLength(inState) <= 100
-    ? inState
-    : path.join(tmpdir(), `hoplite-${Buffer.from(inState).toString('base64url').slice(-40)}.sock`)
+  // A Unix socket's path holds 107 bytes, on some systems 103.
+  return Buffer.byteLength(inState) <= 100 ? inState : path.join(tmpdir(), `hoplite-${digest}.sock`)
 }

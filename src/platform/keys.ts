@@ -5,10 +5,11 @@
 //   16     64    identity seed (signature.ts)
 //   80     32    hop key, X25519
 //   112    32    seed of the libp2p peer id
+//   144    16    SHA-256 of all that is before, its first 16 bytes: a damaged key is another node
 //
-// Length policy: exact, 144 bytes.
+// Length policy: exact, 160 bytes.
 
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import { copyBytes } from '#bytes/copy.ts'
@@ -18,7 +19,8 @@ import { type HopKeys, hopKeys } from '#session/hop-handshake.ts'
 import { assertPrivate, readStateFile, setAside, writeStateFile } from './state-file.ts'
 
 const MAGIC = Buffer.from('hoplite keys 01\n')
-const FILE_BYTES = 144
+const CHECKED_BYTES = 144
+const FILE_BYTES = 160
 
 export interface NodeKeys {
   readonly identity: Identity
@@ -32,7 +34,7 @@ export function readKeys(stateDir: string): NodeKeys | undefined {
   const bytes = readStateFile(file, 4096)
   if (bytes === undefined) return undefined
   assertPrivate(file)
-  if (bytes.length !== FILE_BYTES || !Buffer.from(bytes).subarray(0, 16).equals(MAGIC)) {
+  if (!isWhole(Buffer.from(bytes))) {
     throw new HopliteError(
       'STATE_UNREADABLE',
       `read ${file}: it is not a key file, or is damaged`,
@@ -52,13 +54,26 @@ export function makeKeys(stateDir: string, force = false): NodeKeys {
   if (readStateFile(file, 1_000_000) !== undefined) {
     if (!force)
       throw new HopliteError('KEY_EXISTS', `make keys: ${file} exists`, 'keep it, or set it aside with --force')
-    setAside(file)
+    setAside(file, 'old')
   }
   const identity = generateIdentity()
   const hop = generateX25519().privateKey
   const peerSeed = randomBytes(32)
-  writeStateFile(file, Buffer.concat([MAGIC, identity.seed.bytes, hop, peerSeed]))
+  const checked = Buffer.concat([MAGIC, identity.seed.bytes, hop, peerSeed])
+  writeStateFile(file, Buffer.concat([checked, checksum(checked)]))
   return { identity, hop: hopKeys(hop), peerSeed }
+}
+
+function isWhole(bytes: Buffer): boolean {
+  if (bytes.length !== FILE_BYTES || !bytes.subarray(0, MAGIC.length).equals(MAGIC)) return false
+  return checksum(bytes.subarray(0, CHECKED_BYTES)).equals(bytes.subarray(CHECKED_BYTES))
+}
+
+function checksum(bytes: Uint8Array): Buffer {
+  return createHash('sha256')
+    .update(bytes)
+    .digest()
+    .subarray(0, FILE_BYTES - CHECKED_BYTES)
 }
 
 function keyFile(stateDir: string): string {

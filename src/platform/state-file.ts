@@ -8,8 +8,10 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeSync,
 } from 'node:fs'
@@ -18,40 +20,53 @@ import { HopliteError } from '#api/errors.ts'
 
 const MAX_SET_ASIDE = 100
 
-/** Makes the directory (0700) with its parents. */
+/**
+ * Makes the directory (0700) with its parents. One that exists and is open to others is made private when it is empty, and
+ * refused when it is not: it may be somebody's home. Throws STATE_UNREADABLE.
+ */
 export function prepareStateDirectory(directory: string): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 })
+    if (process.platform === 'win32') return
+    const mode = statSync(directory).mode & 0o777
+    if ((mode & 0o077) === 0) return
+    if (readdirSync(directory).length > 0) {
+      throw new HopliteError(
+        'STATE_UNREADABLE',
+        `use ${directory}: others may look into it (mode ${mode.toString(8)})`,
+        `run: chmod 700 ${directory}; or choose another with --state-dir`,
+      )
+    }
     chmodSync(directory, 0o700)
   } catch (error) {
-    throw unreadable(directory, error)
+    throw coded('use', directory, error)
   }
 }
 
-/** Writes a file (0600): after a crash there is the old one or the new one. */
+/** Writes a file (0600): after a crash there is the old one or the new one. Throws STATE_UNREADABLE. */
 export function writeStateFile(file: string, bytes: Uint8Array | string): void {
   const temporary = `${file}.new-${process.pid}`
-  const handle = openSync(temporary, 'w', 0o600)
   try {
-    const data = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
-    let written = 0
-    while (written < data.length) written += writeSync(handle, data, written)
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
+    rmSync(temporary, { force: true })
+    writeDurably(temporary, typeof bytes === 'string' ? Buffer.from(bytes) : bytes)
+    renameSync(temporary, file)
+    if (process.platform !== 'win32') syncDirectory(path.dirname(file))
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw coded('write', file, error)
   }
-  renameSync(temporary, file)
 }
 
 /** Reads a file of at most `maxBytes`; `undefined` when there is none. Throws STATE_UNREADABLE. */
 export function readStateFile(file: string, maxBytes: number): Uint8Array | undefined {
-  if (!existsSync(file)) return undefined
   try {
-    const { size } = statSync(file)
-    if (size > maxBytes) throw new Error(`it has ${size} bytes, at most ${maxBytes} are read`)
+    const found = statSync(file, { throwIfNoEntry: false })
+    if (found === undefined) return undefined
+    if (!found.isFile()) throw new Error('it is not a file')
+    if (found.size > maxBytes) throw new Error(`it has ${found.size} bytes, at most ${maxBytes} are read`)
     return readFileSync(file)
   } catch (error) {
-    throw unreadable(file, error)
+    throw coded('read', file, error)
   }
 }
 
@@ -67,27 +82,45 @@ export function assertPrivate(file: string): void {
   )
 }
 
-/** Renames a damaged file to `NAME.damaged-N`; returns the new name. */
-export function setAside(file: string): string {
+/** Renames a file to `NAME.damaged-N` (or another `word`); returns the new name. Throws when there are 100 of them. */
+export function setAside(file: string, word = 'damaged'): string {
   for (let n = 1; n <= MAX_SET_ASIDE; n++) {
-    const aside = `${file}.damaged-${n}`
+    const aside = `${file}.${word}-${n}`
     if (existsSync(aside)) continue
     renameSync(file, aside)
     return aside
   }
   throw new HopliteError(
     'STATE_UNREADABLE',
-    `set ${file} aside: there are ${MAX_SET_ASIDE} damaged ones already`,
+    `set ${file} aside: there are ${MAX_SET_ASIDE} such files already`,
     `look into ${path.dirname(file)} and remove them`,
   )
 }
 
-function unreadable(file: string, error: unknown): HopliteError {
+function writeDurably(file: string, data: Uint8Array): void {
+  const handle = openSync(file, 'wx', 0o600)
+  try {
+    let written = 0
+    while (written < data.length) written += writeSync(handle, data, written)
+    fsyncSync(handle)
+  } finally {
+    closeSync(handle)
+  }
+}
+
+/** A rename outlives a power cut once its directory is on the disk. */
+function syncDirectory(directory: string): void {
+  const handle = openSync(directory, 'r')
+  try {
+    fsyncSync(handle)
+  } finally {
+    closeSync(handle)
+  }
+}
+
+function coded(action: string, file: string, error: unknown): HopliteError {
   if (error instanceof HopliteError) return error
-  return new HopliteError(
-    'STATE_UNREADABLE',
-    `read ${file}: ${(error as Error).message}`,
-    'check who owns it, and the disk',
-    error,
-  )
+  const { code, message } = error as NodeJS.ErrnoException
+  const advice = 'check who owns it, and the disk'
+  return new HopliteError('STATE_UNREADABLE', `${action} ${file}: ${code ?? message}`, advice, error)
 }

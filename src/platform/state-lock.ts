@@ -1,65 +1,95 @@
-// One daemon for one state directory. The lock is a file with the holder's process id; one that its holder left behind when
-// it was killed is taken over.
+// One daemon for one state directory. The lock is a file with the holder's process id and the time that process began, where
+// the system tells it: process ids are used again, and a lock that its holder left behind when it was killed is taken over.
 
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 
-/** Takes the lock; throws STATE_LOCKED while another process has it. Call the result to give it back. */
+interface Holder {
+  readonly pid: number
+  /** Clock ticks between the system's start and the process's; '' where it is not known. */
+  readonly began: string
+}
+
+/** Locks that this process has: at most one for each node that it runs. */
+const held = new Set<string>()
+
+/** Takes the lock; throws STATE_LOCKED while another has it. Call the result to give it back. */
 export function lockState(directory: string): () => void {
   const file = path.join(directory, 'daemon.pid')
   for (let tries = 0; tries < 3; tries++) {
-    try {
-      const handle = openSync(file, 'wx', 0o600)
-      writeSync(handle, `${process.pid}\n`)
-      closeSync(handle)
+    if (create(file)) {
+      held.add(file)
       return () => {
-        if (holderOf(file) === process.pid) rmSync(file, { force: true })
-      }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
-        throw new HopliteError(
-          'STATE_UNREADABLE',
-          `lock ${directory}: ${(error as Error).message}`,
-          'check who owns it, and the disk',
-          error,
-        )
+        if (held.delete(file) && holderOf(file)?.pid === process.pid) rmSync(file, { force: true })
       }
     }
     const holder = holderOf(file)
-    if (holder !== undefined && holder !== process.pid && isHoplite(holder)) {
+    if (holder !== undefined && lives(holder, file)) {
       throw new HopliteError(
         'STATE_LOCKED',
-        `use ${directory}: process ${holder} uses it`,
+        `use ${directory}: process ${holder.pid} uses it`,
         'stop that one first, or give this one another --state-dir',
       )
     }
-    rmSync(file, { force: true })
+    removeStale(file, holder)
   }
   throw new HopliteError('STATE_LOCKED', `use ${directory}: another process takes it at the same moment`, 'try again')
 }
 
-/** The process id in a lock file; `undefined` when there is none. */
-function holderOf(file: string): number | undefined {
+/** Writes the lock; false when there is one. Throws STATE_UNREADABLE. */
+function create(file: string): boolean {
   try {
-    const pid = Number(readFileSync(file, 'utf8').trim())
-    return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined
+    const handle = openSync(file, 'wx', 0o600)
+    writeSync(handle, `${process.pid} ${beganAt(process.pid)}\n`)
+    closeSync(handle)
+    return true
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return false
+    const advice = 'check who owns it, and the disk'
+    throw new HopliteError('STATE_UNREADABLE', `lock ${path.dirname(file)}: ${code ?? message}`, advice, error)
+  }
+}
+
+/** Removes the lock of `holder`, and not the one that another process may have put in its place meanwhile. */
+function removeStale(file: string, holder: Holder | undefined): void {
+  const aside = `${file}.stale-${process.pid}`
+  try {
+    renameSync(file, aside)
+    if (holderOf(aside)?.pid !== holder?.pid) linkSync(aside, file)
+  } catch {
+    // Somebody was quicker: the next try sees what is there now.
+  }
+  rmSync(aside, { force: true })
+}
+
+/** Who has the lock; `undefined` when there is none or it makes no sense. */
+function holderOf(file: string): Holder | undefined {
+  try {
+    const match = /^([1-9][0-9]{0,9}) ([0-9]*)\n$/.exec(readFileSync(file, 'latin1'))
+    return match === null ? undefined : { pid: Number(match[1]), began: match[2] ?? '' }
   } catch {
     return undefined
   }
 }
 
-/** Whether the process lives and, where the system tells, is one of ours: process ids are used again. */
-function isHoplite(pid: number): boolean {
+function lives({ pid, began }: Holder, file: string): boolean {
+  if (pid === process.pid) return held.has(file)
   try {
     process.kill(pid, 0)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
   }
-  if (process.platform !== 'linux') return true
+  return began === '' || beganAt(pid) === began
+}
+
+/** Field 22 of proc(5) stat; '' where there is no such file. */
+function beganAt(pid: number): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('main.')
+    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.split(' ')
+    return fields?.[19] ?? ''
   } catch {
-    return false
+    return ''
   }
 }

@@ -71,6 +71,7 @@ export type HopCounter =
   | 'handshakes'
   | 'renewals'
   | 'cookieReplies'
+  | 'dropNotInitiation'
   | 'dropMac1'
   | 'dropReplayedInitiation'
   | 'dropBadInitiation'
@@ -115,8 +116,8 @@ export class Hop {
     switch (report.kind) {
       case 'handshake':
         this.#commands.push({ kind: 'grantHandshakes', count: 1 })
-        if (report.bytes[0] === HOP_HANDSHAKE.initiation) this.#handleInitiation(report.bytes, report.from, now)
-        return
+        if (report.bytes[0] !== HOP_HANDSHAKE.initiation) return this.#count('dropNotInitiation')
+        return this.#handleInitiation(report.bytes, report.from, now)
       case 'confirmed':
         return this.#confirm(report.session)
       case 'control':

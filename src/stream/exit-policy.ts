@@ -36,8 +36,8 @@ export class ExitPolicy {
 
   /** Throws when a rule's network is no CIDR. */
   constructor(options: ExitPolicyOptions) {
-    for (const host of options.ownAddresses) this.#own.add(host)
-    for (const { host, port } of options.allowPrivate) this.#private.add(`${host} ${port}`)
+    for (const host of options.ownAddresses) this.#own.add(canonicalHost(host) ?? host)
+    for (const { host, port } of options.allowPrivate) this.#private.add(`${canonicalHost(host) ?? host} ${port}`)
     this.#rules = options.rules.map(rule => ({
       rule,
       list: rule.network === undefined ? undefined : listOf(rule.network),
@@ -106,6 +106,8 @@ for (const network of [
   '10.0.0.0/8',
   '100.64.0.0/10',
   '127.0.0.0/8',
+  // Not in the registries: a cloud's metadata service on a public address (others use link-local and private ones).
+  '168.63.129.16/32',
   '169.254.0.0/16',
   '172.16.0.0/12',
   '192.0.0.0/24',

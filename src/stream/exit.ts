@@ -1,121 +1,126 @@
 // The exit's side of streams: resolves names, asks the policy about the address itself, dials exactly that address, and
 // joins the connection to a stream of the client's session.
 
-import { lookup } from 'node:dns/promises'
-import { connect, isIPv6, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { type Address, parseIp } from '#wire/address.ts'
 import { type ControlAnswer, REFUSAL, type Refusal, type Target } from '#wire/control.ts'
 import { refusalOf } from './dial-error.ts'
+import { dialTcp } from './dial-tcp.ts'
 import type { ExitPolicy } from './exit-policy.ts'
 import type { StreamLink } from './link.ts'
+import { type Resolve, systemResolve } from './resolve.ts'
 import { reset, splice } from './splice.ts'
 
 const CONNECT_MS = 10_000
 const RESOLVE_MS = 5_000
+/** RFC 5382 §5: a connection may be silent for two hours. */
+const IDLE_MS = 2 * 3_600_000 + 240_000
 const MAX_ADDRESSES = 4
-
-/** Every address of a name. */
-export type Resolve = (name: string) => Promise<readonly string[]>
+const NEW_PER_SECOND = 400
+const NEW_AT_ONCE = 1_024
 
 export interface ExitStreamsOptions {
   readonly policy: ExitPolicy
   readonly resolve?: Resolve
+  /** Streams being dialled or open, of one session. */
   readonly maxStreamsPerSession: number
+  /** New streams of one session: how many each second, and how many in one burst. */
+  readonly newPerSecond?: number
+  readonly newAtOnce?: number
+  readonly connectMs?: number
   /** The address to dial from; the system's choice when absent. */
   readonly sendFrom?: string
-  /** Laboratory only: sees what goes to and comes from targets. */
+  /** Milliseconds, monotonic. */
+  readonly nowMs?: () => number
+  /** Laboratory only: sees what goes to targets. */
   readonly watch?: (address: Address, bytes: Uint8Array) => void
 }
 
+export type ExitCounter = 'opened' | 'bytesOut' | 'bytesIn' | keyof typeof REFUSAL
+
+interface ExitSession {
+  readonly link: StreamLink
+  readonly ended: AbortController
+  streams: number
+  /** New streams it may open now, and when that was counted. */
+  allowance: number
+  countedMs: number
+}
+
 export class ExitStreams {
+  /** Streams opened, bytes carried out of and into the network, and refusals by reason. */
+  readonly counters = new Map<ExitCounter, number>()
   readonly #options: ExitStreamsOptions
   readonly #resolve: Resolve
-  readonly #links = new Map<number, StreamLink>()
-  /** Streams being dialled or open, by session. */
-  readonly #open = new Map<number, number>()
-  opened = 0
-  refused = 0
+  readonly #nowMs: () => number
+  readonly #sessions = new Map<number, ExitSession>()
 
   constructor(options: ExitStreamsOptions) {
     this.#options = options
-    this.#resolve = options.resolve ?? systemResolve
+    this.#resolve = options.resolve ?? systemResolve()
+    this.#nowMs = options.nowMs ?? performance.now.bind(performance)
   }
 
   /** Streams being dialled or open. */
   get streams(): number {
     let sum = 0
-    for (const count of this.#open.values()) sum += count
+    for (const { streams } of this.#sessions.values()) sum += streams
     return sum
+  }
+
+  /** Streams that were opened, ever. */
+  get opened(): number {
+    return this.counters.get('opened') ?? 0
   }
 
   /** The session's link; made on first use. */
   link(session: number, make: () => StreamLink): StreamLink {
-    let link = this.#links.get(session)
-    if (link === undefined) {
-      link = make()
-      this.#links.set(session, link)
-    }
+    const existing = this.#sessions.get(session)
+    if (existing !== undefined) return existing.link
+    const link = make()
+    const allowance = this.#options.newAtOnce ?? NEW_AT_ONCE
+    const ended = new AbortController()
+    this.#sessions.set(session, { link, ended, streams: 0, allowance, countedMs: this.#nowMs() })
     return link
   }
 
   findLink(session: number): StreamLink | undefined {
-    return this.#links.get(session)
+    return this.#sessions.get(session)?.link
   }
 
-  /** Resets the session's streams and frees what they used. */
+  /** Resets the session's streams, gives up what is being dialled, and frees what they used. */
   closeSession(session: number): void {
-    this.#links.get(session)?.close()
-    this.#links.delete(session)
-    this.#open.delete(session)
+    const closing = this.#sessions.get(session)
+    this.#sessions.delete(session)
+    closing?.ended.abort()
+    closing?.link.close()
   }
 
   close(): void {
-    for (const session of [...this.#links.keys()]) this.closeSession(session)
+    for (const session of [...this.#sessions.keys()]) this.closeSession(session)
   }
 
   /** Carries out an `openStream` request of a session whose link has its tap. */
   async open(session: number, remoteId: number, target: Target): Promise<ControlAnswer> {
-    const link = this.#links.get(session)
-    const count = this.#open.get(session) ?? 0
-    if (link === undefined || count >= this.#options.maxStreamsPerSession) return this.#refuse(REFUSAL.tooMany)
-    this.#open.set(session, count + 1)
-    const release = () => {
-      const left = (this.#open.get(session) ?? 1) - 1
-      if (this.#open.has(session)) this.#open.set(session, left)
+    const open = this.#sessions.get(session)
+    if (open === undefined) return this.#refuse(REFUSAL.generalFailure)
+    if (open.streams >= this.#options.maxStreamsPerSession || !this.#mayOpen(open)) return this.#refuse(REFUSAL.tooMany)
+    open.streams++
+    const dialled = await this.#dial(target, open.ended.signal)
+    if (typeof dialled !== 'number' && !dialled.destroyed && !open.ended.signal.aborted) {
+      return this.#join(open, remoteId, dialled, target.port)
     }
-    const resolved = await this.resolveTarget(target)
-    if (!Array.isArray(resolved)) {
-      release()
-      return this.#refuse(resolved)
-    }
-    const dialled = await dialFirst(resolved, target.port, this.#options.sendFrom)
-    if (typeof dialled === 'number') {
-      release()
-      return this.#refuse(dialled)
-    }
-    if (this.#links.get(session) !== link) {
-      reset(dialled)
-      release()
-      return this.#refuse(REFUSAL.generalFailure)
-    }
-    const stream = link.create()
-    link.connect(stream, remoteId)
-    dialled.setNoDelay(true)
-    const { watch } = this.#options
-    if (watch !== undefined) {
-      const address = { host: dialled.remoteAddress ?? '', port: target.port }
-      stream.on('data', (bytes: Uint8Array) => watch(address, bytes))
-    }
-    splice(dialled, stream, release)
-    this.opened++
-    return { kind: 'openStream', stream: stream.id }
+    open.streams--
+    if (typeof dialled === 'number') return this.#refuse(dialled)
+    reset(dialled)
+    return this.#refuse(REFUSAL.generalFailure)
   }
 
-  /** The addresses of a target that the policy allows; or why there are none. */
+  /** The addresses of a target that the policy allows, in the order to try them; or why there are none. */
   async resolveTarget(target: Target): Promise<string[] | Refusal> {
     let addresses: readonly string[]
     try {
-      addresses = parseIp(target.host) === undefined ? await this.#resolve(target.host) : [target.host]
+      addresses = parseIp(target.host) === undefined ? await inTime(this.#resolve(target.host)) : [target.host]
     } catch (error) {
       return refusalOf(error)
     }
@@ -124,52 +129,60 @@ export class ExitStreams {
     return allowed.length > 0 ? allowed : REFUSAL.notAllowed
   }
 
+  async #dial(target: Target, signal: AbortSignal): Promise<Socket | Refusal> {
+    const resolved = await this.resolveTarget(target)
+    if (!Array.isArray(resolved)) return resolved
+    const { sendFrom: from, connectMs: timeoutMs = CONNECT_MS } = this.#options
+    return dialTcp(resolved, target.port, { timeoutMs, from, signal })
+  }
+
+  #join(open: ExitSession, remoteId: number, socket: Socket, port: number): ControlAnswer {
+    const stream = open.link.create()
+    open.link.connect(stream, remoteId)
+    socket.setTimeout(IDLE_MS, () => reset(socket))
+    const { watch } = this.#options
+    if (watch !== undefined) {
+      const address = { host: socket.remoteAddress ?? '', port }
+      stream.on('data', (bytes: Uint8Array) => watch(address, bytes))
+    }
+    splice(socket, stream, (fromTarget, toTarget) => {
+      open.streams--
+      this.#count('bytesIn', fromTarget)
+      this.#count('bytesOut', toTarget)
+    })
+    this.#count('opened', 1)
+    return { kind: 'openStream', stream: stream.id }
+  }
+
+  #mayOpen(open: ExitSession): boolean {
+    const { newPerSecond = NEW_PER_SECOND, newAtOnce = NEW_AT_ONCE } = this.#options
+    const now = this.#nowMs()
+    open.allowance = Math.min(newAtOnce, open.allowance + ((now - open.countedMs) * newPerSecond) / 1_000)
+    open.countedMs = now
+    if (open.allowance < 1) return false
+    open.allowance--
+    return true
+  }
+
   #refuse(reason: Refusal): ControlAnswer {
-    this.refused++
+    this.#count(REASON_NAMES.get(reason) ?? 'generalFailure', 1)
     return { kind: 'refused', request: 'openStream', reason }
   }
-}
 
-/** The system's resolver, bounded in time. */
-async function systemResolve(name: string): Promise<readonly string[]> {
-  const late = new Promise<never>((_, reject) => {
-    setTimeout(() => reject(Object.assign(new Error('resolve: no answer'), { code: 'ETIMEDOUT' })), RESOLVE_MS).unref()
-  })
-  const found = await Promise.race([lookup(name, { all: true, verbatim: true }), late])
-  return found.map(({ address }) => address)
-}
-
-/** Dials the addresses in turn; the connection, or the last reason. Each gets its share of the time. */
-async function dialFirst(hosts: readonly string[], port: number, from: string | undefined): Promise<Socket | Refusal> {
-  let reason: Refusal = REFUSAL.hostUnreachable
-  for (const host of hosts) {
-    const dialled = await dialOne(host, port, from, CONNECT_MS / hosts.length)
-    if (typeof dialled !== 'number') return dialled
-    reason = dialled
+  #count(name: ExitCounter, by: number): void {
+    this.counters.set(name, (this.counters.get(name) ?? 0) + by)
   }
-  return reason
 }
 
-function dialOne(host: string, port: number, from: string | undefined, timeoutMs: number): Promise<Socket | Refusal> {
-  return new Promise(resolve => {
-    const socket = connect({
-      host,
-      port,
-      allowHalfOpen: true,
-      ...(from !== undefined && isIPv6(from) === isIPv6(host) && { localAddress: from }),
-    })
-    const timer = setTimeout(() => {
-      socket.destroy()
-      resolve(REFUSAL.timedOut)
-    }, timeoutMs)
-    socket.once('connect', () => {
-      clearTimeout(timer)
-      socket.removeAllListeners('error')
-      resolve(socket)
-    })
-    socket.once('error', error => {
-      clearTimeout(timer)
-      resolve(refusalOf(error))
-    })
-  })
+const REASON_NAMES = new Map(Object.entries(REFUSAL).map(([name, reason]) => [reason, name as keyof typeof REFUSAL]))
+
+async function inTime<T>(answer: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const late = () => reject(Object.assign(new Error('resolve a name: no answer'), { code: 'ETIMEOUT' }))
+  const timer = setTimeout(late, RESOLVE_MS)
+  try {
+    return await Promise.race([answer, promise])
+  } finally {
+    clearTimeout(timer)
+  }
 }

@@ -1,22 +1,35 @@
 // The client's proxy: SOCKS5 and HTTP CONNECT on one port. The first byte tells them apart.
 //
 //   accept ──► handshake (10 s, 8 KiB at most) ──► dial ──► joined
-//                                              └─► association, for as long as the connection lives (SOCKS5 UDP)
+//      │              │                              │  └─► association, for as long as the connection lives (SOCKS5 UDP)
+//      └──────────────┴──── refused: an answer, and a second to read it ◄──┘
 //
 // Names are passed on as they are and resolved at the exit. Credentials choose the route: different ones never share one.
 
-import { createHash } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Address } from '#wire/address.ts'
 import { REFUSAL, type Refusal, type Target } from '#wire/control.ts'
-import { encodeStatus, MAX_HTTP_HEAD, parseConnect } from '#wire/http-connect.ts'
-import { encodeReply, parseGreeting, parsePassword, parseRequest, SOCKS_REPLY, SOCKS_VERSION } from '#wire/socks.ts'
-import { DialError } from './dial-error.ts'
+import { encodeStatus, parseConnect } from '#wire/http-connect.ts'
+import {
+  encodeReply,
+  parseGreeting,
+  parsePassword,
+  parseRequest,
+  SOCKS_REPLY,
+  SOCKS_VERSION,
+  SOCKS4_REFUSED,
+} from '#wire/socks.ts'
+import { DESCRIPTIONS, DialError } from './dial-error.ts'
+import { HandshakeReader, MalformedError, UnfinishedError } from './handshake-reader.ts'
 import { splice } from './splice.ts'
 
-const HANDSHAKE_MS = 10_000
 const MAX_CONNECTIONS = 4_096
+/** How long a client that was refused may take to read why. */
+const FAREWELL_MS = 1_000
+const NO_METHOD = Uint8Array.of(SOCKS_VERSION, 0xff)
+const PASSWORD_REFUSED = Uint8Array.of(1, 1)
 
 export interface Association {
   readonly address: Address
@@ -27,20 +40,24 @@ export interface ProxyOptions {
   /** Opens a stream under an isolation key ('' without credentials); rejects with a `DialError`. */
   readonly dial: (target: Target, isolation: string, signal: AbortSignal) => Promise<Duplex>
   readonly associate: (isolation: string, signal: AbortSignal) => Promise<Association>
+  readonly maxConnections?: number
 }
 
-export type ProxyCounter = 'accepted' | 'joined' | 'refused' | 'malformed' | 'slow'
+export type ProxyCounter = 'accepted' | 'dropped' | 'joined' | 'refused' | 'malformed' | 'slow' | 'gone' | 'failed'
 
 export class ProxyServer {
   readonly counters = new Map<ProxyCounter, number>()
   readonly #options: ProxyOptions
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
+  /** So that nobody who sees an isolation key can try passwords against it. */
+  readonly #isolationSecret = randomBytes(32)
 
   constructor(options: ProxyOptions) {
     this.#options = options
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.#accept(socket))
-    this.#server.maxConnections = MAX_CONNECTIONS
+    this.#server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS
+    this.#server.on('drop', () => this.#count('dropped'))
   }
 
   get listening(): boolean {
@@ -51,12 +68,14 @@ export class ProxyServer {
     return this.#sockets.size
   }
 
-  /** Listens; rejects when the address is taken. */
+  /** Listens; rejects with the system's code when it cannot (EADDRINUSE, EACCES). */
   listen(host: string, port: number): Promise<Address> {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject)
       this.#server.listen({ host, port }, () => {
         this.#server.off('error', reject)
+        // Without descriptors left a connection cannot be accepted; the others go on.
+        this.#server.on('error', () => this.#count('failed'))
         const bound = this.#server.address()
         resolve(
           typeof bound === 'object' && bound !== null ? { host: bound.address, port: bound.port } : { host, port },
@@ -81,49 +100,48 @@ export class ProxyServer {
       gone.abort()
     })
     socket.on('error', () => {})
-    this.#handshake(new HandshakeReader(socket), socket, gone.signal).catch(error => {
-      this.#count(error instanceof SlowError ? 'slow' : 'malformed')
+    const reader = new HandshakeReader(socket)
+    this.#handshake(reader, socket, gone.signal).catch(error => {
+      if (error instanceof MalformedError) return this.#refuse(reader, socket, error.answer, 'malformed')
+      const isSlow = error instanceof UnfinishedError && error.isSlow
+      this.#count(isSlow ? 'slow' : error instanceof UnfinishedError ? 'gone' : 'failed')
+      reader.release()
       socket.destroy()
     })
   }
 
   async #handshake(reader: HandshakeReader, socket: Socket, signal: AbortSignal): Promise<void> {
     const first = await reader.peek()
-    if (first === SOCKS_VERSION) await this.#socks(reader, socket, signal)
-    else if (first === 4) {
-      // SOCKS4 cannot carry names safely; its own refusal says so.
-      this.#count('refused')
-      socket.end(Uint8Array.of(0, 0x5b, 0, 0, 0, 0, 0, 0))
-    } else await this.#http(reader, socket, signal)
+    if (first === SOCKS_VERSION) return this.#socks(reader, socket, signal)
+    if (first === 4) return this.#refuse(reader, socket, SOCKS4_REFUSED)
+    return this.#http(reader, socket, signal)
   }
 
   async #socks(reader: HandshakeReader, socket: Socket, signal: AbortSignal): Promise<void> {
-    const { method } = await reader.read(parseGreeting)
-    if (method === 'unacceptable') {
-      this.#count('refused')
-      socket.end(Uint8Array.of(SOCKS_VERSION, 0xff))
-      return
-    }
+    const { method } = await reader.read(parseGreeting, NO_METHOD)
+    if (method === 'unacceptable') return this.#refuse(reader, socket, NO_METHOD)
     let isolation = ''
     if (method === 'password') {
       socket.write(Uint8Array.of(SOCKS_VERSION, 2))
-      const { user, password } = await reader.read(parsePassword)
-      isolation = isolationKey(user, password)
+      const { user, password } = await reader.read(parsePassword, PASSWORD_REFUSED)
+      isolation = this.#isolationKey(user, password)
       socket.write(Uint8Array.of(1, 0))
     } else {
       socket.write(Uint8Array.of(SOCKS_VERSION, 0))
     }
-    const { command, target } = await reader.read(parseRequest)
-    const refuse = (code: number) => {
-      this.#count('refused')
-      socket.end(encodeReply(code))
-    }
-    if (command === 'associate') return this.#associate(reader, socket, isolation, signal)
-    if (command !== 'connect') return refuse(SOCKS_REPLY.commandUnknown)
-    if (target === undefined) return refuse(SOCKS_REPLY.addressUnknown)
+    const { command, target } = await reader.read(parseRequest, encodeReply(SOCKS_REPLY.generalFailure))
+    reader.finish()
+    const refuse = (code: number) => this.#refuse(reader, socket, encodeReply(code))
+    if (command === 'unknown') return refuse(SOCKS_REPLY.commandUnknown)
     try {
-      const stream = await this.#options.dial(target, isolation, signal)
-      this.#join(reader, socket, stream, encodeReply(SOCKS_REPLY.done))
+      if (command === 'associate') {
+        this.#associated(reader, socket, await this.#options.associate(isolation, signal))
+      } else if (target === undefined) {
+        refuse(SOCKS_REPLY.addressUnknown)
+      } else {
+        const stream = await this.#options.dial(target, isolation, signal)
+        this.#join(reader, socket, stream, encodeReply(SOCKS_REPLY.done))
+      }
     } catch (error) {
       refuse(socksCode(reasonOf(error)))
     }
@@ -133,35 +151,29 @@ export class ProxyServer {
     const head = await reader.read(bytes => {
       const parsed = parseConnect(bytes)
       return parsed?.kind === 'refused' ? { ...parsed, length: bytes.length } : parsed
-    })
-    const refuse = (status: number) => {
-      this.#count('refused')
-      socket.end(encodeStatus(status))
-    }
-    if (head.kind === 'refused') return refuse(head.status)
-    const isolation = head.credentials === '' ? '' : isolationKey(Buffer.from(head.credentials))
+    }, encodeStatus(400))
+    reader.finish()
+    if (head.kind === 'refused') return this.#refuse(reader, socket, encodeStatus(head.status))
+    const { user, password } = head.credentials ?? {}
+    const isolation = user === undefined || password === undefined ? '' : this.#isolationKey(user, password)
     try {
       const stream = await this.#options.dial(head.target, isolation, signal)
       this.#join(reader, socket, stream, encodeStatus(200))
     } catch (error) {
-      refuse(httpStatus(reasonOf(error)))
+      const reason = reasonOf(error)
+      this.#refuse(reader, socket, encodeStatus(httpStatus(reason), DESCRIPTIONS[reason]))
     }
   }
 
-  async #associate(reader: HandshakeReader, socket: Socket, isolation: string, signal: AbortSignal): Promise<void> {
-    try {
-      const association = await this.#options.associate(isolation, signal)
-      if (socket.destroyed) return association.close()
-      socket.once('close', () => association.close())
-      this.#count('joined')
-      reader.release()
-      socket.on('end', () => socket.end())
-      socket.resume()
-      socket.write(encodeReply(SOCKS_REPLY.done, association.address))
-    } catch {
-      this.#count('refused')
-      socket.end(encodeReply(SOCKS_REPLY.generalFailure))
-    }
+  #associated(reader: HandshakeReader, socket: Socket, association: Association): void {
+    if (socket.destroyed) return association.close()
+    this.#count('joined')
+    socket.once('close', () => association.close())
+    reader.release()
+    socket.write(encodeReply(SOCKS_REPLY.done, association.address))
+    if (socket.readableEnded) socket.end()
+    else socket.once('end', () => socket.end())
+    socket.resume()
   }
 
   #join(reader: HandshakeReader, socket: Socket, stream: Duplex, greeting: Uint8Array): void {
@@ -174,100 +186,29 @@ export class ProxyServer {
     socket.write(greeting)
     if (early.length > 0) stream.write(early)
     splice(socket, stream)
-    // The client may have ended its side while its target was dialled.
-    if (socket.readableEnded) stream.end()
+  }
+
+  /** Says why not, gives the client a moment to read it, and closes. */
+  #refuse(reader: HandshakeReader, socket: Socket, answer: Uint8Array, why: ProxyCounter = 'refused'): void {
+    this.#count(why)
+    reader.release()
+    if (socket.destroyed) return
+    const timer = setTimeout(() => socket.destroy(), FAREWELL_MS)
+    socket.once('close', () => clearTimeout(timer))
+    socket.end(answer)
+    // What is still unread when a connection closes would turn its end into a reset, and the answer might be lost.
+    socket.resume()
+  }
+
+  #isolationKey(user: Uint8Array, password: Uint8Array): string {
+    const hash = createHmac('sha256', this.#isolationSecret)
+    hash.update(Uint8Array.of(user.length >> 8, user.length & 0xff))
+    return hash.update(user).update(password).digest('hex').slice(0, 32)
   }
 
   #count(name: ProxyCounter): void {
     this.counters.set(name, (this.counters.get(name) ?? 0) + 1)
   }
-}
-
-class SlowError extends Error {}
-
-/** Collects the bytes of a handshake, within bounds of size and time. */
-class HandshakeReader {
-  readonly #socket: Socket
-  readonly #timer: NodeJS.Timeout
-  #bytes = Buffer.alloc(0)
-  #wake: () => void = () => {}
-  #problem: Error | undefined
-
-  constructor(socket: Socket) {
-    this.#socket = socket
-    socket.on('data', this.#onData)
-    socket.once('end', this.#onEnd)
-    socket.once('close', this.#onEnd)
-    this.#timer = setTimeout(() => this.#fail(new SlowError('handshake: too slow')), HANDSHAKE_MS)
-  }
-
-  async peek(): Promise<number> {
-    while (this.#bytes.length === 0) await this.#more()
-    return this.#bytes[0] ?? 0
-  }
-
-  /** Reads one message with `parse`, which says how long it was. */
-  async read<T extends { readonly length: number }>(
-    parse: (bytes: Uint8Array) => T | 'malformed' | undefined,
-  ): Promise<T> {
-    for (;;) {
-      const parsed = parse(this.#bytes)
-      if (parsed === 'malformed') throw new Error('handshake: malformed')
-      if (parsed !== undefined) {
-        this.#bytes = this.#bytes.subarray(parsed.length)
-        return parsed
-      }
-      await this.#more()
-    }
-  }
-
-  /** Stops reading; returns what came after the handshake. */
-  release(): Buffer {
-    clearTimeout(this.#timer)
-    this.#socket.pause()
-    this.#socket.off('data', this.#onData)
-    this.#socket.off('end', this.#onEnd)
-    this.#socket.off('close', this.#onEnd)
-    return this.#bytes
-  }
-
-  readonly #onData = (chunk: Buffer) => {
-    this.#bytes = Buffer.concat([this.#bytes, chunk])
-    // What comes early, before the target answered, waits in the kernel.
-    if (this.#bytes.length > 2 * MAX_HTTP_HEAD) this.#socket.pause()
-    this.#wake()
-  }
-
-  readonly #onEnd = () => this.#fail(new Error('handshake: ended early'))
-
-  #fail(problem: Error): void {
-    this.#problem ??= problem
-    clearTimeout(this.#timer)
-    this.#wake()
-    if (problem instanceof SlowError && !this.#isDialling) this.#socket.destroy()
-  }
-
-  /** While nobody waits for bytes, the target is being dialled, which has its own bound. */
-  get #isDialling(): boolean {
-    return this.#wake === IDLE
-  }
-
-  async #more(): Promise<void> {
-    if (this.#problem !== undefined) throw this.#problem
-    await new Promise<void>(resolve => {
-      this.#wake = resolve
-    })
-    this.#wake = IDLE
-    if (this.#problem !== undefined) throw this.#problem
-  }
-}
-
-const IDLE = () => {}
-
-function isolationKey(...parts: readonly Uint8Array[]): string {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(Uint8Array.of(part.length)).update(part)
-  return hash.digest('hex').slice(0, 32)
 }
 
 function reasonOf(error: unknown): Refusal {

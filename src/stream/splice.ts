@@ -31,18 +31,22 @@ export function reset(stream: Duplex): void {
 }
 
 function watch(stream: Duplex, other: Duplex, closed: () => void): void {
-  let hasEnded = false
-  let hasFinished = false
-  stream.on('end', () => {
-    hasEnded = true
-  })
-  stream.on('finish', () => {
-    hasFinished = true
-  })
   stream.on('error', () => reset(other))
+  if (stream.closed) {
+    // It broke before it was joined: its events are over.
+    process.nextTick(() => {
+      if (!hasEndedCleanly(stream)) reset(other)
+      closed()
+    })
+    return
+  }
   stream.once('close', () => {
-    // A stream that closes before both of its directions ended was cut off.
-    if (!hasEnded || !hasFinished) reset(other)
+    if (!hasEndedCleanly(stream)) reset(other)
     closed()
   })
+}
+
+/** A stream that closed before both of its directions ended was cut off. */
+function hasEndedCleanly(stream: Duplex): boolean {
+  return stream.errored === null && stream.readableEnded && stream.writableFinished
 }

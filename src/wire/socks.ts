@@ -27,6 +27,9 @@ export const SOCKS_REPLY = {
   addressUnknown: 8,
 } as const
 
+/** The only answer to SOCKS4, which cannot carry names: request rejected. */
+export const SOCKS4_REFUSED = Uint8Array.of(0, 0x5b, 0, 0, 0, 0, 0, 0)
+
 type Parsed<T> = (T & { readonly length: number }) | 'malformed' | undefined
 
 /** A greeting: which way to authenticate. */
@@ -55,7 +58,10 @@ export function parsePassword(bytes: Uint8Array): Parsed<{ readonly user: Uint8A
 
 export type SocksCommand = 'connect' | 'associate' | 'unknown'
 
-/** A request; `target` is undefined when the address cannot be asked for (port 0 and 0.0.0.0 are usual in ASSOCIATE). */
+/**
+ * A request; `target` is undefined when the address cannot be asked for, or is of an unknown type, whose length nobody knows
+ * (port 0 and 0.0.0.0 are usual in ASSOCIATE).
+ */
 export function parseRequest(
   bytes: Uint8Array,
 ): Parsed<{ readonly command: SocksCommand; readonly target: Target | undefined }> {
@@ -66,12 +72,12 @@ export function parseRequest(
   const nameLength = type === 3 ? bytes[4] : 0
   if (nameLength === undefined) return undefined
   const addressLength = type === 1 ? 4 : type === 4 ? 16 : type === 3 ? 1 + nameLength : -1
-  if (addressLength < 0) return 'malformed'
+  const command = bytes[1] === 1 ? 'connect' : bytes[1] === 3 ? 'associate' : 'unknown'
+  if (addressLength < 0) return { command, target: undefined, length: bytes.length }
   const end = 4 + addressLength
   if (bytes.length < end + 2) return undefined
   const port = ((bytes[end] ?? 0) << 8) | (bytes[end + 1] ?? 0)
   const host = hostOf(type, bytes.subarray(4, end))
-  const command = bytes[1] === 1 ? 'connect' : bytes[1] === 3 ? 'associate' : 'unknown'
   return { command, target: host === undefined || port === 0 ? undefined : { host, port }, length: end + 2 }
 }
 
@@ -83,7 +89,8 @@ export function encodeReply(code: number, bound: Target = { host: '0.0.0.0', por
 
 function hostOf(type: number, bytes: Uint8Array): string | undefined {
   if (type === 1) return bytes.join('.')
-  if (type === 4) return formatIPv6(bytes)
+  // Programs with sockets of both families write IPv4 addresses as IPv4-mapped ones, which formatIPv6 refuses.
+  if (type === 4) return formatIPv6(bytes) ?? bytes.subarray(12).join('.')
   const name = Buffer.from(bytes.subarray(1)).toString('latin1').toLowerCase()
   return isTargetHost(name) ? name : undefined
 }

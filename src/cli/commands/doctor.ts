@@ -10,6 +10,13 @@ import { type Config, defaultConfig, loadConfig } from '#daemon/config.ts'
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { readKeys } from '#platform/keys.ts'
 import { bindUdp, closeUdp, openUdp } from '#platform/udp.ts'
+import {
+  checkClock,
+  checkFirewall,
+  checkForeignFunctions,
+  checkNamespaces,
+  checkPrivileges,
+} from '../machine-checks.ts'
 import { print } from '../output.ts'
 
 const WANTED_BUFFER = 4 * 1024 * 1024
@@ -40,6 +47,7 @@ async function examine(options: { config?: string; stateDir?: string }): Promise
   const { config, finding } = checkConfig(options.config)
   return [
     { check: 'runtime', verdict: 'ok', found: `Node ${process.versions.node} on ${process.platform}-${process.arch}` },
+    await checkForeignFunctions(),
     checkLibrary('sodium-native', 'packets cannot be sealed'),
     checkLibrary('udx-native', 'streams cannot be carried'),
     finding,
@@ -47,6 +55,10 @@ async function examine(options: { config?: string; stateDir?: string }): Promise
     await checkUdp(),
     ...checkBuffers(),
     checkTun(),
+    ...checkPrivileges(),
+    ...checkFirewall(),
+    ...checkNamespaces(),
+    checkClock(),
     ...(await checkBootstrap(config)),
     await checkDaemon(stateDir),
   ]
@@ -83,7 +95,7 @@ function checkState(stateDir: string): Finding {
     if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
       return {
         check,
-        verdict: 'warning',
+        verdict: 'problem',
         found: `${stateDir} is open to others (mode ${mode.toString(8)})`,
         fix: `chmod 700 ${stateDir}`,
       }

@@ -1,10 +1,11 @@
 // Commands that are a node: they run in the foreground until they are told to stop.
 
 import type { Config } from '#daemon/config.ts'
-import { loadConfig } from '#daemon/config.ts'
+import { loadConfig, withFlags } from '#daemon/config.ts'
 import { openLog } from '#daemon/log.ts'
 import type { RunOptions } from '#daemon/node.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
+import { stopSignal } from '../stop-signal.ts'
 
 export interface NodeOptions {
   config?: string
@@ -13,9 +14,7 @@ export interface NodeOptions {
 
 export async function relay(options: NodeOptions & { exit?: boolean }): Promise<void> {
   const { runRelay } = await import('#daemon/relay.ts')
-  await run('relay', options, runRelay, config =>
-    options.exit ? { ...config, exit: { ...config.exit, enabled: true } } : config,
-  )
+  await run('relay', options, runRelay, config => withFlags(config, { exit: options.exit }))
 }
 
 export async function bootstrap(options: NodeOptions): Promise<void> {
@@ -25,10 +24,7 @@ export async function bootstrap(options: NodeOptions): Promise<void> {
 
 export async function daemon(options: NodeOptions & { hops?: number; proxy?: string }): Promise<void> {
   const { runClient } = await import('#daemon/client.ts')
-  await run('client', options, runClient, config => ({
-    ...config,
-    client: { ...config.client, hops: options.hops ?? config.client.hops, proxy: options.proxy ?? config.client.proxy },
-  }))
+  await run('client', options, runClient, config => withFlags(config, options))
 }
 
 async function run(
@@ -38,13 +34,9 @@ async function run(
   change: (config: Config) => Config,
 ): Promise<void> {
   const config = change(loadConfig(configFile(options.config)))
-  const stop = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
-  // Started by another of our programs: it must not be outlived.
-  process.once('disconnect', () => stop.abort())
   await main(config, {
     stateDir: stateDirectory(options.stateDir),
-    signal: stop.signal,
+    signal: stopSignal(),
     log: openLog(config, component),
   })
   // Libraries may keep timers: everything of ours is closed by now.

@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import test, { type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
+
+interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+function start(args: string[]): { readonly ended: Promise<Ended>; stop(): void; readonly started: Promise<void> } {
+  const env = { ...process.env, HOPLITE_CONFIG: undefined, HOPLITE_STATE_DIR: undefined, XDG_CONFIG_HOME: tmpdir() }
+  const child = spawn(process.execPath, ['--no-warnings', MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', chunk => (stdout += String(chunk)))
+  child.stderr.on('data', chunk => (stderr += String(chunk)))
+  return {
+    ended: new Promise(resolve => child.on('close', code => resolve({ code, stdout, stderr }))),
+    started: new Promise(resolve => child.stderr.once('data', () => resolve())),
+    stop: () => void child.kill('SIGTERM'),
+  }
+}
+
+function hoplite(...args: string[]): Promise<Ended> {
+  return start(args).ended
+}
+
+function temporary(t: TestContext): string {
+  const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-cli-'))
+  t.after(() => rmSync(directory, { recursive: true, maxRetries: 3 }))
+  return directory
+}
+
+function json(text: string): {
+  ok: boolean
+  error: { code: string; message: string; advice: string }
+  [key: string]: unknown
+} {
+  assert.equal(text.indexOf('\n'), text.length - 1, `one line: ${text}`)
+  return JSON.parse(text)
+}
+
+test('help names every command but the daemon, which up starts', async () => {
+  const { code, stdout } = await hoplite('--help')
+  assert.equal(code, 0)
+  for (const name of ['up', 'down', 'status', 'relay', 'bootstrap', 'demo', 'doctor', 'keygen'])
+    assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
+  assert.doesNotMatch(stdout, /^ {2}daemon/m)
+})
+
+test('a wrong command line ends with 64', async () => {
+  const cases = [['fly'], ['up', '--hops', '6'], ['up', '--hops', 'three'], ['status', '--jsn'], []]
+  const ended = await Promise.all(cases.map(args => hoplite(...args)))
+  assert.deepEqual(
+    ended.map(({ code }) => code),
+    cases.map(() => 64),
+  )
+})
+
+test('without a daemon, status ends with 69 and says how to start one; down is no error', async t => {
+  const directory = temporary(t)
+  const [status, words, down] = await Promise.all([
+    hoplite('status', '--json', '--state-dir', directory),
+    hoplite('status', '--state-dir', directory),
+    hoplite('down', '--json', '--state-dir', directory),
+  ])
+  assert.equal(status.code, 69)
+  assert.deepEqual(json(status.stdout).error.code, 'DAEMON_NOT_RUNNING')
+  assert.deepEqual(words, {
+    code: 69,
+    stdout: '',
+    stderr: 'hoplite: reach the daemon: it does not run\n  start it with: hoplite up\n',
+  })
+  assert.deepEqual([down.code, json(down.stdout)], [0, { ok: true, wasRunning: false }])
+})
+
+test('a wrong configuration ends with 78 before anything starts', async t => {
+  const directory = temporary(t)
+  const file = path.join(directory, 'hoplite.toml')
+  const stateDir = path.join(directory, 'state')
+  writeFileSync(file, '[client]\nhopz = 3\n')
+  const commands = ['up', 'relay', 'bootstrap', 'daemon']
+  const common = ['--json', '--config', file, '--state-dir', stateDir]
+  for (const { code, stdout } of await Promise.all(commands.map(command => hoplite(command, ...common)))) {
+    assert.equal(code, 78)
+    assert.match(json(stdout).error.message, /unknown key "client.hopz", did you mean "client.hops"/)
+  }
+  assert.ok(!existsSync(stateDir))
+})
+
+test('keygen prints the id, refuses to overwrite, and with --force sets the old keys aside', async t => {
+  const stateDir = path.join(temporary(t), 'state')
+  const first = await hoplite('keygen', '--json', '--state-dir', stateDir)
+  assert.match(String(json(first.stdout)['id']), /^[0-9a-f]{64}$/)
+  if (process.platform !== 'win32') assert.equal(statSync(path.join(stateDir, 'node.key')).mode & 0o777, 0o600)
+  const second = await hoplite('keygen', '--json', '--state-dir', stateDir)
+  assert.deepEqual([second.code, json(second.stdout).error.code], [73, 'KEY_EXISTS'])
+  const third = await hoplite('keygen', '--json', '--force', '--state-dir', stateDir)
+  assert.notEqual(json(third.stdout)['id'], json(first.stdout)['id'])
+  assert.deepEqual(readdirSync(stateDir).toSorted(), ['node.key', 'node.key.old-1'])
+})
+
+test('a node in the foreground answers status, keeps its state directory to itself, and leaves nothing on SIGTERM', async t => {
+  const directory = temporary(t)
+  const file = path.join(directory, 'hoplite.toml')
+  writeFileSync(file, '[network]\nallow_private_addresses = true\n[relay]\ncontrol_listen = "127.0.0.1:0"\n')
+  const stateDir = path.join(directory, 'state')
+  const common = ['--config', file, '--state-dir', stateDir]
+  const node = start(['bootstrap', ...common])
+  await node.started
+  const [status, second, doctor] = await Promise.all([
+    hoplite('status', '--json', '--state-dir', stateDir),
+    hoplite('bootstrap', '--json', ...common),
+    hoplite('doctor', '--json', ...common),
+  ])
+  node.stop()
+  assert.equal(json(status.stdout)['role'], 'bootstrap')
+  assert.deepEqual([second.code, json(second.stdout).error.code], [75, 'STATE_LOCKED'])
+  const findings = json(doctor.stdout)['findings'] as { check: string; verdict: string; found: string }[]
+  assert.equal(findings.find(({ check }) => check === 'daemon')?.found, 'bootstrap, ready')
+  assert.equal((await node.ended).code, 0)
+  assert.deepEqual(readdirSync(stateDir), ['node.key'])
+})
+
+test('down stops a node and waits until it has ended', async t => {
+  const directory = temporary(t)
+  const file = path.join(directory, 'hoplite.toml')
+  writeFileSync(file, '[relay]\ncontrol_listen = "127.0.0.1:0"\n')
+  const node = start(['bootstrap', '--config', file, '--state-dir', path.join(directory, 'state')])
+  await node.started
+  const down = await hoplite('down', '--json', '--state-dir', path.join(directory, 'state'))
+  assert.deepEqual(json(down.stdout), { ok: true, wasRunning: true })
+  assert.equal((await node.ended).code, 0)
+})
+
+test('when the daemon cannot start, up says why in its words', async t => {
+  const stateDir = path.join(temporary(t), 'state')
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => server.close())
+  const { port } = server.address() as { port: number }
+  const { code, stdout } = await hoplite('up', '--json', '--proxy', `127.0.0.1:${port}`, '--state-dir', stateDir)
+  assert.equal(code, 69)
+  const { error } = json(stdout)
+  assert.equal(error.code, 'DAEMON_FAILED')
+  assert.equal(error.message, `start the daemon: listen on 127.0.0.1:${port}: EADDRINUSE`)
+})
+
+test('doctor finds a damaged key file, ends with 1, and touches nothing', async t => {
+  const stateDir = temporary(t)
+  writeFileSync(path.join(stateDir, 'node.key'), 'damaged', { mode: 0o600 })
+  const { code, stdout } = await hoplite('doctor', '--json', '--state-dir', stateDir)
+  const finding = (json(stdout)['findings'] as { check: string; verdict: string; fix?: string }[]).find(
+    ({ check }) => check === 'state',
+  )
+  assert.deepEqual([code, finding?.verdict], [1, 'problem'])
+  assert.match(finding?.fix ?? '', /hoplite keygen --force/)
+  assert.deepEqual(readdirSync(stateDir), ['node.key'])
+})

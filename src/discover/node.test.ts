@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { connect } from 'node:net'
+import { after, test } from 'node:test'
+import { systemRandom } from '#crypto/random.ts'
+import { generateIdentity } from '#crypto/signature.ts'
+import { generateX25519 } from '#crypto/x25519.ts'
+import { makeDescriptor } from './descriptor.ts'
+import { Directory } from './directory.ts'
+import { type DiscoveryNode, startDiscovery } from './node.ts'
+
+const started: DiscoveryNode[] = []
+after(() => Promise.all(started.map(node => node.close())))
+
+async function node(
+  role: 'server' | 'client',
+  bootstrap: readonly string[],
+  directory = new Directory(),
+): Promise<DiscoveryNode> {
+  const made = await startDiscovery({
+    role,
+    seed: systemRandom(32),
+    listen: role === 'server' ? [{ host: '127.0.0.1', port: 0 }] : [],
+    bootstrap,
+    directory,
+    allowPrivateAddresses: true,
+    nowMs: Date.now,
+    random: systemRandom,
+  })
+  started.push(made)
+  return made
+}
+
+function descriptor(n: number, control: readonly string[]): Uint8Array {
+  const now = Date.now()
+  const fields = {
+    hopKey: generateX25519().publicKey,
+    sequence: now,
+    publishedMs: now,
+    expiresMs: now + 3_600_000,
+    roles: ['guard' as const],
+    addresses: [{ host: `192.0.2.${n}`, port: 1 }],
+    control: control.slice(0, 1),
+    operator: `operator ${n}`,
+    family: [],
+    exitPorts: [],
+    capacityKbit: 1,
+    software: 'test',
+  }
+  return makeDescriptor(fields, generateIdentity())
+}
+
+test('relays publish over libp2p, and a client takes all of them from several sources', {
+  timeout: 30_000,
+}, async () => {
+  const bootstrap = await node('server', [])
+  const relays = await Promise.all([1, 2, 3, 4].map(() => node('server', bootstrap.addresses)))
+  for (const [i, relay] of relays.entries()) assert.ok((await relay.publish(descriptor(i + 1, relay.addresses))) > 0)
+  const directory = new Directory()
+  const client = await node('client', bootstrap.addresses, directory)
+  const report = await client.refresh()
+  assert.equal(directory.size, 4)
+  assert.equal(report.answered, 4)
+  assert.equal(await client.publish(descriptor(9, [])), 0, 'a client publishes nothing')
+})
+
+test('garbage at the port, and a source that is no source, disturb nobody', { timeout: 30_000 }, async () => {
+  const bootstrap = await node('server', [])
+  await bootstrap.publish(descriptor(1, bootstrap.addresses))
+  const port = Number(bootstrap.addresses[0]?.split('/')[4])
+  await Promise.all(
+    Array.from({ length: 20 }, (_, i) => {
+      return new Promise<void>(resolve => {
+        const socket = connect(port, '127.0.0.1', () => socket.end(systemRandom(1 + i * 50)))
+        socket.on('error', () => {})
+        socket.setTimeout(300, () => socket.destroy())
+        socket.resume()
+        socket.once('close', () => resolve())
+      })
+    }),
+  )
+  const directory = new Directory()
+  const client = await node(
+    'client',
+    ['/ip4/127.0.0.1/tcp/1/p2p/12D3KooWBZ9J3zLXqzbJkR9Fx7rUaVwLiQhvGuUkoLQkLmEUFTRL', ...bootstrap.addresses],
+    directory,
+  )
+  const report = await client.refresh()
+  assert.equal(report.failed, 1)
+  assert.equal(directory.size, 1)
+})

@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { systemRandom } from '#crypto/random.ts'
+import type { Address } from '#wire/address.ts'
+import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
+import type { Report } from './commands.ts'
+import { type Counter, Counters } from './counters.ts'
+import { Forwarder, type Outlet } from './forwarder.ts'
+import type { HopFlow } from './tables.ts'
+
+interface Sent {
+  readonly to: string
+  readonly bytes: Uint8Array
+}
+
+/** A forwarder whose every exit is recorded. */
+function station() {
+  const sent: Sent[] = []
+  const reports: Report[] = []
+  const counters = new Counters()
+  const copy = (buffer: Uint8Array, offset: number, length: number) =>
+    Uint8Array.from(buffer.subarray(offset, offset + length))
+  const outlet: Outlet = {
+    toSocket: (to, buffer, offset, length) =>
+      sent.push({ to: `socket ${to.host}:${to.port}`, bytes: copy(buffer, offset, length) }),
+    toFlow: (flow, buffer, offset, length) =>
+      sent.push({ to: `flow ${flow.flow}`, bytes: copy(buffer, offset, length) }),
+    toTap: (session, buffer, offset, length) =>
+      sent.push({ to: `tap ${session.session}`, bytes: copy(buffer, offset, length) }),
+    toAssociation: (flow, buffer, offset, length) =>
+      sent.push({ to: `association ${flow.association}`, bytes: copy(buffer, offset, length) }),
+    report: report => reports.push(report),
+    nowMs: () => 0,
+  }
+  const forwarder = new Forwarder(outlet, counters)
+  const dropped = () =>
+    Object.entries(counters.snapshot()).filter(([name, count]) => name.startsWith('drop') && count > 0)
+  return { forwarder, sent, reports, counters, dropped, tables: forwarder.tables }
+}
+
+const HERE: Address = { host: '192.0.2.1', port: 1000 }
+const THERE: Address = { host: '192.0.2.2', port: 2000 }
+
+/** A client and a hop that share session 1. */
+function pair() {
+  const [a, b] = [systemRandom(32), systemRandom(32)]
+  const client = station()
+  const hop = station()
+  client.tables.installSession(
+    1,
+    'initiator',
+    { kind: 'socket', address: THERE },
+    { localIndex: 5, remoteIndex: 6, send: Uint8Array.from(a), receive: Uint8Array.from(b) },
+  )
+  hop.tables.installSession(
+    1,
+    'responder',
+    { kind: 'socket', address: HERE },
+    { localIndex: 6, remoteIndex: 5, send: Uint8Array.from(b), receive: Uint8Array.from(a) },
+  )
+  const deliver = (from: Address = HERE) => {
+    for (const { bytes } of client.sent.splice(0)) hop.forwarder.receive(bytes, bytes.length, from)
+  }
+  return { client, hop, deliver }
+}
+
+function only(name: Counter, count = 1): [string, number][] {
+  return [[name, count]]
+}
+
+test('a control message arrives as it was sent, and the first packet confirms the keys', () => {
+  const { client, hop, deliver } = pair()
+  client.forwarder.sendControl(1, Buffer.from('hello'))
+  deliver()
+  assert.deepEqual(
+    hop.reports.map(({ kind }) => kind),
+    ['confirmed', 'control'],
+  )
+  assert.equal(Buffer.from((hop.reports[1] as { bytes: Uint8Array }).bytes).toString(), 'hello')
+  assert.deepEqual(hop.dropped(), [])
+})
+
+test('a flipped bit anywhere drops the packet: no hop can mark one', () => {
+  const { client, hop } = pair()
+  client.forwarder.sendControl(1, Buffer.from('hello'))
+  const packet = client.sent[0]?.bytes ?? new Uint8Array(0)
+  for (let bit = 0; bit < packet.length * 8; bit++) {
+    const flipped = Uint8Array.from(packet)
+    flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+    hop.forwarder.receive(flipped, flipped.length, HERE)
+  }
+  assert.deepEqual(hop.reports, [])
+  const total = hop.dropped().reduce((sum, [, count]) => sum + count, 0)
+  assert.equal(total, packet.length * 8, 'every one is counted')
+  hop.forwarder.receive(packet, packet.length, HERE)
+  assert.equal(hop.reports.length, 2, 'the true packet still arrives')
+})
+
+test('every truncation is counted and dropped', () => {
+  const { client, hop } = pair()
+  client.forwarder.sendControl(1, Buffer.from('hello'))
+  const packet = client.sent[0]?.bytes ?? new Uint8Array(0)
+  for (let length = 0; length < packet.length; length++) hop.forwarder.receive(packet.slice(0, length), length, HERE)
+  assert.equal(
+    hop.dropped().reduce((sum, [, count]) => sum + count, 0),
+    packet.length,
+  )
+  assert.deepEqual(hop.reports, [])
+})
+
+test('a packet is opened once', () => {
+  const { client, hop } = pair()
+  client.forwarder.sendControl(1, Buffer.from('hello'))
+  const packet = client.sent[0]?.bytes ?? new Uint8Array(0)
+  for (let i = 0; i < 3; i++) hop.forwarder.receive(Uint8Array.from(packet), packet.length, HERE)
+  assert.deepEqual(hop.dropped(), only('dropReplayed', 2))
+})
+
+test('a session moves to the address of the newest packet, and an old packet does not move it back', () => {
+  const { client, hop } = pair()
+  const via = () => hop.tables.sessions.get(1)?.via
+  client.forwarder.sendControl(1, Buffer.from('one'))
+  client.forwarder.sendControl(1, Buffer.from('two'))
+  const [one, two] = client.sent.map(({ bytes }) => bytes) as [Uint8Array, Uint8Array]
+  const elsewhere: Address = { host: '198.51.100.9', port: 9 }
+  hop.forwarder.receive(two, two.length, elsewhere)
+  assert.deepEqual(via(), { kind: 'socket', address: elsewhere })
+  hop.forwarder.receive(one, one.length, HERE)
+  assert.deepEqual(via(), { kind: 'socket', address: elsewhere })
+})
+
+test('a probe is echoed to where it came from and moves nothing; a claim moves the session', () => {
+  const { client, hop, deliver } = pair()
+  const elsewhere: Address = { host: '198.51.100.9', port: 9 }
+  client.forwarder.sendProbe(1, undefined, false, Buffer.from('12345678'))
+  deliver(elsewhere)
+  assert.equal(hop.sent.at(-1)?.to, 'socket 198.51.100.9:9')
+  assert.deepEqual(hop.tables.sessions.get(1)?.via, { kind: 'socket', address: HERE })
+  client.forwarder.sendProbe(1, undefined, true, Buffer.from('12345678'))
+  deliver(elsewhere)
+  assert.deepEqual(hop.tables.sessions.get(1)?.via, { kind: 'socket', address: elsewhere })
+  const echo = hop.sent.at(-1)?.bytes ?? new Uint8Array(0)
+  client.forwarder.receive(echo, echo.length, THERE)
+  assert.deepEqual(
+    client.reports.map(({ kind }) => kind),
+    ['echo'],
+  )
+})
+
+test('a hop’s flow carries nothing but initiations until a hop has answered one of them', () => {
+  const { client, hop, deliver } = pair()
+  const flow = hop.tables.installFlow(1, 7, THERE, true, 0) as HopFlow
+  client.tables.sessions.get(1)?.flows.set(7, { kind: 'nesting', via: { kind: 'flow', session: 1, flow: 7 } })
+  const send = (bytes: Uint8Array) => {
+    client.forwarder.receiveFromAssociation(1, 7, bytes, 0, bytes.length)
+    deliver()
+  }
+  const initiation = new Uint8Array(HOP_HANDSHAKE.initiationBytes)
+  initiation.set([5, 0, 0, 0, 0xaa, 0xbb, 0xcc, 0xdd])
+  const answer = new Uint8Array(HOP_HANDSHAKE.responseBytes)
+  answer.set([6, 0, 0, 0, 1, 2, 3, 4, 0xaa, 0xbb, 0xcc, 0xdd])
+  const transport = new Uint8Array(64)
+  transport[0] = 4
+
+  send(Buffer.from('GET / HTTP/1.1\r\n\r\n'))
+  send(transport)
+  assert.deepEqual(hop.dropped(), only('dropUnproven', 2))
+  hop.forwarder.receiveFromFlow(flow, Uint8Array.from(answer), answer.length)
+  assert.equal(hop.counters.get('dropFlowType'), 1, 'nothing was asked yet')
+  for (let i = 0; i < 5; i++) send(initiation)
+  assert.equal(hop.sent.filter(({ to }) => to === 'flow 7').length, 3, 'at most three datagrams before proof')
+  const wrong = Uint8Array.from(answer)
+  wrong[8] = 0
+  hop.forwarder.receiveFromFlow(flow, wrong, wrong.length)
+  assert.equal(flow.proof?.isOpen, false, 'the index is wrong')
+  hop.forwarder.receiveFromFlow(flow, Uint8Array.from(answer), answer.length)
+  assert.equal(flow.proof?.isOpen, true)
+  send(transport)
+  send(Buffer.from('still not'))
+  assert.equal(hop.sent.filter(({ to }) => to === 'flow 7').length, 4)
+  hop.forwarder.receiveFromFlow(flow, Buffer.from('nor inward'), 10)
+  assert.equal(hop.counters.get('dropFlowType'), 3)
+})
+
+test('frames of kinds and flows that nobody installed are dropped under their reasons', () => {
+  const { client, hop, deliver } = pair()
+  client.forwarder.receiveFromAssociation(1, 99, Buffer.from('x'), 0, 1)
+  const session = client.tables.sessions.get(1)
+  assert.ok(session)
+  client.forwarder.receiveFromTap(session, Buffer.from('x'), 1, 1_172)
+  deliver()
+  assert.deepEqual(hop.dropped(), only('dropUnknownFlow', 2))
+})
+
+test('a stream datagram above the limit is dropped at home, where the stream library notices', () => {
+  const { client } = pair()
+  const session = client.tables.sessions.get(1)
+  assert.ok(session)
+  client.forwarder.receiveFromTap(session, new Uint8Array(1_200), 1_200, 1_172)
+  assert.deepEqual(client.dropped(), only('dropTooLong'))
+  assert.equal(client.sent.length, 0)
+})
+
+test('handshake packets are reported within a bound until the control plane has dealt with them', () => {
+  const { hop } = pair()
+  const initiation = new Uint8Array(HOP_HANDSHAKE.initiationBytes)
+  initiation[0] = HOP_HANDSHAKE.initiation
+  for (let i = 0; i < 1_000; i++) hop.forwarder.receive(Uint8Array.from(initiation), initiation.length, HERE)
+  assert.equal(hop.reports.length, 256)
+  assert.deepEqual(hop.dropped(), only('dropHandshakeQueue', 744))
+  hop.forwarder.grantHandshakes(10)
+  for (let i = 0; i < 20; i++) hop.forwarder.receive(Uint8Array.from(initiation), initiation.length, HERE)
+  assert.equal(hop.reports.length, 266)
+})
+
+test('a responder uses new keys once the other end has, and three pairs are kept at most', () => {
+  const { client, hop, deliver } = pair()
+  for (let i = 0; i < 6; i++) {
+    const [a, b] = [systemRandom(32), systemRandom(32)]
+    const [local, remote] = [100 + i, 200 + i]
+    hop.tables.installKeys(1, {
+      localIndex: remote,
+      remoteIndex: local,
+      send: Uint8Array.from(b),
+      receive: Uint8Array.from(a),
+    })
+    assert.notEqual(hop.tables.sessions.get(1)?.current.localIndex, remote, 'not before they were used')
+    client.tables.installKeys(1, {
+      localIndex: local,
+      remoteIndex: remote,
+      send: Uint8Array.from(a),
+      receive: Uint8Array.from(b),
+    })
+    client.forwarder.sendControl(1, Buffer.from('x'))
+    deliver()
+    assert.equal(hop.tables.sessions.get(1)?.current.localIndex, remote)
+  }
+  assert.equal(hop.tables.sessions.get(1)?.keypairs.length, 3)
+  assert.equal(hop.tables.keypairs.size, 3)
+})
+
+test('removing a session removes its keys and wipes them', () => {
+  const { hop } = pair()
+  const keys = hop.tables.sessions.get(1)?.current
+  hop.tables.removeSession(1)
+  assert.equal(hop.tables.keypairs.size, 0)
+  assert.ok(keys?.send.every(byte => byte === 0) && keys.receive.every(byte => byte === 0))
+})
+
+test('a session that is nested in itself does not loop', () => {
+  const { client } = pair()
+  const session = client.tables.sessions.get(1)
+  assert.ok(session)
+  session.via = { kind: 'flow', session: 1, flow: 1 }
+  client.forwarder.sendControl(1, Buffer.from('x'))
+  assert.deepEqual(client.dropped(), only('dropTooDeep'))
+})

@@ -1,0 +1,163 @@
+// `npm run bench [-- --json]`: how fast things are on this machine. Nothing here passes or fails.
+
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { Worker } from 'node:worker_threads'
+import { openInPlace, sealInPlace } from '#crypto/aead.ts'
+import { systemRandom } from '#crypto/random.ts'
+import { generateIdentity } from '#crypto/signature.ts'
+import { generateX25519 } from '#crypto/x25519.ts'
+import { VERSION } from '#daemon/version.ts'
+import { makeDescriptor, verifyDescriptor } from '#discover/descriptor.ts'
+import { siblingModule } from '#platform/module-url.ts'
+import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
+import { fetchThrough, socksConnect } from './socks-client.ts'
+import type { RelayPlan } from './testnet.ts'
+import { SIX_RELAYS, Testnet } from './testnet.ts'
+
+const { values } = parseArgs({ options: { json: { type: 'boolean', default: false } } })
+const figures: Record<string, number> = {}
+const report = (name: string, value: number, unit: string) => {
+  figures[`${name}${unit}`] = Math.round(value * 100) / 100
+  if (!values.json)
+    process.stdout.write(`${name.padEnd(36)} ${String(figures[`${name}${unit}`]).padStart(12)}  ${unit}\n`)
+}
+
+if (!values.json)
+  process.stdout.write(
+    `Hoplite ${VERSION}, Node ${process.versions.node}, ${cpus().length} x ${cpus()[0]?.model ?? ''}\n`,
+  )
+handshakes()
+packets()
+descriptors()
+await relayForwarding()
+for (const hops of [1, 2, 3]) await route(hops)
+if (values.json) process.stdout.write(`${JSON.stringify({ bench: 'hoplite', version: VERSION, figures })}\n`)
+process.exit(0)
+
+/** Operations per second of `run`, measured for about half a second after a warm-up. */
+function rate(run: () => void, batch = 50): number {
+  for (let i = 0; i < batch; i++) run()
+  const startedMs = performance.now()
+  let count = 0
+  while (performance.now() - startedMs < 500) {
+    for (let i = 0; i < batch; i++) run()
+    count += batch
+  }
+  return count / ((performance.now() - startedMs) / 1000)
+}
+
+function handshakes(): void {
+  const keys = hopKeys(generateX25519().privateKey)
+  const begin = () => initiate({ staticPublic: keys.publicKey, localIndex: 1, random: systemRandom })
+  const { message } = begin()
+  report('handshake.initiate', rate(begin), 'PerSecond')
+  report(
+    'handshake.respond',
+    rate(() => respond({ keys, message, localIndex: 2 })),
+    'PerSecond',
+  )
+  report(
+    'handshake.whole',
+    rate(() => {
+      const { message, state } = begin()
+      const answer = respond({ keys, message, localIndex: 2 })
+      if ('response' in answer) finish(state, answer.response)
+    }, 10),
+    'PerSecond',
+  )
+}
+
+function packets(): void {
+  const key = new Uint8Array(systemRandom(32))
+  for (const length of [64, 1_172]) {
+    const buffer = Buffer.alloc(length + 16)
+    report(
+      `seal.${length}B`,
+      rate(() => sealInPlace(key, 1, buffer, 0, length), 1_000),
+      'PerSecond',
+    )
+    const sealed = Buffer.alloc(length + 16)
+    sealInPlace(key, 1, sealed, 0, length)
+    const copy = rate(() => sealed.copy(buffer), 1_000)
+    const both = rate(() => {
+      sealed.copy(buffer)
+      openInPlace(key, 1, buffer, 0, length + 16)
+    }, 1_000)
+    report(`open.${length}B`, 1 / (1 / both - 1 / copy), 'PerSecond')
+  }
+}
+
+function descriptors(): void {
+  const now = Date.now()
+  const fields = {
+    hopKey: generateX25519().publicKey,
+    sequence: 1,
+    publishedMs: now,
+    expiresMs: now + 3_600_000,
+    roles: ['guard' as const],
+    addresses: [{ host: '192.0.2.1', port: 1 }],
+    control: [],
+    operator: 'bench',
+    family: [],
+    exitPorts: [],
+    capacityKbit: 1,
+    software: 'bench',
+  }
+  const bytes = makeDescriptor(fields, generateIdentity())
+  report(
+    'descriptor.verify',
+    rate(() => verifyDescriptor(bytes, now)),
+    'PerSecond',
+  )
+}
+
+/** Packets a second through one relay's data plane: one layer opened, out of a flow's socket, with 1,200-byte datagrams. */
+async function relayForwarding(): Promise<void> {
+  const worker = new Worker(siblingModule(import.meta.url, './bench-relay'))
+  const { forwarded, seconds } = await new Promise<{ forwarded: number; seconds: number }>(resolve =>
+    worker.once('message', resolve),
+  )
+  await worker.terminate()
+  report('relay.portable', forwarded / seconds, 'PacketsPerSecond')
+}
+
+/** Throughput, added round-trip time, start-up and memory over a number of hops. */
+async function route(hops: number): Promise<void> {
+  const relays: readonly RelayPlan[] = SIX_RELAYS
+  const startedMs = performance.now()
+  const net = await Testnet.start({ relays, hops, proxyPort: 0, observe: false })
+  try {
+    report(`route${hops}.start`, performance.now() - startedMs, 'Ms')
+    const proxy = await net.proxy()
+    await fetchThrough(proxy, net.originHost, net.originHttpPort, '/bytes/20000000')
+    const one = await fetchThrough(proxy, net.originHost, net.originHttpPort, '/bytes/100000000')
+    report(`route${hops}.download`, (one.bytes * 8) / 1e3 / one.totalMs, 'MbitPerSecond')
+    const fourMs = performance.now()
+    await Promise.all(
+      [1, 2, 3, 4].map(() => fetchThrough(proxy, net.originHost, net.originHttpPort, '/bytes/25000000')),
+    )
+    report(`route${hops}.downloadFourStreams`, (1e8 * 8) / 1e3 / (performance.now() - fourMs), 'MbitPerSecond')
+    report(`route${hops}.roundTripMedian`, await roundTrip(net), 'Ms')
+    const status = await net.status(net.client)
+    report(`route${hops}.clientMemory`, (status?.memoryBytes ?? 0) / 2 ** 20, 'MiB')
+    const memories = await Promise.all(net.relays.map(async relay => (await net.status(relay))?.memoryBytes ?? 0))
+    report(`route${hops}.relayMemoryMost`, Math.max(...memories) / 2 ** 20, 'MiB')
+  } finally {
+    await net.stop()
+  }
+}
+
+/** Median round trip of one byte through an idle route, over an HTTP echo connection. */
+async function roundTrip(net: Testnet): Promise<number> {
+  const socket = await socksConnect(await net.proxy(), net.originHost, net.originHttpPort)
+  const samples: number[] = []
+  for (let i = 0; i < 200; i++) {
+    const startedMs = performance.now()
+    socket.write('GET /page HTTP/1.1\r\nHost: origin\r\n\r\n')
+    await new Promise(resolve => socket.once('data', resolve))
+    samples.push(performance.now() - startedMs)
+  }
+  socket.destroy()
+  return samples.sort((a, b) => a - b)[100] ?? 0
+}

@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { seededRandom } from '#crypto/random.ts'
+import type { Role } from '#wire/descriptor.ts'
+import { areRelated, type Candidate, chooseRoute } from './choose.ts'
+import { GUARD_COUNT, Guards } from './guards.ts'
+
+function relay(id: string, operator: string, network: number, roles: Role[], capacityKbit = 100): Candidate {
+  const key = new Uint8Array(32)
+  const address = { host: `10.${network}.0.1`, port: 1 }
+  return { id, operator, address, key, roles, family: [], exitPorts: [], capacityKbit }
+}
+
+const arbitrary = fc
+  .array(
+    fc.record({
+      operator: fc.constantFrom('a', 'b', 'c', 'd'),
+      network: fc.integer({ min: 0, max: 5 }),
+      roles: fc.subarray<Role>(['guard', 'middle', 'exit'], { minLength: 1 }),
+    }),
+    { minLength: 1, maxLength: 9 },
+  )
+  .map(plans => plans.map(({ operator, network, roles }, i) => relay(`r${i}`, operator, network, roles)))
+
+/** The slow twin: tries every sequence of relays. */
+function exists(relays: readonly Candidate[], roles: readonly Role[], picked: readonly Candidate[] = []): boolean {
+  const [role, ...rest] = roles
+  if (role === undefined) return true
+  return relays.some(
+    one =>
+      one.roles.includes(role) &&
+      !picked.some(other => areRelated(one, other)) &&
+      exists(relays, rest, [...picked, one]),
+  )
+}
+
+const rolesOf = (count: number): Role[] => [
+  'exit',
+  ...(count > 1 ? ['guard' as const] : []),
+  ...Array.from({ length: Math.max(0, count - 2) }, () => 'middle' as const),
+]
+
+test('a route is found whenever there is one, and every rule holds in it', () => {
+  fc.assert(
+    fc.property(arbitrary, fc.integer({ min: 1, max: 4 }), fc.string(), (relays, hopCount, seed) => {
+      const chosen = chooseRoute({ relays, hopCount, random: seededRandom(seed) })
+      assert.equal('exit' in chosen, exists(relays, rolesOf(hopCount)))
+      if ('problem' in chosen) return
+      const all = [...chosen.hops, chosen.exit]
+      assert.equal(all.length, hopCount)
+      assert.ok(chosen.exit.roles.includes('exit'))
+      for (const [i, hop] of chosen.hops.entries()) assert.ok(hop.roles.includes(i === 0 ? 'guard' : 'middle'))
+      for (const [i, a] of all.entries()) for (const b of all.slice(i + 1)) assert.equal(areRelated(a, b), false)
+    }),
+    { numRuns: 400, seed: 1 },
+  )
+})
+
+test('capacity is what relays are drawn by', () => {
+  const relays = [relay('small', 'a', 1, ['exit'], 100), relay('large', 'b', 2, ['exit'], 900)]
+  const random = seededRandom('weights')
+  let large = 0
+  for (let i = 0; i < 2_000; i++) {
+    const chosen = chooseRoute({ relays, hopCount: 1, random })
+    if ('exit' in chosen && chosen.exit.id === 'large') large++
+  }
+  assert.ok(large > 1_720 && large < 1_880, `${large} of 2000`)
+})
+
+test('operators, families, addresses and networks are never shared, whatever their spelling', () => {
+  const base = relay('a', 'Alice', 1, ['guard'])
+  assert.equal(areRelated(base, relay('b', 'ALICE', 2, ['exit'])), true)
+  assert.equal(areRelated(base, { ...relay('b', 'Bob', 2, ['exit']), family: ['a'] }), true)
+  assert.equal(areRelated(base, { ...relay('b', 'Bob', 1, ['exit']), address: { host: '10.1.99.1', port: 1 } }), true)
+  const v6 = (host: string, id: string) => ({ ...relay(id, id, 0, ['exit']), address: { host, port: 1 } })
+  assert.equal(areRelated(v6('2001:db8:1::1', 'x'), v6('2001:db8:2::1', 'y')), true)
+  assert.equal(areRelated(v6('2001:db8::1', 'x'), v6('2001:db9::1', 'y')), false)
+})
+
+test('guards come first and are left only when none of them fits; what is to be avoided is', () => {
+  const relays = [
+    relay('g1', 'a', 1, ['guard']),
+    relay('g2', 'b', 2, ['guard']),
+    relay('e', 'c', 3, ['exit']),
+    relay('m', 'd', 4, ['middle']),
+  ]
+  for (let i = 0; i < 20; i++) {
+    const random = seededRandom(`${i}`)
+    const chosen = chooseRoute({ relays, hopCount: 3, random, guards: ['g2', 'g1'] })
+    assert.ok('hops' in chosen && chosen.hops[0]?.id === 'g2')
+    const other = chooseRoute({ relays, hopCount: 3, random, guards: ['g2', 'g1'], avoid: new Set(['g2']) })
+    assert.ok('hops' in other && other.hops[0]?.id === 'g1')
+  }
+  const none = chooseRoute({ relays, hopCount: 3, random: seededRandom('x'), avoid: new Set(['e']) })
+  assert.deepEqual(none, { problem: 'no usable relay has the role exit' })
+})
+
+const DAY = 86_400_000
+const many = Array.from({ length: 20 }, (_, i) =>
+  relay(i.toString(16).padStart(64, '0'), `op${i}`, i, ['guard', 'middle']),
+)
+
+test('guards are kept for months, through failures, and replaced when their time is over', () => {
+  const random = seededRandom('guards')
+  const guards = new Guards()
+  assert.equal(guards.maintain(many, random, 0), true)
+  const before = guards.all.map(({ id }) => id)
+  assert.equal(before.length, GUARD_COUNT)
+  for (let day = 1; day < 59; day++) {
+    for (const id of before) guards.handleFailure(id, day * DAY)
+    guards.maintain(many, random, day * DAY)
+    assert.deepEqual(
+      guards.all.map(({ id }) => id),
+      before,
+      `day ${day}`,
+    )
+  }
+  guards.maintain(many, random, 121 * DAY)
+  assert.equal(guards.all.length, GUARD_COUNT)
+  assert.ok(
+    guards.all.every(({ untilMs }) => untilMs > 121 * DAY),
+    'every one was drawn anew',
+  )
+})
+
+test('a guard that failed rests, and comes first again once it answers', () => {
+  const guards = new Guards()
+  guards.maintain(many, seededRandom('rest'), 0)
+  const [first = '', second = ''] = guards.order(0)
+  guards.handleFailure(first, 1_000)
+  assert.equal(guards.order(2_000)[0], second)
+  assert.equal(guards.order(20_000)[0], first, 'after its rest')
+  guards.handleFailure(first, 20_000)
+  guards.handleSuccess(first)
+  assert.equal(guards.order(20_001)[0], first)
+})
+
+test('a guard that left the directory for two weeks is replaced', () => {
+  const random = seededRandom('gone')
+  const guards = new Guards()
+  guards.maintain(many, random, 0)
+  const [gone = ''] = guards.order(0)
+  const rest = many.filter(({ id }) => id !== gone)
+  guards.maintain(rest, random, 13 * DAY)
+  assert.ok(guards.all.some(({ id }) => id === gone))
+  guards.maintain(rest, random, 15 * DAY)
+  assert.equal(
+    guards.all.some(({ id }) => id === gone),
+    false,
+  )
+})
+
+test('the state survives being written and read, and garbage is refused', () => {
+  const guards = new Guards()
+  guards.maintain(many, seededRandom('state'), 0)
+  assert.deepEqual(Guards.decode(guards.encode())?.all, guards.all)
+  for (const text of [
+    '',
+    '{}',
+    'null',
+    '[]',
+    '{"version":1}',
+    '{"version":2,"guards":[]}',
+    '{"version":1,"guards":[{}]}',
+    '{"version":1,"guards":[{"id":"x"}]}',
+    guards.encode().slice(0, 50),
+  ]) {
+    assert.equal(Guards.decode(text), undefined, text)
+  }
+})
