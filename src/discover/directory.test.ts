@@ -44,7 +44,7 @@ test('a descriptor survives signing and checking, with the node id of its key', 
   const checked = verifyDescriptor(made(), NOW)
   assert.ok('id' in checked)
   assert.equal(checked.id, nodeIdOf(identity.publicKey))
-  const { id, bytes, identityKey, ...rest } = checked
+  const { id: _id, bytes, identityKey, ...rest } = checked
   assert.deepEqual(rest, { ...fields(), hopKey: new Uint8Array(hopKey) })
   assert.ok(bytes.length < MAX_DESCRIPTOR_BYTES && identityKey.length === 1_984)
 })
