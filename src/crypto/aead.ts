@@ -24,7 +24,6 @@ interface Sodium {
 
 const sodium = createRequire(import.meta.url)('sodium-native') as Sodium
 
-export const KEY_BYTES = 32
 export const TAG_BYTES = 16
 
 const nonce = new Uint8Array(12)

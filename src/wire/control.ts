@@ -79,7 +79,6 @@ export type ControlMessage =
   | { readonly type: 'answer'; readonly number: number; readonly answer: ControlAnswer }
   | { readonly type: 'notice'; readonly flow: number; readonly reason: number }
 
-export const MAX_FLOW = 0xff_ffff
 const ANSWER = 0x80
 const NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?$/
 

@@ -13,7 +13,6 @@ import { formatIPv6, parseIp } from './address.ts'
 import { isTargetHost, type Target } from './control.ts'
 
 export const SOCKS_VERSION = 5
-export const MAX_SOCKS_MESSAGE = 515
 
 export const SOCKS_REPLY = {
   done: 0,
