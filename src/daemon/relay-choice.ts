@@ -47,7 +47,7 @@ export class RelayChoice {
 
   /** Keeps the directory, after it was refreshed, and draws guards where some are missing. */
   save(): void {
-    writeStateFile(this.#cacheFile, this.#directory.encodeCache(Date.now()))
+    this.#write(this.#cacheFile, this.#directory.encodeCache(Date.now()))
     this.#maintainGuards()
   }
 
@@ -122,7 +122,16 @@ export class RelayChoice {
   }
 
   #saveGuards(): void {
-    writeStateFile(this.#guardsFile, this.#guards.encode())
+    this.#write(this.#guardsFile, this.#guards.encode())
+  }
+
+  /** A full disk costs the copy, not the connection. */
+  #write(file: string, bytes: Uint8Array | string): void {
+    try {
+      writeStateFile(file, bytes)
+    } catch {
+      this.#log.error('state file not written')
+    }
   }
 
   #setAside(file: string): void {

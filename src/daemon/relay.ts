@@ -1,5 +1,6 @@
 // A relay: the hop machine over the data plane, the exit's streams if it is one, and its place in the directory.
 
+import { networkInterfaces } from 'node:os'
 import { HopliteError } from '#api/errors.ts'
 import { serveApi } from '#api/server.ts'
 import type { Status } from '#api/table.ts'
@@ -32,7 +33,9 @@ const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
 const PUBLISH_MS = 3_600_000
 const MAX_PER_LAB_ADDRESS = 8
 const MAX_FLOWS_PER_SESSION = 256
-/** Opens of one session that wait for its tap. */
+/** Names of one session that are resolved at one time, for datagram flows. */
+const MAX_RESOLVING = 32
+/** How long opens of one session wait for its tap. */
 const TAP_WAIT_MS = 5_000
 
 /** Runs a relay until `signal` is aborted. Throws what keeps it from starting. */
@@ -58,6 +61,7 @@ class Relay {
   readonly #laboratory: Laboratory
   readonly #directory = new Directory(MAX_PER_LAB_ADDRESS)
   readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
+  readonly #resolving = new Map<number, number>()
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly signal: AbortSignal
@@ -193,8 +197,15 @@ class Relay {
       this.#loop.run(() => this.#hop.answer(session, number, answer))
       return
     }
+    const resolving = this.#resolving.get(session) ?? 0
+    if (resolving >= MAX_RESOLVING) return this.#answerFailure({ session, number, request })
+    this.#resolving.set(session, resolving + 1)
     const first = copyBytes(request.first)
-    const resolved = await exit.resolveTarget(request.target)
+    const resolved = await exit.resolveTarget(request.target).finally(() => {
+      const left = (this.#resolving.get(session) ?? 1) - 1
+      if (left > 0) this.#resolving.set(session, left)
+      else this.#resolving.delete(session)
+    })
     this.#loop.run(() => {
       if (!Array.isArray(resolved))
         return this.#hop.answer(session, number, { kind: 'refused', request: 'open', reason: resolved })
@@ -277,6 +288,13 @@ export function sendFrom({ host }: Address): { readonly sendFrom?: string } {
   return isWildcard(host) ? {} : { sendFrom: host }
 }
 
+/** Every address of this machine, whichever interface has it. */
+function machineAddresses(): string[] {
+  return Object.values(networkInterfaces()).flatMap(addresses =>
+    (addresses ?? []).map(({ address }) => address.replace(/%.*$/, '')),
+  )
+}
+
 /** The address that a `listen` key stands for; port 0 takes any. */
 export function parseListen(text: string): Address {
   const isAny = text.endsWith(':0')
@@ -317,7 +335,7 @@ function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
       ...(network !== undefined && { network }),
       ...((from_port ?? to_port) !== undefined && { ports: { from: from_port ?? 1, to: to_port ?? 65_535 } }),
     })),
-    ownAddresses: advertised(config).map(({ host }) => host),
+    ownAddresses: [...advertised(config).map(({ host }) => host), ...machineAddresses()],
     allowPrivate: config.exit.allow_private.flatMap(text => parseAddress(text) ?? []),
   })
   return new ExitStreams({

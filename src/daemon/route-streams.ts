@@ -32,6 +32,7 @@ interface OpenAssociation {
   readonly key: string
   readonly route: Route
   readonly ready: (address: Address) => void
+  readonly lost: () => void
 }
 
 export class RouteStreams {
@@ -66,13 +67,13 @@ export class RouteStreams {
     }
   }
 
-  /** Opens a UDP endpoint for an application. */
-  async associate(key: string, signal: AbortSignal): Promise<Association> {
+  /** Opens a UDP endpoint for an application; `lost` is called when its exit is gone. */
+  async associate(key: string, signal: AbortSignal, lost: () => void): Promise<Association> {
     const { route } = await this.#route(key, signal)
     const association = this.#nextAssociation++
     const session = route.exitLayer.session
     const address = await new Promise<Address>((resolve, reject) => {
-      this.#associations.set(association, { key, route, ready: resolve })
+      this.#associations.set(association, { key, route, ready: resolve, lost })
       this.#options.send({ kind: 'installAssociation', association, session, host: '127.0.0.1' })
       signal.addEventListener('abort', () => reject(new DialError(REFUSAL.generalFailure)), { once: true })
     })
@@ -100,8 +101,9 @@ export class RouteStreams {
     if (carried === undefined) return
     this.#carried.delete(key)
     carried.streams.close()
-    for (const [association, { route }] of this.#associations) {
+    for (const [association, { route, lost }] of this.#associations) {
       if (route !== carried.route) continue
+      lost()
       this.#associations.delete(association)
       this.#options.send({ kind: 'removeAssociation', association })
     }

@@ -39,7 +39,8 @@ export interface Association {
 export interface ProxyOptions {
   /** Opens a stream under an isolation key ('' without credentials); rejects with a `DialError`. */
   readonly dial: (target: Target, isolation: string, signal: AbortSignal) => Promise<Duplex>
-  readonly associate: (isolation: string, signal: AbortSignal) => Promise<Association>
+  /** Opens a UDP endpoint; `lost` is called when it is of no more use. */
+  readonly associate: (isolation: string, signal: AbortSignal, lost: () => void) => Promise<Association>
   readonly maxConnections?: number
 }
 
@@ -135,7 +136,11 @@ export class ProxyServer {
     if (command === 'unknown') return refuse(SOCKS_REPLY.commandUnknown)
     try {
       if (command === 'associate') {
-        this.#associated(reader, socket, await this.#options.associate(isolation, signal))
+        this.#associated(
+          reader,
+          socket,
+          await this.#options.associate(isolation, signal, () => socket.resetAndDestroy()),
+        )
       } else if (target === undefined) {
         refuse(SOCKS_REPLY.addressUnknown)
       } else {
