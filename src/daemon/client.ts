@@ -185,6 +185,9 @@ class Client {
           this.#streams.handleLost(key)
           log.warn('route lost', { reason: own(event.reason) })
           break
+        case 'spareReady':
+          this.#choice.handleSuccess(event.hops)
+          break
         case 'moved':
           this.#failovers++
           log.info('route moved to its spare way', { silentMs: Math.round(event.silentMs) })

@@ -16,6 +16,8 @@ const MAX_CACHE_BYTES = 200 * 1024 * 1024
 const MAX_GUARDS_BYTES = 16 * 1024
 const FIRST_AVOID_MS = 20_000
 const MAX_AVOID_MS = 600_000
+/** A new route waits for nobody: it does without relays that failed and have not answered since, for this long. */
+const DOUBT_MS = 900_000
 const MAX_AVOIDED = 1_024
 
 export class RelayChoice {
@@ -23,7 +25,7 @@ export class RelayChoice {
   readonly #stateDir: string
   readonly #hopCount: number
   readonly #log: Log
-  readonly #avoided = new Map<string, { untilMs: number; failures: number }>()
+  readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
   #guards = new Guards()
   #candidates: { readonly version: number; readonly relays: readonly Candidate[] } = { version: -1, relays: [] }
 
@@ -65,9 +67,12 @@ export class RelayChoice {
       random: systemRandom,
       guards: this.#guards.order(Date.now()),
     }
-    const chosen = chooseRoute({ ...options, avoid: this.#avoidedNow() })
+    for (const avoid of [this.#doubted(), this.#avoidedNow()]) {
+      const chosen = chooseRoute({ ...options, avoid })
+      if ('hops' in chosen) return chosen
+    }
     // Rather a relay that failed lately than none at all.
-    return 'problem' in chosen ? chooseRoute(options) : chosen
+    return chooseRoute(options)
   }
 
   /** Other hops that lead to `exit`. Hops that are in use are avoided as far as the directory allows. */
@@ -87,7 +92,8 @@ export class RelayChoice {
     const now = Date.now()
     const failures = (this.#avoided.get(hop.id)?.failures ?? 0) + 1
     this.#avoided.delete(hop.id)
-    this.#avoided.set(hop.id, { untilMs: now + Math.min(FIRST_AVOID_MS * 2 ** (failures - 1), MAX_AVOID_MS), failures })
+    const untilMs = now + Math.min(FIRST_AVOID_MS * 2 ** (failures - 1), MAX_AVOID_MS)
+    this.#avoided.set(hop.id, { untilMs, doubtedUntilMs: now + DOUBT_MS, failures })
     if (this.#avoided.size > MAX_AVOIDED) {
       const oldest = this.#avoided.keys().next().value
       if (oldest !== undefined) this.#avoided.delete(oldest)
@@ -115,6 +121,11 @@ export class RelayChoice {
   #avoidedNow(): Set<string> {
     const now = Date.now()
     return new Set([...this.#avoided].filter(([, { untilMs }]) => untilMs > now).map(([id]) => id))
+  }
+
+  #doubted(): Set<string> {
+    const now = Date.now()
+    return new Set([...this.#avoided].filter(([, { doubtedUntilMs }]) => doubtedUntilMs > now).map(([id]) => id))
   }
 
   #maintainGuards(): void {

@@ -13,9 +13,10 @@ import { siblingModule } from '#platform/module-url.ts'
 import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import type { RelayPlan } from './testnet.ts'
-import { SIX_RELAYS, Testnet } from './testnet.ts'
+import { SIX_RELAYS, stopNetworksOnSignal, Testnet } from './testnet.ts'
 
 const { values } = parseArgs({ options: { json: { type: 'boolean', default: false } } })
+stopNetworksOnSignal()
 const figures: Record<string, number> = {}
 const report = (name: string, value: number, unit: string) => {
   figures[`${name}${unit}`] = Math.round(value * 100) / 100

@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util'
 import type { Report, Scenario } from './scenario.ts'
+import { stopNetworksOnSignal } from './testnet.ts'
 
 const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   demo: async () => (await import('./scenarios/demo.ts')).demo,
@@ -15,6 +16,7 @@ const { values, positionals } = parseArgs({
   options: { json: { type: 'boolean', default: false }, size: { type: 'string' } },
 })
 const [name = ''] = positionals
+stopNetworksOnSignal()
 const load = SCENARIOS[name]
 if (load === undefined) {
   process.stderr.write(`Usage: npm run lab -- NAME [--json]\nScenarios: ${Object.keys(SCENARIOS).join(', ')}\n`)

@@ -50,6 +50,18 @@ export interface TestNode {
   readonly log: () => string
 }
 
+/** Networks that run, so that a signal can end them. */
+const running = new Set<Testnet>()
+
+/** Ends every network when this process is told to end; otherwise their files would stay. */
+export function stopNetworksOnSignal(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      void Promise.allSettled([...running].map(net => net.stop())).then(() => process.exit(1))
+    })
+  }
+}
+
 export class Testnet {
   readonly directory: string
   readonly nodes: TestNode[] = []
@@ -67,6 +79,7 @@ export class Testnet {
   /** Starts everything and waits until the client has a route. Throws, with nothing left behind, when it does not. */
   static async start(options: TestnetOptions, onStep: (step: string) => void = () => {}): Promise<Testnet> {
     const net = new Testnet(options)
+    running.add(net)
     try {
       onStep('starting an origin and a bootstrap node')
       await Promise.all([net.#startOrigin(), net.#startBootstrap()])
@@ -147,12 +160,13 @@ export class Testnet {
 
   /** Ends every process and removes every file. */
   async stop(): Promise<void> {
-    const running = this.nodes.filter(({ process }) => process.exitCode === null && process.signalCode === null)
-    for (const { process } of running) process.kill('SIGTERM')
+    running.delete(this)
+    const alive = this.nodes.filter(({ process }) => process.exitCode === null && process.signalCode === null)
+    for (const { process } of alive) process.kill('SIGTERM')
     const late = setTimeout(() => {
-      for (const { process } of running) process.kill('SIGKILL')
+      for (const { process } of alive) process.kill('SIGKILL')
     }, STOP_MS)
-    await Promise.all(running.map(({ process }) => exited(process)))
+    await Promise.all(alive.map(({ process }) => exited(process)))
     clearTimeout(late)
     rmSync(this.directory, { recursive: true, force: true })
   }

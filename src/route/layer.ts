@@ -16,7 +16,7 @@ import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
 
 export const RENEW_AFTER_MS = 120_000
 export const REJECT_AFTER_MS = 180_000
-const MAX_TRIES = 3
+const MAX_TRIES = 2
 const FIRST_RETRY_MS = 600
 const MAX_RETRY_MS = 5_000
 /** A renewal keeps trying for as long as the old keys live. */

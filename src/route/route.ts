@@ -41,6 +41,7 @@ export interface RouteOptions {
 export type RouteEvent =
   | { readonly kind: 'ready' }
   | { readonly kind: 'moved'; readonly silentMs: number }
+  | { readonly kind: 'spareReady'; readonly hops: readonly RouteHop[] }
   | { readonly kind: 'silent' }
   | { readonly kind: 'hopFailed'; readonly hop: RouteHop }
   | { readonly kind: 'lost'; readonly reason: 'unreachable' | 'exitSilent' | 'expired' }
@@ -262,6 +263,7 @@ export class Route {
         if (!isEstablished) return lane.way.kill()
         lane.isProved = true
         this.#spareRetryMs = SPARE_RETRY_MS
+        this.#events.push({ kind: 'spareReady', hops })
       })
     }
     lane.way.begin(now)
