@@ -26,7 +26,29 @@ export type Via =
  */
 export type SessionRole = 'initiator' | 'responder'
 
-export type Command =
+/** Commands that touch tables and packets alone: the packet function carries them out, whatever the engine. */
+export type TableCommand =
+  | { readonly kind: 'installKeys'; readonly session: number; readonly keys: Keypair }
+  | { readonly kind: 'removeKeys'; readonly session: number; readonly localIndex: number }
+  | { readonly kind: 'setVia'; readonly session: number; readonly via: Via }
+  /** A flow of a client: what comes in on it are packets of the sessions further out. */
+  | { readonly kind: 'installNesting'; readonly session: number; readonly flow: number }
+  | { readonly kind: 'sendHandshake'; readonly via: Via; readonly bytes: Uint8Array }
+  | { readonly kind: 'sendControl'; readonly session: number; readonly bytes: Uint8Array }
+  | {
+      readonly kind: 'sendProbe'
+      readonly session: number
+      readonly via?: Via
+      /** The far end is to send its packets back this way. */
+      readonly claims: boolean
+      readonly token: Uint8Array
+    }
+  /** The control plane has dealt with this many handshake packets: as many more may be reported. */
+  | { readonly kind: 'grantHandshakes'; readonly count: number }
+  | { readonly kind: 'reportSession'; readonly request: number; readonly session: number }
+
+/** Commands that open and close sockets: each engine has its own way. */
+export type SocketCommand =
   | {
       readonly kind: 'installSession'
       readonly session: number
@@ -34,10 +56,7 @@ export type Command =
       readonly via: Via
       readonly keys: Keypair
     }
-  | { readonly kind: 'installKeys'; readonly session: number; readonly keys: Keypair }
-  | { readonly kind: 'removeKeys'; readonly session: number; readonly localIndex: number }
   | { readonly kind: 'removeSession'; readonly session: number }
-  | { readonly kind: 'setVia'; readonly session: number; readonly via: Via }
   /** A flow of a hop: datagrams to and from `address`. `prove`: only a Hoplite hop may answer there. */
   | {
       readonly kind: 'installFlow'
@@ -48,8 +67,6 @@ export type Command =
       readonly first: Uint8Array
     }
   | { readonly kind: 'removeFlow'; readonly session: number; readonly flow: number }
-  /** A flow of a client: what comes in on it are packets of the sessions further out. */
-  | { readonly kind: 'installNesting'; readonly session: number; readonly flow: number }
   /** The session's tap: stream datagrams to and from the stream library at `address` on loopback. */
   | { readonly kind: 'installTap'; readonly session: number; readonly address: Address }
   /** A UDP endpoint for a proxy's client (SOCKS5 UDP ASSOCIATE) on the loopback address `host`. */
@@ -66,23 +83,13 @@ export type Command =
       readonly flow: number
     }
   | { readonly kind: 'removeAssociation'; readonly association: number }
-  | { readonly kind: 'sendHandshake'; readonly via: Via; readonly bytes: Uint8Array }
-  | { readonly kind: 'sendControl'; readonly session: number; readonly bytes: Uint8Array }
-  | {
-      readonly kind: 'sendProbe'
-      readonly session: number
-      readonly via?: Via
-      readonly claims: boolean
-      readonly token: Uint8Array
-    }
   /** Removes flows that carried nothing for `idleMs`; each is reported. */
   | { readonly kind: 'sweep'; readonly idleMs: number }
-  /** The control plane has dealt with this many handshake packets: as many more may be reported. */
-  | { readonly kind: 'grantHandshakes'; readonly count: number }
   /** Laboratory only: remember the addresses seen and whether `marker` could be read. */
   | { readonly kind: 'observe'; readonly marker: Uint8Array }
   | { readonly kind: 'reportObservation'; readonly request: number }
-  | { readonly kind: 'reportSession'; readonly request: number; readonly session: number }
+
+export type Command = TableCommand | SocketCommand
 
 export type Report =
   | { readonly kind: 'listening'; readonly address: Address }

@@ -21,7 +21,7 @@ import {
   transportCounter,
   writeTransportHeader,
 } from '#wire/transport.ts'
-import type { Report, Via } from './commands.ts'
+import type { Report, TableCommand, Via } from './commands.ts'
 import type { Counter, Counters } from './counters.ts'
 import { HEADROOM, Slab } from './slab.ts'
 import type { AssociationFlow, HopFlow, KeypairEntry, SessionEntry } from './tables.ts'
@@ -56,6 +56,32 @@ export class Forwarder {
   constructor(outlet: Outlet, counters: Counters) {
     this.#outlet = outlet
     this.#counters = counters
+  }
+
+  /** Carries out a command that needs no socket. */
+  apply(command: TableCommand): void {
+    switch (command.kind) {
+      case 'installKeys':
+        return this.tables.installKeys(command.session, command.keys)
+      case 'removeKeys':
+        return this.tables.removeKeys(command.session, command.localIndex)
+      case 'setVia':
+        return this.tables.setVia(command.session, command.via)
+      case 'installNesting':
+        return this.tables.installNesting(command.session, command.flow)
+      case 'sendHandshake':
+        return this.sendHandshake(command.via, command.bytes)
+      case 'sendControl':
+        return this.sendControl(command.session, command.bytes)
+      case 'sendProbe':
+        return this.sendProbe(command.session, command.via, command.claims, command.token)
+      case 'grantHandshakes':
+        return this.grantHandshakes(command.count)
+      case 'reportSession': {
+        const { packets, bytes } = this.tables.sessions.get(command.session) ?? { packets: 0, bytes: 0 }
+        return this.#outlet.report({ kind: 'sessionReport', request: command.request, packets, bytes })
+      }
+    }
   }
 
   /** The control plane dealt with `count` reported handshake packets. */

@@ -109,6 +109,16 @@ export class Tables {
     return entry
   }
 
+  setVia(session: number, via: Via): void {
+    const entry = this.sessions.get(session)
+    if (entry !== undefined) entry.via = via
+  }
+
+  installNesting(session: number, flow: number): void {
+    const via: Via = { kind: 'flow', session, flow }
+    this.sessions.get(session)?.flows.set(flow, { kind: 'nesting', via })
+  }
+
   installFlow(session: number, flow: number, address: Address, prove: boolean, nowMs: number): HopFlow | undefined {
     const entry = this.sessions.get(session)
     if (entry === undefined || entry.flows.has(flow)) return undefined

@@ -163,18 +163,9 @@ export class VirtualNode implements Outlet {
     switch (command.kind) {
       case 'installSession':
         return tables.installSession(command.session, command.role, command.via, command.keys)
-      case 'installKeys':
-        return tables.installKeys(command.session, command.keys)
-      case 'removeKeys':
-        return tables.removeKeys(command.session, command.localIndex)
       case 'removeSession':
         tables.removeSession(command.session)
         return
-      case 'setVia': {
-        const session = tables.sessions.get(command.session)
-        if (session !== undefined) session.via = command.via
-        return
-      }
       case 'installFlow': {
         const { session, flow, address, prove, first } = command
         const entry = tables.installFlow(session, flow, address, prove, this.net.now)
@@ -184,26 +175,21 @@ export class VirtualNode implements Outlet {
       case 'removeFlow':
         tables.removeFlow(command.session, command.flow)
         return
-      case 'installNesting': {
-        const via = { kind: 'flow', session: command.session, flow: command.flow } as const
-        tables.sessions.get(command.session)?.flows.set(command.flow, { kind: 'nesting', via })
-        return
-      }
       case 'installTap': {
         const session = tables.sessions.get(command.session)
         if (session !== undefined) session.hasTap = true
         return
       }
-      case 'sendHandshake':
-        return this.forwarder.sendHandshake(command.via, command.bytes)
-      case 'sendControl':
-        return this.forwarder.sendControl(command.session, command.bytes)
-      case 'sendProbe':
-        return this.forwarder.sendProbe(command.session, command.via, command.claims, command.token)
-      case 'grantHandshakes':
-        return this.forwarder.grantHandshakes(command.count)
-      default:
+      case 'installAssociation':
+      case 'installAssociationTarget':
+      case 'removeAssociation':
+      case 'sweep':
+      case 'observe':
+      case 'reportObservation':
+        // No sockets, no applications, and the laboratory sees everything anyway.
         return
+      default:
+        return this.forwarder.apply(command)
     }
   }
 }

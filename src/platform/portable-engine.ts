@@ -54,27 +54,13 @@ export class PortableEngine implements Outlet {
       case 'installSession':
         this.#removeSession(command.session)
         return tables.installSession(command.session, command.role, command.via, command.keys)
-      case 'installKeys':
-        return tables.installKeys(command.session, command.keys)
-      case 'removeKeys':
-        return tables.removeKeys(command.session, command.localIndex)
       case 'removeSession':
         return this.#removeSession(command.session)
-      case 'setVia': {
-        const session = tables.sessions.get(command.session)
-        if (session !== undefined) session.via = command.via
-        return
-      }
       case 'installFlow':
         return this.#installFlow(command.session, command.flow, command.address, command.prove, command.first)
       case 'removeFlow': {
         const flow = tables.removeFlow(command.session, command.flow)
         if (flow?.kind === 'hop') this.#closeFlow(flow)
-        return
-      }
-      case 'installNesting': {
-        const via = { kind: 'flow', session: command.session, flow: command.flow } as const
-        tables.sessions.get(command.session)?.flows.set(command.flow, { kind: 'nesting', via })
         return
       }
       case 'installTap':
@@ -85,16 +71,8 @@ export class PortableEngine implements Outlet {
         return this.#associations.installTarget(command.association, command.header, command.flow)
       case 'removeAssociation':
         return this.#associations.remove(command.association)
-      case 'sendHandshake':
-        return this.#forwarder.sendHandshake(command.via, command.bytes)
-      case 'sendControl':
-        return this.#forwarder.sendControl(command.session, command.bytes)
-      case 'sendProbe':
-        return this.#forwarder.sendProbe(command.session, command.via, command.claims, command.token)
       case 'sweep':
         return this.#sweep(command.idleMs)
-      case 'grantHandshakes':
-        return this.#forwarder.grantHandshakes(command.count)
       case 'observe':
         this.#observer = new Observer(command.marker)
         this.#forwarder.watch = this.#observer.watch
@@ -102,11 +80,8 @@ export class PortableEngine implements Outlet {
       case 'reportObservation':
         if (this.#observer === undefined) return
         return this.report({ kind: 'observation', request: command.request, observation: this.#observer.observation() })
-      case 'reportSession': {
-        const session = tables.sessions.get(command.session)
-        const { packets, bytes } = session ?? { packets: 0, bytes: 0 }
-        return this.report({ kind: 'sessionReport', request: command.request, packets, bytes })
-      }
+      default:
+        return this.#forwarder.apply(command)
     }
   }
 
