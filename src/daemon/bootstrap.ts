@@ -13,7 +13,7 @@ import type { Address } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, untilAborted } from './node.ts'
-import { parseListen, sendFrom } from './relay.ts'
+import { announced, parseListen, sendFrom } from './relay.ts'
 
 /** Runs a bootstrap node until `signal` is aborted. Throws what keeps it from starting. */
 export async function runBootstrap(config: Config, options: RunOptions): Promise<void> {
@@ -34,6 +34,7 @@ export async function runBootstrap(config: Config, options: RunOptions): Promise
       allowPrivateAddresses: config.network.allow_private_addresses,
       nowMs: Date.now,
       random: systemRandom,
+      ...announced(config),
       ...sendFrom(parseListen(config.relay.control_listen)),
       ...(laboratory.isOn && { onConnection: (from: Address) => laboratory.sawAddress(from) }),
     })

@@ -149,6 +149,7 @@ class Relay {
       allowPrivateAddresses: this.#config.network.allow_private_addresses,
       nowMs: Date.now,
       random: systemRandom,
+      ...announced(this.#config),
       ...sendFrom(parseListen(this.#config.relay.control_listen)),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
@@ -249,7 +250,7 @@ class Relay {
         expiresMs: now + DESCRIPTOR_LIFETIME_MS,
         roles: ['guard', 'middle', ...(exit.enabled ? ['exit' as const] : [])],
         addresses: advertised(this.#config, this.#address),
-        control: controlAddresses(this.#config, discovery),
+        control: discovery.addresses.slice(0, 4),
         operator: relay.operator,
         family: relay.family,
         exitPorts: exit.enabled ? exitPorts(this.#config) : [],
@@ -318,14 +319,17 @@ function advertised(config: Config, bound?: Address): Address[] {
   return [listen]
 }
 
-function controlAddresses(config: Config, discovery: DiscoveryNode): string[] {
-  const { control_advertise } = config.relay
-  if (control_advertise.length === 0)
-    return discovery.addresses.filter(address => !/\/(0\.0\.0\.0|::)\//.test(address)).slice(0, 4)
-  const [first = ''] = discovery.addresses
-  return control_advertise.map(host =>
-    first.replace(/^\/ip[46]\/[^/]+/, `/${parseIp(host)?.length === 4 ? 'ip4' : 'ip6'}/${host}`),
-  )
+/** What others are told of the control port: multiaddrs without a peer id; undefined where only the system knows the port. */
+export function announced(config: Config): { readonly announce?: readonly string[] } {
+  const { control_listen, control_advertise, advertise } = config.relay
+  const listen = parseListen(control_listen)
+  if (listen.port === 0) return {}
+  const relayed = advertise.flatMap(text => parseAddress(text)?.host ?? [])
+  const own = isWildcard(listen.host) ? relayed : [listen.host]
+  const hosts = control_advertise.length > 0 ? control_advertise : own
+  if (hosts.length === 0) return {}
+  const announce = hosts.map(host => `/${parseIp(host)?.length === 4 ? 'ip4' : 'ip6'}/${host}/tcp/${listen.port}`)
+  return { announce }
 }
 
 function makeExit(config: Config, laboratory: Laboratory): ExitStreams {

@@ -42,6 +42,8 @@ export interface DiscoveryOptions {
   readonly allowPrivateAddresses: boolean
   readonly nowMs: () => number
   readonly random: (length: number) => Uint8Array
+  /** Multiaddrs that others are told, without a peer id; what is listened on when absent. */
+  readonly announce?: readonly string[]
   /** The address to dial from; the system's choice when absent. */
   readonly sendFrom?: string
   /** Multiaddrs to ask after the bootstrap nodes; relays drawn from the directory when absent. */
@@ -69,6 +71,8 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: {
       listen: options.listen.map(({ host, port }) => `/${host.includes(':') ? 'ip6' : 'ip4'}/${host}/tcp/${port}`),
+      // Public addresses that libp2p finds itself are kept back until somebody has confirmed them; these are not.
+      ...(options.announce !== undefined && { announce: [...options.announce] }),
     },
     transports: [tcp(options.sendFrom === undefined ? {} : { dialOpts: { localAddress: options.sendFrom } as never })],
     connectionEncrypters: [noise()],
