@@ -15,6 +15,7 @@ async function node(
   role: 'server' | 'client',
   bootstrap: readonly string[],
   directory = new Directory(),
+  announce?: readonly string[],
 ): Promise<DiscoveryNode> {
   const made = await startDiscovery({
     role,
@@ -25,6 +26,7 @@ async function node(
     allowPrivateAddresses: true,
     nowMs: Date.now,
     random: systemRandom,
+    ...(announce && { announce }),
   })
   started.push(made)
   return made
@@ -87,4 +89,11 @@ test('garbage at the port, and a source that is no source, disturb nobody', { ti
   const report = await client.refresh()
   assert.equal(report.failed, 1)
   assert.equal(directory.size, 1)
+})
+
+test('a public address is told to others at once, with the peer id, though nobody has confirmed it yet', async () => {
+  const server = await node('server', [], new Directory(), ['/ip4/20.1.0.7/tcp/51820', '/ip6/2600::7/tcp/51820'])
+  assert.equal(server.addresses.length, 2)
+  assert.match(server.addresses[0] ?? '', /^\/ip4\/20\.1\.0\.7\/tcp\/51820\/p2p\/12D3/)
+  assert.match(server.addresses[1] ?? '', /^\/ip6\/2600::7\/tcp\/51820\/p2p\/12D3/)
 })
