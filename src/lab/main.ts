@@ -8,6 +8,7 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   demo: async () => (await import('./scenarios/demo.ts')).demo,
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
   load: async () => (await import('./scenarios/load.ts')).load,
+  deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
 }
 
