@@ -33,6 +33,9 @@ export type Carry =
       readonly request: Omit<Extract<ControlRequest, { kind: 'open' }>, 'first'>
     }
 
+/** Told once how a handshake ended. */
+export type Settle = (isEstablished: boolean, now: number) => void
+
 export type LayerState = 'idle' | 'handshaking' | 'established' | 'failed' | 'closed'
 
 export interface LayerOptions {
@@ -72,8 +75,9 @@ export class LayerIndices {
 interface Attempt {
   readonly carry: Carry
   readonly startedMs: number
-  /** Settled with whether the hop answered. */
-  readonly settle: (isEstablished: boolean) => void
+  /** Settled with whether the hop answered, and when. */
+  readonly settle: Settle
+  readonly firstRetryMs: number
   readonly states: Map<number, InitiatorState>
   tries: number
   retryAtMs: number
@@ -94,6 +98,8 @@ export class Layer {
   #cookie: { readonly bytes: Uint8Array; readonly untilMs: number } | undefined
   #liveIndices: { readonly index: number; readonly expiresMs: number }[] = []
   #renewAtMs = Number.POSITIVE_INFINITY
+  /** The time of the last input, for what ends outside of one. */
+  #clockMs = 0
   /** Round trip of the last handshake, in milliseconds. */
   handshakeMs = 0
   /** Called when a notice about a flow comes from the hop. */
@@ -117,16 +123,19 @@ export class Layer {
 
   /**
    * Begins a handshake along `carry`: the first one, or a renewal of the keys. One at a time: a handshake under way is
-   * given up for the new one. `settle` is called once.
+   * given up for the new one. `expectedMs` is the round trip that the hop's neighbours lead one to expect; `settle` is
+   * called once.
    */
-  begin(carry: Carry, now: number, settle: (isEstablished: boolean) => void = () => {}): void {
-    if (this.#state === 'closed' || this.#state === 'failed') return settle(false)
+  begin(carry: Carry, now: number, settle: Settle = () => {}, expectedMs = this.handshakeMs): void {
+    if (this.#state === 'closed' || this.#state === 'failed') return settle(false, now)
+    this.#clockMs = now
     this.#dropAttempt(false)
     if (this.#state === 'idle') this.#state = 'handshaking'
     this.#attempt = {
       carry,
       startedMs: now,
       settle,
+      firstRetryMs: FIRST_RETRY_MS + 1.5 * expectedMs,
       states: new Map(),
       tries: 0,
       retryAtMs: now,
@@ -149,12 +158,14 @@ export class Layer {
     else this.#options.out.push({ kind: 'sendControl', session: this.session, bytes })
   }
 
-  handleAnswer(number: number, answer: ControlAnswer): void {
+  handleAnswer(number: number, answer: ControlAnswer, now: number): void {
+    this.#clockMs = now
     this.#asker.handleAnswer(number, answer)
   }
 
   /** A handshake message whose receiver index is ours. */
   handleHandshake(message: Uint8Array, index: number, now: number): void {
+    this.#clockMs = now
     const attempt = this.#attempt
     const state = attempt?.states.get(index)
     if (attempt === undefined || state === undefined) return
@@ -180,6 +191,7 @@ export class Layer {
   }
 
   handleDeadline(now: number): void {
+    this.#clockMs = now
     if (this.#attempt !== undefined && this.#attempt.retryAtMs <= now) this.#try(now)
     for (const bytes of this.#asker.repeat(now)) {
       this.#options.out.push({ kind: 'sendControl', session: this.session, bytes })
@@ -209,7 +221,7 @@ export class Layer {
       if (this.#state === 'handshaking') return this.#fail()
       return this.#dropAttempt(false)
     }
-    attempt.retryAtMs = now + Math.min(FIRST_RETRY_MS * 2 ** attempt.tries, MAX_RETRY_MS)
+    attempt.retryAtMs = now + Math.min(attempt.firstRetryMs * 2 ** attempt.tries, MAX_RETRY_MS)
     attempt.tries++
     this.#send(attempt, now)
   }
@@ -300,6 +312,6 @@ export class Layer {
       this.#options.indices.release(index)
       discard(state)
     }
-    attempt.settle(isEstablished)
+    attempt.settle(isEstablished, this.#clockMs)
   }
 }

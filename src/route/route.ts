@@ -10,7 +10,7 @@
 
 import type { Random } from '#crypto/random.ts'
 import type { Command } from '#forward/commands.ts'
-import { Layer, type LayerIndices } from './layer.ts'
+import { Layer, type LayerIndices, type Settle } from './layer.ts'
 import { type RouteHop, Way } from './way.ts'
 import { WayHealth } from './way-health.ts'
 
@@ -107,16 +107,13 @@ export class Route {
 
   begin(now: number): void {
     const lane = this.#active
-    lane.way.onChange = () => {
-      if (lane.way.state === 'dead') return this.#onWayDead(lane, now)
-      this.exitLayer.begin(lane.way.reachExit(), now, isEstablished => {
-        if (!isEstablished) return this.#lose('unreachable')
-        lane.isProved = true
-        this.#state = 'ready'
-        this.#nextSpareMs = now
-        this.#events.push({ kind: 'ready' })
-      })
-    }
+    this.#whenBuilt(lane, (isEstablished, now) => {
+      if (!isEstablished) return this.#lose('unreachable')
+      lane.isProved = true
+      this.#state = 'ready'
+      this.#nextSpareMs = now
+      this.#events.push({ kind: 'ready' })
+    })
     lane.way.begin(now)
   }
 
@@ -227,7 +224,7 @@ export class Route {
     spare.health.hurry()
     this.#probe(spare, now)
     old.way.onChange = () => {}
-    old.way.kill()
+    old.way.kill(now)
     this.#state = 'ready'
     this.#events.push({ kind: 'moved', silentMs: now - (this.#silentSinceMs ?? now) })
     this.#silentSinceMs = undefined
@@ -256,17 +253,27 @@ export class Route {
     if (hops === undefined) return
     const lane = this.#newLane(hops)
     this.#spare = lane
-    lane.way.onChange = () => {
-      if (lane.way.state === 'dead') return this.#onWayDead(lane, now)
-      this.exitLayer.begin(lane.way.reachExit(), now, isEstablished => {
-        if (lane !== this.#spare) return
-        if (!isEstablished) return lane.way.kill()
-        lane.isProved = true
-        this.#spareRetryMs = SPARE_RETRY_MS
-        this.#events.push({ kind: 'spareReady', hops })
-      })
-    }
+    this.#whenBuilt(lane, (isEstablished, now) => {
+      if (lane !== this.#spare) return
+      if (!isEstablished) return lane.way.kill(now)
+      lane.isProved = true
+      this.#spareRetryMs = SPARE_RETRY_MS
+      this.#events.push({ kind: 'spareReady', hops })
+    })
     lane.way.begin(now)
+  }
+
+  /** Once the way is built, a handshake with the exit proves it end to end. */
+  #whenBuilt(lane: Lane, settle: Settle): void {
+    const { way, health } = lane
+    way.onChange = now => {
+      if (way.state === 'dead') return this.#onWayDead(lane, now)
+      const proved: Settle = (isEstablished, now) => {
+        health.expect(this.exitLayer.handshakeMs)
+        settle(isEstablished, now)
+      }
+      this.exitLayer.begin(way.reachExit(), now, proved, way.expectedMs)
+    }
   }
 
   #onWayDead(lane: Lane, now: number): void {
@@ -274,7 +281,7 @@ export class Route {
     if (lane === this.#active && this.#state === 'building') return this.#lose('unreachable')
     if (lane !== this.#spare) return
     this.#spare = undefined
-    this.#nextSpareMs = Math.max(now, 0) + (this.#state === 'moving' ? MOVING_RETRY_MS : this.#spareRetryMs)
+    this.#nextSpareMs = now + (this.#state === 'moving' ? MOVING_RETRY_MS : this.#spareRetryMs)
   }
 
   #hopFailed(hop: RouteHop): void {
@@ -293,7 +300,7 @@ export class Route {
     this.exitLayer.close()
     for (const lane of this.#lanes()) {
       lane.way.onChange = () => {}
-      lane.way.kill()
+      lane.way.kill(0)
     }
   }
 

@@ -63,6 +63,33 @@ test('a route of each length is built, a round trip of each hop at a time', () =
   }
 })
 
+test('a slow network only takes longer: a second for each round trip to the exit, and nothing is sent twice', () => {
+  const world = build('slow')
+  world.net.delayMs = 180
+  const startedMs = world.net.now
+  world.client.routes.want('', world.net.now)
+  world.client.node.settle()
+  assert.ok(world.net.run(10_000, () => world.client.routes.find('')?.state === 'ready'))
+  assert.equal(world.net.now - startedMs, world.net.delayMs * 12)
+  assert.ok(
+    world.net.run(10_000, () => world.client.routes.find('')?.spareHops !== undefined),
+    'a spare too',
+  )
+  world.net.run(60_000)
+  assert.deepEqual(
+    kinds(world).filter(kind => kind !== 'ready' && kind !== 'spareReady'),
+    [],
+  )
+  const handshakes = [...world.hops, ...world.exits].map(
+    ({ machine }) => (machine.counters.get('handshakes') ?? 0) + (machine.counters.get('renewals') ?? 0),
+  )
+  assert.equal(
+    handshakes.reduce((sum, count) => sum + count, 0),
+    6,
+    'guard, middle and exit of the way in use, and of the spare',
+  )
+})
+
 test('stream datagrams arrive at the exit as they were, and come back', () => {
   const world = build('datagrams')
   connect(world)

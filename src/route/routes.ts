@@ -100,7 +100,7 @@ export class Routes {
       case 'control': {
         const layer = this.#findLayer(report.session)
         const message = layer && decodeControl(report.bytes)
-        if (message?.type === 'answer') layer?.handleAnswer(message.number, message.answer)
+        if (message?.type === 'answer') layer?.handleAnswer(message.number, message.answer, now)
         if (message?.type === 'notice') layer?.onNotice(message.flow)
         return
       }

@@ -7,12 +7,14 @@
 export const BUSY_INTERVAL_MS = 200
 export const IDLE_INTERVAL_MS = 600
 const MIN_TIMEOUT_MS = 450
+/** Longer only where the round trip itself takes longer. */
 const MAX_TIMEOUT_MS = 1_500
 const FIRST_RTT_MS = 150
 const MAX_OUTSTANDING = 64
 
 export class WayHealth {
   readonly #sent = new Map<string, number>()
+  #expectedMs = FIRST_RTT_MS
   #rttMs: number | undefined
   #variationMs = 0
   #oldestUnansweredMs: number | undefined
@@ -28,10 +30,16 @@ export class WayHealth {
     return this.#lastEchoMs
   }
 
+  /** The round trip that the handshake with the exit took: what is expected before the first echo. */
+  expect(rttMs: number): void {
+    this.#expectedMs = Math.max(rttMs, FIRST_RTT_MS)
+  }
+
   /** How long a probe may go unanswered. */
   get timeoutMs(): number {
-    const rtt = this.#rttMs ?? FIRST_RTT_MS
-    return Math.min(Math.max(2 * rtt + 4 * this.#variationMs + 100, MIN_TIMEOUT_MS), MAX_TIMEOUT_MS)
+    const rtt = this.#rttMs ?? this.#expectedMs
+    const most = Math.max(MAX_TIMEOUT_MS, 1.5 * rtt + 4 * this.#variationMs + 200)
+    return Math.min(Math.max(2 * rtt + 4 * this.#variationMs + 100, MIN_TIMEOUT_MS), most)
   }
 
   /** When the next probe is due. */

@@ -43,7 +43,7 @@ export class Way {
   /** The hop where building stopped; undefined when it was the exit, or it did not stop. */
   failedHop: RouteHop | undefined
   /** Called when the way becomes ready or dead. */
-  onChange: () => void = () => {}
+  onChange: (now: number) => void = () => {}
   /** Called when a hop says that its flow onward has ended. */
   onNotice: () => void = () => {}
 
@@ -77,6 +77,11 @@ export class Way {
     return carryThrough(last, this.#options.exit.address)
   }
 
+  /** The round trip to the exit that the last hop's leads one to expect. */
+  get expectedMs(): number {
+    return 2 * (this.layers.at(-1)?.handshakeMs ?? 0)
+  }
+
   begin(now: number): void {
     this.#extend(0, now)
   }
@@ -88,17 +93,17 @@ export class Way {
   handleDeadline(now: number): void {
     for (const layer of this.layers) {
       layer.handleDeadline(now)
-      if (layer.state === 'failed') this.kill(layer)
+      if (layer.state === 'failed') this.kill(now, layer)
     }
   }
 
   /** Ends the way and its sessions. */
-  kill(failed?: Layer): void {
+  kill(now: number, failed?: Layer): void {
     if (this.#state === 'dead') return
     this.#state = 'dead'
     if (failed !== undefined) this.failedHop = this.hops[this.layers.indexOf(failed)]
     for (const layer of [...this.layers].reverse()) layer.close()
-    this.onChange()
+    this.onChange(now)
   }
 
   #extend(position: number, now: number): void {
@@ -106,18 +111,19 @@ export class Way {
     const hop = this.hops[position]
     if (layer === undefined || hop === undefined) {
       this.#state = 'ready'
-      return this.onChange()
+      return this.onChange(now)
     }
     const before = this.layers[position - 1]
     const carry: Carry =
       before === undefined
         ? { kind: 'via', via: { kind: 'socket', address: hop.address } }
         : carryThrough(before, hop.address)
-    layer.begin(carry, now, isEstablished => {
+    const settle = (isEstablished: boolean, now: number) => {
       if (this.#state === 'dead') return
-      if (isEstablished) this.#extend(position + 1, now + layer.handshakeMs)
-      else this.kill(layer)
-    })
+      if (isEstablished) this.#extend(position + 1, now)
+      else this.kill(now, layer)
+    }
+    layer.begin(carry, now, settle, 2 * (before?.handshakeMs ?? 0))
   }
 }
 

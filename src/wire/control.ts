@@ -12,7 +12,7 @@
 //   kind 1  open         flow u24, purpose u8 (1 hop, 2 datagram), target, first datagram (rest, may be empty)
 //   kind 2  close        flow u24
 //   kind 3  ping         empty
-//   kind 4  report       empty; the answer: packets and bytes carried for this session, u64 each, both directions together
+//   kind 4  report       empty; the answer: packets and bytes carried in the session, u64 each, both directions together
 //   kind 5  openStream   stream u32 (the asker's stream id), target
 //   kind 7  notice       flow u24, reason u8: the hop tells the client, unasked and unanswered, that a flow ended
 //
