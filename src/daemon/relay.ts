@@ -16,6 +16,7 @@ import type { Engine } from '#platform/engine.ts'
 import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
+import { CapacityMeter, SAMPLE_MS } from '#relay/capacity.ts'
 import { type ExitRequest, Hop } from '#relay/hop.ts'
 import { ExitStreams } from '#stream/exit.ts'
 import { ExitPolicy, isPublicAddress } from '#stream/exit-policy.ts'
@@ -62,6 +63,8 @@ class Relay {
   readonly #directory = new Directory(MAX_PER_LAB_ADDRESS)
   readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
   readonly #resolving = new Map<number, number>()
+  readonly #capacity = new CapacityMeter()
+  #measuring: NodeJS.Timeout | undefined
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly signal: AbortSignal
@@ -109,6 +112,7 @@ class Relay {
 
   async close(): Promise<void> {
     clearTimeout(this.#publishing)
+    clearInterval(this.#measuring)
     this.#loop.close()
     this.#exit?.close()
     await Promise.allSettled([this.#api?.close(), this.#engine?.close(), this.#discovery?.close()])
@@ -128,6 +132,9 @@ class Relay {
     this.#engine = engine
     this.#address = address
     this.#loop.run(() => {})
+    const measure = () => this.#capacity.sample(engine.counters.get('bytesOut'), monotonicMs())
+    measure()
+    this.#measuring = setInterval(measure, SAMPLE_MS + 50)
     this.#api = await serveApi(
       {
         status: () => this.#status(),
@@ -254,7 +261,7 @@ class Relay {
         operator: relay.operator,
         family: relay.family,
         exitPorts: exit.enabled ? exitPorts(this.#config) : [],
-        capacityKbit: relay.capacity_kbit,
+        capacityKbit: this.#capacity.kbit(relay.capacity_kbit),
         software: `hoplite ${VERSION}`,
       },
       this.#keys.identity,
