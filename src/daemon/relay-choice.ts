@@ -68,10 +68,12 @@ export class RelayChoice {
       guards: this.#guards.order(Date.now()),
     }
     for (const avoid of [this.#doubted(), this.#avoidedNow()]) {
-      const chosen = chooseRoute({ ...options, avoid })
+      const chosen = chooseRoute({ ...options, avoid, guardsOnly: true })
       if ('hops' in chosen) return chosen
     }
-    // Rather a relay that failed lately than none at all.
+    // Rather another guard, or a relay that failed lately, than none at all.
+    const chosen = chooseRoute({ ...options, avoid: this.#doubted() })
+    if ('hops' in chosen) return chosen
     return chooseRoute(options)
   }
 
@@ -80,9 +82,17 @@ export class RelayChoice {
     const failed = this.#avoidedNow()
     failed.delete(exit.id)
     const options = { relays: this.#relays(), hopCount: this.#hopCount, random: systemRandom, exit: exit.id }
-    const others = this.#guards.order(Date.now()).filter(id => !inUse.some(hop => hop.id === id))
-    for (const avoid of [new Set([...failed, ...inUse.map(({ id }) => id)]), failed, new Set<string>()]) {
-      const chosen = chooseRoute({ ...options, guards: others, avoid })
+    const guards = this.#guards.order(Date.now())
+    const others = guards.filter(id => !inUse.some(hop => hop.id === id))
+    // Better a shared guard than one more relay that learns the client's address.
+    for (const attempt of [
+      { guards: others, guardsOnly: true, avoid: new Set([...failed, ...inUse.map(({ id }) => id)]) },
+      { guards, guardsOnly: true, avoid: new Set([...failed, ...inUse.slice(1).map(({ id }) => id)]) },
+      { guards, guardsOnly: true, avoid: failed },
+      { guards, avoid: failed },
+      { guards, avoid: new Set<string>() },
+    ]) {
+      const chosen = chooseRoute({ ...options, ...attempt })
       if ('hops' in chosen) return chosen.hops
     }
     return undefined

@@ -96,6 +96,34 @@ test('guards come first and are left only when none of them fits; what is to be 
   assert.deepEqual(none, { problem: 'no usable relay has the role exit' })
 })
 
+test('a client’s guard is its exit only when there is no other: it knows the client’s address', () => {
+  const relays = [
+    relay('g', 'a', 1, ['guard', 'exit'], 1_000_000),
+    relay('h', 'b', 2, ['guard']),
+    relay('e', 'c', 3, ['exit'], 1),
+  ]
+  for (let i = 0; i < 30; i++) {
+    const chosen = chooseRoute({ relays, hopCount: 2, random: seededRandom(`${i}`), guards: ['g', 'h'] })
+    assert.ok('exit' in chosen && chosen.exit.id === 'e')
+  }
+  const last = chooseRoute({ relays: relays.slice(0, 2), hopCount: 2, random: seededRandom('x'), guards: ['g', 'h'] })
+  assert.ok('exit' in last && last.exit.id === 'g')
+})
+
+test('exits become guards only where there is nobody else at all', () => {
+  const exits = [1, 2, 3].map(n => relay(`${n}`.repeat(64), `op${n}`, n, ['guard', 'exit']))
+  const few = new Guards()
+  few.maintain([...exits, relay('a'.repeat(64), 'other', 9, ['guard'])], seededRandom('few'), 0)
+  assert.deepEqual(
+    few.all.map(({ id }) => id),
+    ['a'.repeat(64)],
+    'rather one guard than exits among them',
+  )
+  const none = new Guards()
+  none.maintain(exits, seededRandom('none'), 0)
+  assert.equal(none.all.length, 1)
+})
+
 const DAY = 86_400_000
 const many = Array.from({ length: 20 }, (_, i) =>
   relay(i.toString(16).padStart(64, '0'), `op${i}`, i, ['guard', 'middle']),

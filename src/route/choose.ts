@@ -25,6 +25,8 @@ export interface ChooseOptions<T extends Candidate> {
   readonly avoid?: ReadonlySet<string>
   /** Guards to enter by, best first; any relay with that role when absent or none of them fits. */
   readonly guards?: readonly string[]
+  /** Whether no other relay may be entered by. */
+  readonly guardsOnly?: boolean
   /** The exit to use. */
   readonly exit?: string
 }
@@ -52,8 +54,11 @@ export function chooseRoute<T extends Candidate>(options: ChooseOptions<T>): Cho
     )
     return { role, order: weightedOrder(pool, random) }
   })
-  const guardPool = pools[1]
-  if (guardPool !== undefined) guardPool.order = preferGuards(guardPool.order, guards)
+  const [exitPool, guardPool] = pools
+  if (exitPool !== undefined) exitPool.order = leaveGuards(exitPool.order, guards)
+  if (guardPool !== undefined && hopCount > 1) {
+    guardPool.order = preferGuards(guardPool.order, guards, options.guardsOnly ?? false)
+  }
   for (const { role, order } of pools)
     if (order.length === 0) return { problem: `no usable relay has the role ${role}` }
 
@@ -106,9 +111,15 @@ function weightedOrder<T extends Candidate>(pool: readonly T[], random: Random):
     .map(({ relay }) => relay)
 }
 
-function preferGuards<T extends Candidate>(order: readonly T[], guards: readonly string[]): T[] {
+function preferGuards<T extends Candidate>(order: readonly T[], guards: readonly string[], only: boolean): T[] {
   const preferred = guards.flatMap(id => order.find(relay => relay.id === id) ?? [])
-  return preferred.length > 0 ? [...preferred, ...order.filter(relay => !guards.includes(relay.id))] : [...order]
+  return only ? preferred : [...preferred, ...order.filter(relay => !guards.includes(relay.id))]
+}
+
+/** A guard knows the client's address: as an exit it is the last choice. */
+function leaveGuards<T extends Candidate>(order: readonly T[], guards: readonly string[]): T[] {
+  const isGuard = (relay: T) => guards.includes(relay.id)
+  return [...order.filter(relay => !isGuard(relay)), ...order.filter(isGuard)]
 }
 
 /** A number above 0 and below 1. */

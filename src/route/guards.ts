@@ -55,9 +55,11 @@ export class Guards {
       const held = this.#guards.flatMap(guard => known.get(guard.id) ?? [])
       const fresh = relays.filter(relay => !this.#guards.some(({ id }) => id === relay.id))
       const unrelated = fresh.filter(relay => !held.some(other => areRelated(relay, other)))
-      // Exits are scarce, and an exit should not know its client from elsewhere.
+      // An exit should not know its client from elsewhere: one becomes a guard only where there is nobody else at all.
       const chosen =
-        draw(unrelated.filter(isNoExit), random) ?? draw(fresh.filter(isNoExit), random) ?? draw(fresh, random)
+        draw(unrelated.filter(isNoExit), random) ??
+        draw(fresh.filter(isNoExit), random) ??
+        (this.#guards.length === 0 ? draw(fresh, random) : undefined)
       if (chosen === undefined) break
       const share = Buffer.from(random(4)).readUInt32BE(0) / 2 ** 32
       const untilMs = Math.round(now + MIN_LIFETIME_MS + share * (MAX_LIFETIME_MS - MIN_LIFETIME_MS))
