@@ -32,7 +32,6 @@ import { VERSION } from './version.ts'
 
 const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
 const PUBLISH_MS = 3_600_000
-const MAX_PER_LAB_ADDRESS = 8
 const MAX_FLOWS_PER_SESSION = 256
 /** Names of one session that are resolved at one time, for datagram flows. */
 const MAX_RESOLVING = 32
@@ -60,7 +59,7 @@ class Relay {
   readonly #loop: ControlLoop
   readonly #exit: ExitStreams | undefined
   readonly #laboratory: Laboratory
-  readonly #directory = new Directory(MAX_PER_LAB_ADDRESS)
+  readonly #directory = new Directory()
   readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
   readonly #resolving = new Map<number, number>()
   readonly #capacity = new CapacityMeter()

@@ -85,7 +85,7 @@ export class Hop {
   readonly #options: HopOptions
   readonly #sessions = new Map<number, Session>()
   readonly #byTicket = new Map<string, Session>()
-  readonly #indices = new Map<number, Session>()
+  readonly #indices = new Set<number>()
   readonly #replays = new ReplayFilter()
   readonly #cookies: CookieJar
   readonly #reportRequests = new Map<number, { session: number; number: number }>()
@@ -232,7 +232,7 @@ export class Hop {
     }
     this.#sessions.set(session.session, session)
     this.#byTicket.set(ticket, session)
-    this.#indices.set(keys.localIndex, session)
+    this.#indices.add(keys.localIndex)
     this.#commands.push({ kind: 'installSession', session: session.session, role: 'responder', via, keys })
     this.#count('handshakes')
     return true
@@ -250,7 +250,7 @@ export class Hop {
     const expiresMs = now + KEY_LIFETIME_MS
     session.keys.set(keys.localIndex, { expiresMs })
     session.removeAtMs = expiresMs + KEYLESS_MS
-    this.#indices.set(keys.localIndex, session)
+    this.#indices.add(keys.localIndex)
     this.#commands.push({ kind: 'installKeys', session: session.session, keys })
     while (session.keys.size > 3) {
       const oldest = session.keys.keys().next().value
