@@ -91,8 +91,6 @@ async function serveClient(client: Socket, device: UapiDevice, patienceMs: numbe
         timer.refresh()
       }
     }
-    client.end()
-    await once(client, 'close')
   } finally {
     clearTimeout(timer)
     reader.wipe()
