@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import test from 'node:test'
-import { promisify } from 'node:util'
+import { promisify, stripVTControlCharacters } from 'node:util'
 import { Secret } from '#bytes/secret.ts'
 import { x25519FromPrivate } from '#crypto/x25519.ts'
 import { hasTool, skipUnless } from '#lab/skip.ts'
@@ -143,7 +143,7 @@ peer: ${Buffer.from(key(4)).toString('base64')}
   transfer: 0 B received, 1 B sent
 `,
   )
-  assert.equal(formatWgShow(named(device, 'hoplite0'), NOW, true).replace(/\x1b\[[0-9]+m/g, ''), text)
+  assert.equal(stripVTControlCharacters(formatWgShow(named(device, 'hoplite0'), NOW, true)), text)
   for (const secret of [0x55, 0x66]) assert.ok(!text.includes(Buffer.from(key(secret)).toString('base64')))
 })
 
