@@ -240,21 +240,18 @@ describe('WireGuard with others', { concurrency: true }, () => {
     await using pair = await Pair.make('wireguard-go', 'wgl', 4)
     await pair.introduce({ theyKnowUs: false, weKnowThem: true })
     await pair.order('initiate')
+    // A flood may drown our own handshake too, so there are several; the load lasts a second longer than the flood.
     let seen: string[] = []
-    for (let i = 0; i < 20 && !seen.includes('<3'); i++) {
+    for (let i = 0; i < 12 && !/>1\+ (<3 )*<2/.test(seen.join(' ')); i++) {
       await pair.order('flood', { forMs: 150 })
+      await sleep(150)
       await pair.order('initiate')
-      await sleep(20)
+      await sleep(150)
       seen = [...seen, ...(await pair.status()).wire]
     }
-    if (skipUnless(t, seen.includes('<3'), 'this machine answers handshakes faster than one socket can flood it'))
-      return
-    await pair.order('flood', { forMs: 100 })
-    await pair.order('initiate')
+    if (skipUnless(t, seen.includes('<3'), 'one socket cannot flood wireguard-go here')) return
+    assert.match(seen.join(' '), />1\+ (<3 )*<2/)
     assert.equal(await pair.ping(4), 1)
-    const after = await pair.status()
-    assert.ok(after.wire.includes('>1+'), after.wire.join(' '))
-    assert.ok(after.handshakes.includes('initiator'))
   })
 
   test('we under load demand a cookie of wireguard-go, and take its handshake with mac2', async t => {
