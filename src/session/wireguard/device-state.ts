@@ -36,6 +36,8 @@ export interface WireGuardOptions<Endpoint> {
   readonly keepEndpoint?: (endpoint: Endpoint) => Endpoint
   /** The longest IP packet of the tunnel; padding does not go beyond it. 1420 unless told. */
   readonly mtu?: number
+  /** Packets sealed under one key before it is of no more use; renewed at a sixteenth. The protocol's 2^48 unless told. */
+  readonly maxMessagesPerKey?: number
   readonly maxPeers?: number
   readonly maxAllowedIps?: number
   /** Handshake messages a second before cookies are demanded. */

@@ -32,7 +32,7 @@ import { TAILROOM_BYTES } from './staged-packets.ts'
 import {
   REJECT_AFTER_MESSAGES,
   REJECT_AFTER_MS,
-  REKEY_AFTER_MESSAGES,
+  REKEY_AFTER_MESSAGES_PART,
   REKEY_AFTER_MS,
   REKEY_ON_RECEIVE_MS,
 } from './timers.ts'
@@ -81,10 +81,12 @@ export class WireGuardDevice<Endpoint> {
   readonly #handshakes: Handshakes<Endpoint>
   readonly #allowedIps = new AllowedIps<Peer<Endpoint>>()
   readonly #mtu: number
+  readonly #maxMessages: number
   #publicKey: Uint8Array
 
   constructor(options: WireGuardOptions<Endpoint>) {
     this.#mtu = options.mtu ?? MTU
+    this.#maxMessages = Math.min(options.maxMessagesPerKey ?? REJECT_AFTER_MESSAGES, REJECT_AFTER_MESSAGES)
     this.#state = new DeviceState(options)
     this.#handshakes = new Handshakes(this.#state, (peer, now) => this.#sendStaged(peer, now, true))
     const identity = makeIdentity(options.privateKey)
@@ -200,7 +202,7 @@ export class WireGuardDevice<Endpoint> {
     if (peer === undefined) return state.drop('noPeer')
     if (peer.endpoint === undefined) return state.drop('noEndpoint')
     const keypair = peer.slots.current
-    if (keypair !== undefined && canSeal(keypair, now)) {
+    if (keypair !== undefined && this.#canSeal(keypair, now)) {
       this.#seal(peer, keypair, buffer, offset, length, now)
       return undefined
     }
@@ -257,7 +259,7 @@ export class WireGuardDevice<Endpoint> {
       rxBytes: peer.rxBytes,
       txBytes: peer.txBytes,
       persistentKeepaliveSeconds: peer.timers.persistentKeepaliveMs / 1_000,
-      hasKeys: peer.slots.current !== undefined && canSeal(peer.slots.current, now),
+      hasKeys: peer.slots.current !== undefined && this.#canSeal(peer.slots.current, now),
     }))
   }
 
@@ -351,7 +353,8 @@ export class WireGuardDevice<Endpoint> {
     if (length > 0) peer.timers.dataSent(now)
     this.#state.options.outlet.toEndpoint(peer.handle, endpoint, buffer, start, sealed)
     const isOld = keypair.isInitiator && now - keypair.createdMs >= REKEY_AFTER_MS
-    if (isOld || keypair.sendCounter >= REKEY_AFTER_MESSAGES) this.#handshakes.initiate(peer, now, 'wanted')
+    if (isOld || keypair.sendCounter >= this.#maxMessages * REKEY_AFTER_MESSAGES_PART)
+      this.#handshakes.initiate(peer, now, 'wanted')
     this.#state.arm(peer)
   }
 
@@ -360,12 +363,15 @@ export class WireGuardDevice<Endpoint> {
     const keypair = peer.slots.current
     if (keypair === undefined) return
     if (always && peer.staged.size === 0) this.#keepalive(peer, now)
-    for (const { buffer, offset, length } of peer.staged.drain()) this.#seal(peer, keypair, buffer, offset, length, now)
+    for (const { buffer, offset, length } of peer.staged.drain()) {
+      if (this.#canSeal(keypair, now)) this.#seal(peer, keypair, buffer, offset, length, now)
+      else this.#state.drop('gaveUp')
+    }
   }
 
   #keepalive(peer: Peer<Endpoint>, now: number): DropReason | undefined {
     const keypair = peer.slots.current
-    if (keypair === undefined || !canSeal(keypair, now)) return this.#handshakes.initiate(peer, now, 'wanted')
+    if (keypair === undefined || !this.#canSeal(keypair, now)) return this.#handshakes.initiate(peer, now, 'wanted')
     const buffer = Buffer.allocUnsafeSlow(TRANSPORT_OVERHEAD_BYTES)
     this.#seal(peer, keypair, buffer, TRANSPORT_HEADER_BYTES, 0, now)
     return undefined
@@ -399,13 +405,13 @@ export class WireGuardDevice<Endpoint> {
     return this.#allowedIps.size + allowedIps.length > most ? 'tooManyAllowedIps' : undefined
   }
 
+  #canSeal(keypair: Keypair<Peer<Endpoint>>, now: number): boolean {
+    return now - keypair.createdMs < REJECT_AFTER_MS && keypair.sendCounter < this.#maxMessages
+  }
+
   #peer(publicKey: Uint8Array): Peer<Endpoint> | undefined {
     return this.#state.peers.get(peerName(publicKey))
   }
-}
-
-function canSeal(keypair: Keypair<unknown>, now: number): boolean {
-  return now - keypair.createdMs < REJECT_AFTER_MS && keypair.sendCounter < REJECT_AFTER_MESSAGES
 }
 
 /** Packets under keys of before say nothing about where the peer is, once one under newer keys has come. */

@@ -12,8 +12,8 @@
 
 /** A key seals at most this many packets. The paper has 2^64 - 2^13 - 1; our counters are numbers that stay exact. */
 export const REJECT_AFTER_MESSAGES = 2 ** 48
-/** The paper has 2^60; here as far below the limit as there. */
-export const REKEY_AFTER_MESSAGES = 2 ** 44
+/** The part of it after which keys are renewed: a sixteenth, as in the paper. */
+export const REKEY_AFTER_MESSAGES_PART = 1 / 16
 export const REKEY_AFTER_MS = 120_000
 export const REJECT_AFTER_MS = 180_000
 export const REKEY_ATTEMPT_MS = 90_000
