@@ -1,11 +1,13 @@
-// The transport keys of a WireGuard peer: at most three generations (WireGuard paper §6.3).
+// The transport keys of a WireGuard peer: at most five (WireGuard paper §6.3 has three).
 //
-//   responder made keys     next ◄── new        previous is dropped: its packets are two handshakes old
-//   first packet under it   previous ◄── current ◄── next
-//   initiator made keys     previous ◄── current ◄── new       an unconfirmed next becomes previous instead
+//   responder made keys     next ◄── new
+//   first packet under it   retired ◄── current ◄── next
+//   initiator made keys     retired ◄── current ◄── new       an unconfirmed next is retired too
 //
 // Only the initiator knows at once that both ends have the keys, so the responder goes on sealing with the old ones
-// until it has opened a packet under the new.
+// until it has opened a packet under the new. Retired keys open what is still on its way. The paper keeps one of them; when
+// both ends begin at the same moment each seals with the keys that it initiated, so that a renewal has two sets to replace
+// and makes two: with fewer than three retired, packets on their way are lost.
 
 import { ReplayWindow } from '../replay-window.ts'
 
@@ -26,11 +28,14 @@ export function makeKeypair<Peer>(fields: Omit<Keypair<Peer>, 'window' | 'sendCo
   return { ...fields, window: new ReplayWindow(), sendCounter: 0 }
 }
 
+/** The oldest goes first. */
+const MAX_RETIRED = 3
+
 export class KeypairSlots<Peer> {
-  previous: Keypair<Peer> | undefined
-  /** The keys we seal with. */
-  current: Keypair<Peer> | undefined
-  next: Keypair<Peer> | undefined
+  /** Newest first. */
+  #retired: Keypair<Peer>[] = []
+  #current: Keypair<Peer> | undefined
+  #next: Keypair<Peer> | undefined
   readonly #dropped: (keypair: Keypair<Peer>) => void
 
   /** @param dropped is told of every keypair that is no longer used; its keys are wiped by then */
@@ -38,38 +43,43 @@ export class KeypairSlots<Peer> {
     this.#dropped = dropped
   }
 
+  /** The keys we seal with. */
+  get current(): Keypair<Peer> | undefined {
+    return this.#current
+  }
+
   install(keypair: Keypair<Peer>): void {
-    this.#drop(this.previous)
-    if (!keypair.isInitiator) {
-      this.#drop(this.next)
-      this.previous = undefined
-      this.next = keypair
-      return
+    if (keypair.isInitiator) {
+      this.#retire(this.#current)
+      this.#retire(this.#next)
+      this.#current = keypair
+      this.#next = undefined
+    } else {
+      this.#retire(this.#next)
+      this.#next = keypair
     }
-    if (this.next === undefined) this.previous = this.current
-    else {
-      this.#drop(this.current)
-      this.previous = this.next
-      this.next = undefined
-    }
-    this.current = keypair
   }
 
   /** A packet was opened with `keypair`; whether that shows, for the first time, that the initiator has it too. */
   confirm(keypair: Keypair<Peer>): boolean {
-    if (keypair !== this.next) return false
-    this.#drop(this.previous)
-    this.previous = this.current
-    this.current = keypair
-    this.next = undefined
+    if (keypair !== this.#next) return false
+    this.#retire(this.#current)
+    this.#current = keypair
+    this.#next = undefined
     return true
   }
 
   wipe(): void {
-    for (const keypair of [this.previous, this.current, this.next]) this.#drop(keypair)
-    this.previous = undefined
-    this.current = undefined
-    this.next = undefined
+    for (const keypair of [...this.#retired, this.#current, this.#next]) this.#drop(keypair)
+    this.#retired = []
+    this.#current = undefined
+    this.#next = undefined
+  }
+
+  #retire(keypair: Keypair<Peer> | undefined): void {
+    if (keypair === undefined) return
+    this.#retired.unshift(keypair)
+    if (this.#retired.length > MAX_RETIRED) this.#drop(this.#retired.pop())
   }
 
   #drop(keypair: Keypair<Peer> | undefined): void {
