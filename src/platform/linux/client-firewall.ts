@@ -171,6 +171,8 @@ function sourceAddresses(options: ClientNetworkOptions): string[] {
 /** The exit learns no address of this machine, and no multicast of its network: those would tell whose it is. */
 function intoTunnel(options: ClientNetworkOptions): string[] {
   return [
+    // A route that is added to main without its device finds its gateway through the TUN: no packet goes round and round.
+    `oifname "${options.tun}" meta mark ${marksOf(options).own} drop`,
     `oifname "${options.tun}" ip daddr { 224.0.0.0/4, 255.255.255.255 } drop`,
     `oifname "${options.tun}" ip6 daddr { ff00::/8, fe80::/10 } drop`,
     ...FAMILIES.map(family => {

@@ -168,6 +168,8 @@ function planRules(options: ClientNetworkOptions, family: Family): Change {
     ...ofFamily(options.dns?.servers ?? [], family).map(to => {
       return rule(options, 'dns', 'to', formatNetwork(to), 'lookup', String(options.mark))
     }),
+    // A lease is renewed from an interface: the unreachable route of the table would stop that too.
+    rule(options, 'outside', 'ipproto', 'udp', ...leasePorts(family), 'lookup', 'main'),
     rule(options, 'outside', 'fwmark', String(outside), 'lookup', 'main'),
     ...(split.excludeUsers ?? []).map(range => {
       return rule(options, 'outside', 'uidrange', formatUsers(range), 'lookup', 'main')
@@ -178,6 +180,11 @@ function planRules(options: ClientNetworkOptions, family: Family): Change {
     }),
   ]
   return rulesChange(`rules ${options.tun} ipv${family}`, family, rules)
+}
+
+/** DHCP, client to server. */
+function leasePorts(family: Family): readonly string[] {
+  return family === 4 ? ['sport', '68', 'dport', '67'] : ['sport', '546', 'dport', '547']
 }
 
 function planControl(options: ClientNetworkOptions, { address, protocol, port }: Endpoint): Change {
