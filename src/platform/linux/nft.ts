@@ -33,6 +33,11 @@ export function chain(
   )
 }
 
+/** A chain that others jump to. */
+export function innerChain(name: string, rules: readonly string[]): string {
+  return [`  chain ${name} {`, ...rules.map(rule => `    ${rule}`), '  }'].join('\n')
+}
+
 /** A set of networks of one family; it may be empty. */
 export function networkSet(name: string, family: Family, networks: readonly Network[]): string {
   const elements = networks.length === 0 ? '' : `elements = { ${networks.map(formatNetwork).join(', ')} };`
