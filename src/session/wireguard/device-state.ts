@@ -44,8 +44,10 @@ export interface WireGuardOptions<Endpoint> {
   readonly maxHandshakesPerSecond?: number
 }
 
+type KeptOptions<Endpoint> = Omit<WireGuardOptions<Endpoint>, 'privateKey'>
+
 export class DeviceState<Endpoint> {
-  readonly options: Omit<WireGuardOptions<Endpoint>, 'privateKey'>
+  readonly options: KeptOptions<Endpoint>
   readonly peers = new Map<string, Peer<Endpoint>>()
   /** By local index as a signed 32-bit integer, which needs no memory of its own when it is looked up. */
   readonly keypairs = new Map<number, Keypair<Peer<Endpoint>>>()
@@ -56,7 +58,7 @@ export class DeviceState<Endpoint> {
   /** No later than the earliest alarm of any peer. */
   deadline = Number.POSITIVE_INFINITY
 
-  constructor({ privateKey: _, ...options }: WireGuardOptions<Endpoint>) {
+  constructor(options: KeptOptions<Endpoint>) {
     this.options = options
   }
 

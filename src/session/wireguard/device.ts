@@ -84,12 +84,12 @@ export class WireGuardDevice<Endpoint> {
   readonly #maxMessages: number
   #publicKey: Uint8Array
 
-  constructor(options: WireGuardOptions<Endpoint>) {
+  constructor({ privateKey, ...options }: WireGuardOptions<Endpoint>) {
     this.#mtu = options.mtu ?? MTU
     this.#maxMessages = Math.min(options.maxMessagesPerKey ?? REJECT_AFTER_MESSAGES, REJECT_AFTER_MESSAGES)
     this.#state = new DeviceState(options)
     this.#handshakes = new Handshakes(this.#state, (peer, now) => this.#sendStaged(peer, now, true))
-    const identity = makeIdentity(options.privateKey)
+    const identity = makeIdentity(privateKey)
     this.#publicKey = identity.publicKey
     this.#handshakes.setIdentity(identity)
   }
@@ -138,8 +138,9 @@ export class WireGuardDevice<Endpoint> {
     if (settings.replaceAllowedIps === true) this.#allowedIps.removeAll(peer)
     for (const prefix of allowedIps) this.#allowedIps.insert(prefix, peer)
     if (persistentKeepaliveSeconds !== undefined) {
+      const isFirst = peer.timers.persistentKeepaliveMs === 0
       peer.timers.setPersistentKeepalive(persistentKeepaliveSeconds * 1_000, now)
-      if (persistentKeepaliveSeconds > 0) this.#keepalive(peer, now)
+      if (isFirst && persistentKeepaliveSeconds > 0) this.#keepalive(peer, now)
       state.arm(peer)
     }
     return undefined
@@ -388,6 +389,7 @@ export class WireGuardDevice<Endpoint> {
     peer.slots.wipe()
     peer.timers.reset()
     peer.staged.drain()
+    peer.initiationSentMs = Number.NEGATIVE_INFINITY
     peer.cookie = undefined
     peer.lastHandshake = undefined
   }
