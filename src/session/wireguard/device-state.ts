@@ -2,6 +2,7 @@
 
 import type { Random } from '#crypto/random.ts'
 import { readU32 } from '#wire/transport.ts'
+import { AllowedIps } from './allowed-ips.ts'
 import { type DropReason, makeDropCounts } from './drops.ts'
 import type { Keypair } from './keypair.ts'
 import { Peer, type PeerHandle } from './peer.ts'
@@ -53,6 +54,7 @@ export class DeviceState<Endpoint> {
   readonly keypairs = new Map<number, Keypair<Peer<Endpoint>>>()
   /** Peers with an initiation under way, by its index, likewise. */
   readonly pending = new Map<number, Peer<Endpoint>>()
+  readonly allowedIps = new AllowedIps<Peer<Endpoint>>()
   readonly drops = makeDropCounts()
   isClosed = false
   /** No later than the earliest alarm of any peer. */
