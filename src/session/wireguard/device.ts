@@ -9,6 +9,7 @@ import { Secret } from '#bytes/secret.ts'
 import { isUsableX25519 } from '#crypto/x25519.ts'
 import { isTransport, TRANSPORT_TYPE } from '#wire/transport.ts'
 import { WIREGUARD_HANDSHAKE } from '#wire/wireguard.ts'
+import { isZeroKey } from '#wire/wireguard-key.ts'
 import { isPrefix, type Prefix } from './allowed-ips.ts'
 import { DeviceState, type WireGuardOptions } from './device-state.ts'
 import type { DropCounts, DropReason } from './drops.ts'
@@ -213,7 +214,7 @@ export class WireGuardDevice<Endpoint> {
     }
     return [...this.#state.peers.values()].map(peer => ({
       publicKey: Uint8Array.from(peer.publicKey),
-      presharedKey: peer.psk.some(byte => byte !== 0) ? new Secret(Uint8Array.from(peer.psk)) : undefined,
+      presharedKey: isZeroKey(peer.psk) ? undefined : new Secret(Uint8Array.from(peer.psk)),
       endpoint: peer.endpoint,
       allowedIps: prefixes.get(peer) ?? [],
       latestHandshakeUnixMs: peer.latestHandshakeUnixMs,
