@@ -133,7 +133,8 @@ export function isSealed(options: ClientNetworkOptions): boolean {
 }
 
 function checkCgroup(path: string): void {
-  if (!/^[A-Za-z0-9_.@:-]+(\/[A-Za-z0-9_.@:-]+)*$/.test(path)) throw new RangeError(`not the path of a cgroup: ${path}`)
+  const isPath = path.split('/').every(name => /^[A-Za-z0-9_.@:-]+$/.test(name) && !/^\.+$/.test(name))
+  if (!isPath) throw new RangeError(`not the path of a cgroup: ${path}`)
 }
 
 function checkDomain(name: string): void {
