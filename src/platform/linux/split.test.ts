@@ -63,6 +63,7 @@ test('excluded users, cgroups and networks, the LAN that was chosen and our cont
       excludeCgroups: withCgroup ? [CGROUP] : [],
     },
   }
+  const before = await picture(client)
   await tunnel(t, client, state, options)
   await reaches(client, [
     [ROOT, '198.51.100.9', 443, false],
@@ -95,6 +96,7 @@ test('excluded users, cgroups and networks, the LAN that was chosen and our cont
   assert.match(await client.run('nft', 'list', 'set', 'inet', 'hoplite-hop0', 'relays6'), /2001:db8::7 \. udp \. 7/)
   assert.doesNotMatch(await client.run('nft', 'list', 'set', 'inet', 'hoplite-hop0', 'relays4'), /elements/)
   await undo(client, state)
+  assert.equal(await picture(client), before, 'the machine is as it was')
   assert.equal(await dials(client, ROOT, '198.51.100.9', 443), true)
 })
 
@@ -197,6 +199,24 @@ async function tunnel(
   const [said] = await once(child.stdout, 'data')
   assert.equal(String(said), 'ready\n')
   return child
+}
+
+/** Rules, routes, firewall and switches, as text. */
+async function picture(client: Host): Promise<string> {
+  const parts = [
+    await client.ip('rule'),
+    await client.ip('-6', 'rule'),
+    await client.ip('-4', 'route', 'show', 'table', 'all'),
+    await client.ip('-6', 'route', 'show', 'table', String(CLIENT_MARK)).catch(() => ''),
+    await client.run('nft', 'list', 'ruleset'),
+    await client.run(
+      'sysctl',
+      '-a',
+      '--pattern',
+      'conf\\.(all|eth0|default)\\.(rp_filter|src_valid|forwarding|disable|accept_ra$)',
+    ),
+  ]
+  return parts.join('\n').replace(/^.* dev hop0 .*$/gm, '')
 }
 
 function undo(client: Host, state: string): Promise<string> {
