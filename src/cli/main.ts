@@ -27,6 +27,9 @@ command('up', 'connect: start the daemon if none runs, and wait for a route')
 command('down', 'disconnect: stop the daemon').action(async options =>
   (await import('./commands/down.ts')).down(options),
 )
+command('recover', 'undo what a node that died has changed of the network').action(async options =>
+  (await import('./commands/recover.ts')).recover(options),
+)
 command('status', 'show what the node is doing').action(async options =>
   (await import('./commands/status.ts')).showStatus(options),
 )
