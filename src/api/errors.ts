@@ -12,6 +12,8 @@ export const ERROR_CODES = [
   'NO_ROUTE',
   'REQUEST_INVALID',
   'ACTION_UNKNOWN',
+  'NOT_SIGNED_IN',
+  'NOT_ALLOWED',
   'INTERNAL',
 ] as const
 export type ErrorCode = (typeof ERROR_CODES)[number]
