@@ -106,7 +106,10 @@ export class Access {
   }
 
   /** Makes a token; undefined when there are 64 already. */
-  createToken(name: string, permission: Token['permission']): { readonly id: string; readonly token: string } | undefined {
+  createToken(
+    name: string,
+    permission: Token['permission'],
+  ): { readonly id: string; readonly token: string } | undefined {
     if (this.#state.tokens.length >= MAX_TOKENS) return undefined
     const token = `hoplite_${permission}_${this.#secret()}`
     const id = Buffer.from(this.#options.random(6)).toString('hex')

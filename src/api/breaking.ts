@@ -33,7 +33,8 @@ export function breakingChanges(before: OpenApiDocument, after: OpenApiDocument)
 function operationChanges(path: string, before: unknown, after: unknown): string[] {
   const broken: string[] = []
   const rank = ['read', 'write', 'owner']
-  const permission = (operation: unknown) => rank.indexOf((operation as { 'x-permission'?: string })['x-permission'] ?? '')
+  const permission = (operation: unknown) =>
+    rank.indexOf((operation as { 'x-permission'?: string })['x-permission'] ?? '')
   if (permission(after) > permission(before)) broken.push(`${path} asks for more rights`)
   const input = (operation: unknown) => schemaAt(operation, ['requestBody', 'content', 'application/json', 'schema'])
   const output = (operation: unknown) =>

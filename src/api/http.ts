@@ -40,7 +40,8 @@ export async function handleApi(
     if (request.method === 'GET' && path === '/v1/openapi.json')
       return sendJson(response, 200, openApiDocument(Object.keys(node.handlers) as ActionName[]))
     const name = ACTION_PATH.exec(path)?.[1]
-    const isKnown = name !== undefined && Object.hasOwn(ACTIONS, name) && node.handlers[name as ActionName] !== undefined
+    const isKnown =
+      name !== undefined && Object.hasOwn(ACTIONS, name) && node.handlers[name as ActionName] !== undefined
     if (!isKnown)
       throw new HopliteError(
         'ACTION_UNKNOWN',
