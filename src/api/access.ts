@@ -120,7 +120,7 @@ export class Access {
 
   /** Every token without its secret. */
   tokens(): Omit<Token, 'hash'>[] {
-    return this.#state.tokens.map(({ hash: _, ...told }) => told)
+    return this.#state.tokens.map(({ id, name, permission, createdMs }) => ({ id, name, permission, createdMs }))
   }
 
   revoke(id: string): boolean {
