@@ -58,22 +58,28 @@ export function App(): JSX.Element {
         {texts.skip}
       </a>
       <header class="side">
-        <div class="brand">
-          <Mark />
-          <span>{texts.name}</span>
+        <div class="side-inner">
+          <div class="brand">
+            <Mark />
+            <span>{texts.name}</span>
+          </div>
+          <nav aria-label={texts.navigation}>
+            {there.map(({ name, icon }) => (
+              <a
+                href={`#/${name === 'home' ? '' : name}`}
+                aria-current={name === page.name ? 'page' : undefined}
+                key={name}
+              >
+                <Icon name={icon} />
+                <span>{texts.pages[name]}</span>
+              </a>
+            ))}
+          </nav>
+          <div class="side-foot">
+            <ThemeChoice />
+            {live.status && <p class="muted small">{texts.version(live.status.version)}</p>}
+          </div>
         </div>
-        <nav aria-label={texts.navigation}>
-          {there.map(({ name, icon }) => (
-            <a href={`#/${name === 'home' ? '' : name}`} aria-current={name === page.name ? 'page' : undefined} key={name}>
-              <Icon name={icon} />
-              <span>{texts.pages[name]}</span>
-            </a>
-          ))}
-        </nav>
-        <footer class="side-foot">
-          <ThemeChoice />
-          {live.status && <p class="muted small">{texts.version(live.status.version)}</p>}
-        </footer>
       </header>
       <main id="main" ref={main} tabIndex={-1}>
         {live.phase === 'offline' && (

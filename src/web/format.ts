@@ -35,7 +35,12 @@ export function duration(ms: number): string {
 }
 
 export function timeOfDay(at: number): string {
-  return new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+  return new Date(at).toLocaleTimeString([], {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+  })
 }
 
 /** The address without its port: "[2001:db8::1]:51821" → "2001:db8::1" */

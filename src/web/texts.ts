@@ -40,7 +40,7 @@ export const texts = {
   copied: 'Copied',
 
   states: {
-    off: { title: 'Off', text: 'Nothing of yours goes through Hoplite.' },
+    off: { title: 'Off', text: 'Nothing of yours goes through Hoplite. Programs that use its proxy are refused.' },
     relays: { title: 'Connecting', text: 'Looking for relays.' },
     guard: { title: 'Connecting', text: 'Agreeing on keys with the guard.' },
     middle: { title: 'Connecting', text: 'Extending the route by a middle hop.' },
@@ -102,8 +102,8 @@ export const texts = {
   route: {
     intro: 'What each machine on the way knows about you. No two hops share an operator or a network.',
     none: 'There is no route. Turn Hoplite on to build one.',
-    picture: (hops: number) => `Picture of the route: you, ${hops} hops, the internet, and the other relays around them.`,
-    hop: (number: number) => `Hop ${number}`,
+    picture: (hops: number) =>
+      `Picture of the route: you, ${hops} hops, the internet, and the other relays around them.`,
     roles: { guard: 'Guard', middle: 'Middle', exit: 'Exit', only: 'Only hop' },
     knows: 'Knows',
     knowsNot: 'Does not know',
@@ -125,8 +125,6 @@ export const texts = {
         knowsNot: ['what is encrypted on the way there'],
       },
     },
-    operator: 'Operator',
-    address: 'Address',
     change: 'Change the route',
     hops: 'Number of hops',
     hopsText: {
@@ -137,7 +135,7 @@ export const texts = {
       5: 'Slowest. For when time does not matter.',
     } as Record<number, string>,
     exit: 'Exit',
-    anyExit: 'Any, chosen at random by capacity',
+    anyExit: 'Any, at random',
     exitOption: (operator: string, address: string, capacity: string) => `${operator} · ${address} · ${capacity}`,
     newRoute: 'New route',
     newRouteText: 'Other relays. Open connections are reset.',
@@ -177,6 +175,7 @@ export const texts = {
   activity: {
     intro: 'What happened, newest first. Addresses, names and keys of yours are never written down.',
     none: 'Nothing has happened yet.',
+    times: (count: number) => `${count} times`,
     showLog: 'Show the log',
     hideLog: 'Show in plain words',
     filter: 'Show',

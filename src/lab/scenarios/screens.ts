@@ -67,7 +67,7 @@ async function photograph(
       await page.setViewportSize({ width, height: HEIGHT })
       await beat()
       await settle(page)
-      await shoot(`${name}-${colorScheme}-${width}`, name !== 'settings' && name !== 'activity')
+      await shoot(`${name}-${colorScheme}-${width}`, width > 360 && (name === 'home' || name === 'route'))
     }
   }
   await page.setViewportSize({ width: 1440, height: HEIGHT })

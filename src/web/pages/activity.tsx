@@ -41,22 +41,41 @@ export function ActivityPage({ live }: { live: Live }): JSX.Element {
         </section>
       ) : (
         <ol class={isLog ? 'card lines log' : 'card lines'} tabIndex={0} aria-label={texts.pages.activity}>
-          {lines.map(line => (isLog ? <LogLine line={line} key={line.number} /> : <Told line={line} key={line.number} />))}
+          {isLog
+            ? lines.map(line => <LogLine line={line} key={line.number} />)
+            : gathered(lines).map(({ line, count }) => <Told line={line} count={count} key={line.number} />)}
         </ol>
       )}
     </>
   )
 }
 
-function Told({ line }: { line: Line }): JSX.Element {
-  const words = texts.events[line.event]?.(line.fields) ?? `${line.event}.`
+function wordsOf({ event, fields }: Line): string {
+  return texts.events[event]?.(fields) ?? `${event}.`
+}
+
+/** The same thing said several times in a row is said once, with how often. */
+function gathered(lines: readonly Line[]): { readonly line: Line; count: number }[] {
+  const groups: { readonly line: Line; count: number }[] = []
+  for (const line of lines) {
+    const last = groups.at(-1)
+    if (last !== undefined && wordsOf(last.line) === wordsOf(line)) last.count++
+    else groups.push({ line, count: 1 })
+  }
+  return groups
+}
+
+function Told({ line, count }: { line: Line; count: number }): JSX.Element {
   return (
     <li class={`line line-${line.level}`}>
       <span class="line-mark">
         <Icon name={isProblem(line) ? 'warning' : 'check'} size={18} />
         <span class="sr">{texts.activity.levels[line.level]}: </span>
       </span>
-      <span class="line-words">{words}</span>
+      <span class="line-words">
+        {wordsOf(line)}
+        {count > 1 && <span class="line-count">{texts.activity.times(count)}</span>}
+      </span>
       <time dateTime={new Date(line.at).toISOString()}>{timeOfDay(line.at)}</time>
     </li>
   )

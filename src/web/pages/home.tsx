@@ -55,7 +55,14 @@ function Hero({ route }: { route: Route }): JSX.Element {
       >
         <svg viewBox="0 0 120 120" class="power-ring" aria-hidden="true" focusable="false">
           <circle class="power-track" cx="60" cy="60" r="55" />
-          <circle class="power-arc" cx="60" cy="60" r="55" pathLength="100" stroke-dasharray={`${progress(route)} 100`} />
+          <circle
+            class="power-arc"
+            cx="60"
+            cy="60"
+            r="55"
+            pathLength="100"
+            stroke-dasharray={`${progress(route)} 100`}
+          />
         </svg>
         <Icon name="power" size={44} />
         <span>{label}</span>

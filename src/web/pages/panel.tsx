@@ -71,7 +71,9 @@ function Done({ action }: { action: Offered }): JSX.Element {
           name={name}
           schema={schema}
           isRequired={required.includes(name)}
-          onValue={value => setValues(({ [name]: _, ...others }) => (value === undefined ? others : { ...others, [name]: value }))}
+          onValue={value =>
+            setValues(({ [name]: _, ...others }) => (value === undefined ? others : { ...others, [name]: value }))
+          }
           key={name}
         />
       ))}

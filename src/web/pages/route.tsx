@@ -92,15 +92,14 @@ function HopCard({ hop, number, place, ms }: HopProps): JSX.Element {
         </span>
         <div>
           <h2>{texts.route.roles[place]}</h2>
-          <p class="muted wrap">
-            {hop.operator} · {hop.address}
-          </p>
+          <p class="wrap">{hop.operator}</p>
         </div>
         <span class="pill" title={texts.home.roundTrip}>
           <span class="sr">{texts.home.roundTrip} </span>
           {milliseconds(ms)}
         </span>
       </div>
+      <p class="muted small wrap hop-address">{hop.address}</p>
       <h3>{texts.route.knows}</h3>
       <ul class="knows">
         {knows.map(item => (

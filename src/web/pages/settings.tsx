@@ -54,7 +54,9 @@ export function SettingsPage(): JSX.Element {
       <h1>{texts.pages.settings}</h1>
       <p class="intro">
         {texts.settings.intro}{' '}
-        <span class="wrap">{settings.exists ? texts.settings.file(settings.file) : texts.settings.noFile(settings.file)}</span>
+        <span class="wrap">
+          {settings.exists ? texts.settings.file(settings.file) : texts.settings.noFile(settings.file)}
+        </span>
       </p>
       {isSaved && (
         <Notice kind="good" title={texts.settings.save}>

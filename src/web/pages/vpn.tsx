@@ -57,7 +57,11 @@ export function VpnPage({ live }: { live: Live }): JSX.Element {
       {status !== undefined && (
         <section class="card">
           <Value value={status} />
-          <button type="button" disabled={doing.isBusy} onClick={() => doing.run(() => callAny('entry.stop', {}).then(ask))}>
+          <button
+            type="button"
+            disabled={doing.isBusy}
+            onClick={() => doing.run(() => callAny('entry.stop', {}).then(ask))}
+          >
             {texts.vpn.stop}
           </button>
         </section>

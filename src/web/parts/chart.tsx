@@ -9,7 +9,7 @@ import type { Live } from '../live.ts'
 import { texts } from '../texts.ts'
 
 const HEIGHT = 190
-const MIN_SPAN_SECONDS = 60
+const MIN_SPAN_SECONDS = 120
 /** The axis never shrinks below this, in bytes a second: a keepalive is no mountain. */
 const MIN_SCALE = 12_500
 
@@ -62,7 +62,7 @@ function optionsFor(element: HTMLElement): uPlot.Options {
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    padding: [8, 8, 0, 0],
+    padding: [8, 32, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: {
@@ -70,23 +70,34 @@ function optionsFor(element: HTMLElement): uPlot.Options {
       y: { range: (_, __, max) => [0, Math.max(max * 1.15, MIN_SCALE)] },
     },
     axes: [
-      { ...axis, grid: { show: false }, values: (_, splits) => splits.map(clock), space: 90 },
+      { ...axis, grid: { show: false }, values: (_, splits) => splits.map(clock), space: 96, size: 30 },
       {
         ...axis,
         size: 76,
         grid: { stroke: color('--line'), width: 1 },
         values: (_, splits) => splits.map(value => (value === 0 ? '0' : speed(value))),
-        space: 44,
+        space: 34,
       },
     ],
     series: [
       {},
-      { label: texts.home.down, stroke: color('--chart-down'), width: 2, fill: color('--chart-down-fill'), points: { show: false } },
+      {
+        label: texts.home.down,
+        stroke: color('--chart-down'),
+        width: 2,
+        fill: color('--chart-down-fill'),
+        points: { show: false },
+      },
       { label: texts.home.up, stroke: color('--chart-up'), width: 2, points: { show: false } },
     ],
   }
 }
 
 function clock(seconds: number): string {
-  return new Date(seconds * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+  return new Date(seconds * 1000).toLocaleTimeString([], {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+  })
 }

@@ -98,13 +98,22 @@ function Control({ id, field, value, described, onChange, onWrong }: ControlProp
         />
       )
     case 'text':
-      return <input {...common} type="text" value={String(value)} onInput={event => onChange(event.currentTarget.value)} />
+      return (
+        <input {...common} type="text" value={String(value)} onInput={event => onChange(event.currentTarget.value)} />
+      )
     case 'list':
       return (
         <Lines
           {...common}
           text={(value as string[]).join('\n')}
-          onText={text => onChange(text.split('\n').map(line => line.trim()).filter(line => line !== ''))}
+          onText={text =>
+            onChange(
+              text
+                .split('\n')
+                .map(line => line.trim())
+                .filter(line => line !== ''),
+            )
+          }
         />
       )
     case 'structure':

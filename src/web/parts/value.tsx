@@ -56,6 +56,8 @@ function Carried({ text }: { text: string }): JSX.Element {
 
 /** bytesCarried → "Bytes carried" */
 export function spoken(name: string): string {
-  const words = name.replace(/[._]/g, ' ').replace(/([a-z0-9])([A-Z])/g, (_, end: string, start: string) => `${end} ${start.toLowerCase()}`)
+  const words = name
+    .replace(/[._]/g, ' ')
+    .replace(/([a-z0-9])([A-Z])/g, (_, end: string, start: string) => `${end} ${start.toLowerCase()}`)
   return words.charAt(0).toUpperCase() + words.slice(1)
 }
