@@ -174,6 +174,39 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     }
   })
 
+  test('actions that the dashboard was not written for have pages made from their schemas', async t => {
+    if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
+    const calls = await pretend(page)
+    await page.reload()
+    await page.evaluate(AXE)
+    const found: string[] = []
+    const examine = async (name: string) => {
+      await openPage(page, name)
+      const { violations } = (await page.evaluate('axe.run()')) as AxeResult
+      found.push(...violations.map(({ id, nodes }) => `${name}: ${id}: ${nodes.map(({ html }) => html).join(' ')}`))
+    }
+    await page.getByRole('link', { name: 'Devices' }).click()
+    await page.getByLabel('Name').fill('laptop')
+    await page.getByRole('button', { name: 'Do it' }).click()
+    await page.getByRole('img', { name: 'The same as a QR picture' }).waitFor()
+    await examine('devices')
+    await page.getByRole('link', { name: 'Credits' }).click()
+    await page.getByText('Tokens left').waitFor()
+    await examine('credits')
+    await page.getByRole('link', { name: 'My VPN' }).click()
+    const file = { name: 'x.conf', mimeType: 'text/plain', buffer: Buffer.from('no such file') }
+    await page.locator('input[type=file]').setInputFiles(file)
+    await page.getByText('it has no [Interface] section').waitFor()
+    await page.locator('input[type=file]').setInputFiles({ ...file, buffer: Buffer.from('[Interface]\n') })
+    await page.getByText('Connected to').waitFor()
+    await examine('vpn')
+    assert.deepEqual(found, [])
+    assert.deepEqual(calls.get('device.invite'), { name: 'laptop' })
+    assert.deepEqual(calls.get('entry.start'), { config: '[Interface]\n' })
+    await page.unrouteAll({ behavior: 'wait' })
+    await page.reload()
+  })
+
   test('no page is wider than a narrow screen', async t => {
     if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
     await page.setViewportSize({ width: 360, height: 740 })
@@ -200,3 +233,35 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     assert.deepEqual(ours, [])
   })
 })
+
+/** Makes the page believe that the daemon has more actions; gives what they were called with. */
+async function pretend(page: Page): Promise<ReadonlyMap<string, unknown>> {
+  const calls = new Map<string, unknown>()
+  const answers: Record<string, unknown> = {
+    'device.invite': { link: 'hoplite:pair/abcdef' },
+    'credit.balance': { tokensLeft: 12, isLow: false, spent: [] },
+    'entry.status': { connectedTo: 'a peer' },
+    'entry.start': {},
+    'entry.stop': {},
+  }
+  const nothing = { type: 'object', properties: {} }
+  const named = { type: 'object', properties: { name: { type: 'string' } }, required: ['name'] }
+  await page.route('**/v1/openapi.json', async route => {
+    const document = (await (await route.fetch()).json()) as { paths: Record<string, unknown> }
+    for (const name of Object.keys(answers)) {
+      const schema = name === 'device.invite' ? named : nothing
+      const permission = name === 'credit.balance' || name === 'entry.status' ? 'read' : 'write'
+      const requestBody = { content: { 'application/json': { schema } } }
+      document.paths[`/v1/${name}`] = {
+        post: { operationId: name, summary: name, 'x-permission': permission, requestBody },
+      }
+    }
+    await route.fulfill({ json: document })
+  })
+  await page.route(/v1\/(device|credit|entry)\./, async route => {
+    const name = route.request().url().split('/').at(-1) ?? ''
+    calls.set(name, route.request().postDataJSON())
+    await route.fulfill({ json: answers[name] })
+  })
+  return calls
+}

@@ -94,12 +94,14 @@ function HopCard({ hop, number, place, ms }: HopProps): JSX.Element {
           <h2>{texts.route.roles[place]}</h2>
           <p class="wrap">{hop.operator}</p>
         </div>
-        <span class="pill" title={texts.home.roundTrip}>
+      </div>
+      <p class="row hop-address">
+        <span class="muted small wrap">{hop.address}</span>
+        <span class="pill">
           <span class="sr">{texts.home.roundTrip} </span>
           {milliseconds(ms)}
         </span>
-      </div>
-      <p class="muted small wrap hop-address">{hop.address}</p>
+      </p>
       <h3>{texts.route.knows}</h3>
       <ul class="knows">
         {knows.map(item => (
