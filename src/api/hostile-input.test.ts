@@ -102,3 +102,15 @@ test('missing, extra, huge and wrong input is refused with 400 and a text that h
   assert.ok(asked > 300, `${asked} requests`)
   assert.equal(({} as Record<string, unknown>)['polluted'], undefined)
 })
+
+test('what is nested very deep is refused before anything looks at it', async t => {
+  const socket = await serve(t)
+  const deep = `${'['.repeat(30_000)}${']'.repeat(30_000)}`
+  for (const body of [deep, `{"values":{"client.hops":${deep}}}`, '{"a":'.repeat(10_000)]) {
+    const { status, text } = await post(socket, 'settings.check', body)
+    assert.equal(status, 400)
+    assert.match(text, /nested too deep/)
+  }
+  const { text } = await post(socket, 'settings.check', `{"surplus":"${'['.repeat(100)}"}`)
+  assert.match(text, /surplus/)
+})

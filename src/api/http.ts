@@ -14,6 +14,8 @@ import { openApiDocument } from './openapi.ts'
 import { ACTIONS, type ActionName, type Handlers } from './table.ts'
 
 const MAX_BODY_BYTES = 64 * 1024
+/** Arrays and objects inside each other: checking a schema goes as deep. */
+const MAX_DEPTH = 32
 /** A listener that has this much waiting for it is too slow, and is let go. */
 const MAX_WAITING_BYTES = 512 * 1024
 const PING_MS = 15_000
@@ -120,11 +122,25 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   const body = await readBody(request)
   if (body === undefined)
     throw new HopliteError('REQUEST_INVALID', 'read a request: its body is too long', 'send at most 64 KiB')
+  const text = body.toString('utf8') || '{}'
+  if (depthOf(text) > MAX_DEPTH)
+    throw new HopliteError('REQUEST_INVALID', 'read a request: its body is nested too deep', 'send a plain JSON object')
   try {
-    return JSON.parse(body.toString('utf8') || '{}')
+    return JSON.parse(text)
   } catch {
     throw new HopliteError('REQUEST_INVALID', 'read a request: its body is not JSON', 'send a JSON object')
   }
+}
+
+/** How deep brackets stand inside each other; those in strings do not count. */
+function depthOf(text: string): number {
+  let depth = 0
+  let most = 0
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}]/g)) {
+    if (token === '[' || token === '{') most = Math.max(most, ++depth)
+    else if (token === ']' || token === '}') depth--
+  }
+  return most
 }
 
 /** The body; `undefined` when it is too long. What follows is read and forgotten, so that the answer arrives. */
