@@ -3,6 +3,7 @@
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { callAny, type JsonSchema, type Offered } from '../api.ts'
+import { changed } from '../changed.ts'
 import type { Live } from '../live.ts'
 import { useAction } from '../parts/action.ts'
 import { Failure } from '../parts/failure.tsx'
@@ -71,9 +72,7 @@ function Done({ action }: { action: Offered }): JSX.Element {
           name={name}
           schema={schema}
           isRequired={required.includes(name)}
-          onValue={value =>
-            setValues(({ [name]: _, ...others }) => (value === undefined ? others : { ...others, [name]: value }))
-          }
+          onValue={value => setValues(values => changed(values, name, value))}
           key={name}
         />
       ))}

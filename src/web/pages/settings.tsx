@@ -4,6 +4,7 @@ import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { Input, Output } from '#api/table.ts'
 import { call } from '../api.ts'
+import { changed } from '../changed.ts'
 import { Icon } from '../icons.tsx'
 import { useAction } from '../parts/action.ts'
 import { Failure } from '../parts/failure.tsx'
@@ -37,7 +38,7 @@ export function SettingsPage(): JSX.Element {
   if (settings === undefined) return <p role="status">{texts.loading}</p>
   const change = (key: string, value: Values[string] | undefined) => {
     setSaved(false)
-    setChanges(({ [key]: _, ...others }) => (value === undefined ? others : { ...others, [key]: value }))
+    setChanges(before => changed(before, key, value))
   }
   const save = () =>
     doing.run(async () => {
