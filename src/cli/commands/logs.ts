@@ -25,7 +25,8 @@ export async function logs(options: LogsOptions): Promise<void> {
   const show = (lines: readonly string[]) => {
     for (const line of lines) process.stdout.write(`${options.json ? line : readable(line)}\n`)
   }
-  show(reader.read().slice(-(options.lines ?? 100)))
+  const written = reader.read()
+  show(written.slice(Math.max(0, written.length - (options.lines ?? 100))))
   if (!options.follow) return
   const stop = stopSignal()
   while (!stop.aborted) {
