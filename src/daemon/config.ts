@@ -85,6 +85,7 @@ const schema = z.strictObject({
     .prefault({}),
   api: z.strictObject({ listen: loopbackAddress.default('127.0.0.1:0') }).prefault({}),
   metrics: z.strictObject({ listen: listenAddress.or(z.literal('')).default('') }).prefault({}),
+  engine: z.strictObject({ kind: z.enum(['auto', 'linux', 'portable']).default('auto') }).prefault({}),
   log: z
     .strictObject({
       level: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
