@@ -25,7 +25,9 @@ export async function serveMetrics(listen: string, status: () => Status | Promis
       if (request.url === '/live') return { code: 200, text: 'live\n' }
       if (request.url === '/ready') return { code: now.state === 'ready' ? 200 : 503, text: `${now.state}\n` }
       if (request.url !== '/metrics') return { code: 404, text: 'not found\n' }
-      return { code: 200, text: await expose(now, delay) }
+      const text = await expose(now, delay)
+      delay.reset()
+      return { code: 200, text }
     }
     answer().then(
       ({ code, text }) => response.writeHead(code, { 'content-type': 'text/plain; version=0.0.4' }).end(text),
@@ -69,8 +71,16 @@ async function expose(status: Status, delay: ReturnType<typeof monitorEventLoopD
   gauge('routes', 'Routes of a client', status.routes.length)
   const rtt = status.routes.find(({ isolation }) => isolation === '')?.rttMs
   if (rtt !== undefined) gauge('route_rtt_seconds', 'Round trip to the exit of the main route', rtt / 1000)
-  gauge('event_loop_delay_p99_seconds', 'How late the control plane was', delay.percentile(99) / NS_PER_SECOND)
-  gauge('event_loop_delay_max_seconds', 'How late the control plane was at most', delay.max / NS_PER_SECOND)
+  gauge(
+    'event_loop_delay_p99_seconds',
+    'How late the control plane was since it was asked before',
+    delay.percentile(99) / NS_PER_SECOND,
+  )
+  gauge(
+    'event_loop_delay_max_seconds',
+    'How late the control plane was at most since it was asked before',
+    delay.max / NS_PER_SECOND,
+  )
 
   const { counters } = status
   const of = (name: string) => counters[name] ?? 0

@@ -8,8 +8,10 @@ import { after, before, describe, test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { callAction } from '#api/client.ts'
+import { defaultConfig } from '#daemon/config.ts'
 import { socketPath } from '#platform/directories.ts'
 import { loadBundle } from '#web/bundle.ts'
+import { texts } from '#web/texts.ts'
 import { foreignRequests, hasBrowser, openPage, startBrowser } from './browser.ts'
 import { skipUnless } from './skip.ts'
 import { SIX_RELAYS, Testnet, waitFor } from './testnet.ts'
@@ -26,6 +28,10 @@ test('the scripts of the dashboard have less than 100 kB, compressed', async () 
   const files = [...(await loadBundle())].filter(([name]) => name.endsWith('.js'))
   const bytes = files.reduce((sum, [, { bytes }]) => sum + gzipSync(bytes).length, 0)
   assert.ok(files.length > 0 && bytes < MAX_SCRIPT_BYTES, `${bytes} bytes`)
+})
+
+test('every section of the configuration has a heading among the settings', () => {
+  assert.deepEqual(Object.keys(texts.settings.sections).toSorted(), Object.keys(defaultConfig()).toSorted())
 })
 
 const reason = process.platform === 'linux' ? undefined : 'all of 127/8 is loopback only on Linux'

@@ -220,6 +220,7 @@ export const texts = {
       exit: 'As an exit',
       api: 'Dashboard',
       metrics: 'Metrics',
+      engine: 'Packets',
       log: 'Log',
       lab: 'Laboratory',
     } as Record<string, string>,
