@@ -23,7 +23,7 @@ export const status = defineAction({
   input: z.strictObject({}),
   output: z.strictObject({
     role: z.enum(['client', 'relay', 'bootstrap']),
-    state: z.enum(['starting', 'building', 'ready', 'moving', 'failed']),
+    state: z.enum(['off', 'starting', 'building', 'ready', 'moving', 'failed']),
     version: z.string(),
     pid: z.number(),
     uptimeMs: z.number(),
