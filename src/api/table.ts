@@ -14,3 +14,4 @@ export type Output<N extends ActionName> = OutputOf<(typeof ACTIONS)[N]>
 /** What a node offers: some actions, carried out. */
 export type Handlers = { readonly [N in ActionName]?: (input: Input<N>) => Output<N> | Promise<Output<N>> }
 export type Status = Output<'status'>
+export type PeerStatus = NonNullable<Status['peer']>
