@@ -43,6 +43,9 @@ command('logs', 'show what the daemon did')
 command('relay', 'carry traffic for others, in the foreground')
   .option('--exit', 'also let traffic out to the internet')
   .action(async options => (await import('./commands/run.ts')).relay(options))
+command('peer', "lend your address to others' WireGuard tunnels, in the foreground").action(async options =>
+  (await import('./commands/peer.ts')).peer(options),
+)
 command('bootstrap', 'serve the directory, in the foreground').action(async options =>
   (await import('./commands/run.ts')).bootstrap(options),
 )
