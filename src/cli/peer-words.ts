@@ -22,8 +22,8 @@ export function peerStatement(limits: Limits): string {
                  know it, and keep no record. Services that are wary of VPN
                  users may become wary of your address.
   Never reached  Private, loopback, multicast and reserved addresses, your own,
-                 and what does not prove to be a WireGuard server: before it has,
-                 three handshakes at most go out to it.
+                 and what does not prove to be a WireGuard server: before it
+                 has, three handshakes at most go out to it.
   Limits         ${describeLimits(limits)}.
                  They stand in [peer] of hoplite.toml. Ctrl-C ends it at once.
 `
