@@ -3,7 +3,6 @@
 
 import { networkInterfaces } from 'node:os'
 import { HopliteError } from '#api/errors.ts'
-import { serveApi } from '#api/server.ts'
 import type { Status } from '#api/table.ts'
 import { copyBytes } from '#bytes/copy.ts'
 import { systemRandom } from '#crypto/random.ts'
@@ -12,7 +11,6 @@ import { Directory } from '#discover/directory.ts'
 import { type DiscoveryNode, startDiscovery } from '#discover/node.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
-import { socketPath } from '#platform/directories.ts'
 import type { Engine } from '#platform/engine.ts'
 import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
@@ -27,6 +25,8 @@ import { REFUSAL } from '#wire/control.ts'
 import type { PortRange, Role } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { openFace } from './face.ts'
+import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
@@ -140,7 +140,7 @@ class Relay {
   }
 
   async #start(): Promise<void> {
-    const { log, stateDir } = this.#options
+    const { log } = this.#options
     const listen = parseListen(this.#config.relay.listen)
     const { engine, address } = await startEngine(
       listen,
@@ -158,18 +158,15 @@ class Relay {
     const measure = () => this.#capacity.sample(engine.counters.get('bytesOut'), monotonicMs())
     measure()
     this.#measuring = setInterval(measure, SAMPLE_MS + 50)
-    this.#api = await serveApi(
-      {
-        status: () => this.#status(),
-        down: () => {
-          setImmediate(() => this.#stop.abort())
-          return { stopping: true }
-        },
-        observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
-        observation: () => this.#laboratory.observation(this.#engine),
+    this.#api = await openFace(this.#config, this.#options, {
+      status: () => this.#status(),
+      down: () => {
+        setImmediate(() => this.#stop.abort())
+        return { stopping: true }
       },
-      socketPath(stateDir),
-    )
+      observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
+      observation: () => this.#laboratory.observation(this.#engine),
+    })
     this.#discovery = await startDiscovery({
       role: 'server',
       seed: this.#keys.peerSeed,
@@ -346,15 +343,6 @@ function machineAddresses(): string[] {
   return Object.values(networkInterfaces()).flatMap(addresses =>
     (addresses ?? []).map(({ address }) => address.replace(/%.*$/, '')),
   )
-}
-
-/** The address that a `listen` key stands for; port 0 takes any. */
-export function parseListen(text: string): Address {
-  const isAny = text.endsWith(':0')
-  const parsed = parseAddress(isAny ? `${text.slice(0, -1)}1` : text)
-  if (parsed === undefined)
-    throw new HopliteError('CONFIG_INVALID', `read an address: "${text}" is none`, 'write it like 0.0.0.0:51821')
-  return isAny ? { ...parsed, port: 0 } : parsed
 }
 
 function advertised(config: Config, bound?: Address): Address[] {

@@ -42,8 +42,8 @@ export const status = defineAction({
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    role: z.enum(['client', 'relay', 'peer', 'bootstrap']),
-    state: z.enum(['starting', 'building', 'ready', 'moving', 'failed']),
+    role: z.enum(['client', 'entry', 'relay', 'peer', 'bootstrap']),
+    state: z.enum(['off', 'starting', 'building', 'ready', 'moving', 'failed']),
     version: z.string(),
     pid: z.number(),
     uptimeMs: z.number(),
