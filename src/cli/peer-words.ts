@@ -51,6 +51,7 @@ const REASONS: Readonly<Record<string, string>> = {
   volume: 'volume used',
   hours: 'outside the hours',
   clients: 'too many clients',
+  clientsOfAddress: 'too many clients of an address',
   flowsOfClient: 'too many flows of a client',
   flowsOfServer: 'too many flows to a server',
   opens: 'opened too often',

@@ -74,11 +74,11 @@ test('what is carried counts in both directions, and at the volume of the day ev
   pass(1_000)
   assert.equal(state.ends, 1)
   assert.equal(peer.status().closed, 'volume')
-  assert.equal(peer.gate.admit(1, 1, SERVER, 7_000), REFUSAL.tooMany)
+  assert.equal(peer.gate.admit({ session: 1, host: '198.51.100.1' }, 1, SERVER, 7_000), REFUSAL.tooMany)
   assert.match(readFileSync(file, 'utf8'), /"bytes":104857600/, 'it is kept at once')
   pass(12 * HOUR)
   assert.deepEqual([peer.status().closed, peer.status().bytesToday], [undefined, 0])
-  assert.equal(peer.gate.admit(1, 1, SERVER, 7_000 + 12 * HOUR), undefined)
+  assert.equal(peer.gate.admit({ session: 1, host: '198.51.100.1' }, 1, SERVER, 7_000 + 12 * HOUR), undefined)
   assert.deepEqual(said, ['lending nothing until later volume', 'lending again'])
 })
 
@@ -161,11 +161,14 @@ test('addresses that the machine gets while it runs are its own within a minute'
   const { run, state, clock } = world(t)
   const { peer, pass, start } = run()
   start()
-  assert.equal(peer.gate.admit(1, 1, { host: '198.41.0.4', port: 51_820 }, clock.now), REFUSAL.notAllowed)
-  assert.equal(peer.gate.admit(1, 1, SERVER, clock.now), undefined)
+  assert.equal(
+    peer.gate.admit({ session: 1, host: '198.51.100.1' }, 1, { host: '198.41.0.4', port: 51_820 }, clock.now),
+    REFUSAL.notAllowed,
+  )
+  assert.equal(peer.gate.admit({ session: 1, host: '198.51.100.1' }, 1, SERVER, clock.now), undefined)
   state.own = ['198.41.0.4', SERVER.host]
   pass(60_000)
-  assert.equal(peer.gate.admit(1, 2, SERVER, clock.now), REFUSAL.notAllowed)
+  assert.equal(peer.gate.admit({ session: 1, host: '198.51.100.1' }, 2, SERVER, clock.now), REFUSAL.notAllowed)
 })
 
 test('a damaged count is set aside and said so, and the day begins at nothing', t => {

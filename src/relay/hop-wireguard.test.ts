@@ -54,7 +54,7 @@ function start(options: { limits?: Partial<WireGuardLimits>; lendsOnly?: boolean
   let index = 1
   const connect = () => {
     const { message } = initiate({ staticPublic: keys.publicKey, localIndex: index, random })
-    const from = { kind: 'socket', address: { host: '192.0.2.1', port: index++ } } as const
+    const from = { kind: 'socket', address: { host: `192.0.2.${index++}`, port: 1 } } as const
     hop.handleReport({ kind: 'handshake', bytes: message, from }, 0)
     return of(hop.take(), 'installSession')[0]?.session ?? 0
   }
@@ -135,7 +135,7 @@ test('an IPv4 address that is written as an IPv6 one is no target at all', () =>
   assert.equal(hop.counters.get('dropBadControl'), 1)
   assert.equal(gate.flows, 0)
   for (const host of ['::ffff:127.0.0.1', '::ffff:185.65.135.1', '::ffff:7f00:1'])
-    assert.equal(gate.admit(session, 1, { host, port: 1 }, 0), REFUSAL.notAllowed, host)
+    assert.equal(gate.admit({ session, host: '198.51.100.1' }, 1, { host, port: 1 }, 0), REFUSAL.notAllowed, host)
 })
 
 test('what is full says so, and what is closed makes room', () => {

@@ -16,8 +16,8 @@ function start(limits: Partial<WireGuardLimits> = {}, now = START, carried?: { d
     carried,
   )
   let flow = 1
-  const open = (session: number, now = START, host = '192.0.2.1') =>
-    gate.admit(session, flow++, { host, port: 51_820 }, now)
+  const open = (session: number, now = START, host = '192.0.2.1', from = `198.51.100.${session & 255}`) =>
+    gate.admit({ session, host: from }, flow++, { host, port: 51_820 }, now)
   return { gate, open }
 }
 
@@ -38,6 +38,24 @@ test('clients and flows of a client are bounded, and what is released makes room
       ['flowsOfClient', 1],
     ],
   )
+})
+
+test('one address has half of the places at most, an IPv6 one with its whole /64', () => {
+  for (const [one, same, other] of [
+    ['198.51.100.1', '198.51.100.1', '198.51.100.2'],
+    ['2a00:1:2:3::1', '2a00:1:2:3:ffff::9', '2a00:1:2:4::1'],
+  ] as const) {
+    const { gate, open } = start({ maxClients: 4 })
+    const from = (session: number, host: string) => open(session, START, '192.0.2.1', host)
+    assert.deepEqual([from(1, one), from(2, same), from(3, same)], [undefined, undefined, REFUSAL.tooMany])
+    assert.equal(gate.refused.get('clientsOfAddress'), 1)
+    assert.equal(from(1, one), undefined, 'who is in may open more')
+    assert.deepEqual([from(4, other), from(5, other), from(6, '203.0.113.1')], [undefined, undefined, REFUSAL.tooMany])
+    gate.release(2, 2)
+    assert.equal(from(3, one), undefined)
+  }
+  const { open } = start({ maxClients: 1 })
+  assert.equal(open(1), undefined, 'a peer of one client has a place')
 })
 
 test('releasing what was never admitted, or twice, changes nothing', () => {
@@ -152,10 +170,10 @@ test('the calendar is that of the place', () => {
 test('a flow to another hop is bounded like one to a server, without asking where it goes', () => {
   const { gate } = start({ maxClients: 1 })
   const address = { host: '10.0.0.1', port: 1 }
-  assert.equal(gate.admitHop(1, 1, address, START), undefined)
-  assert.equal(gate.admitHop(2, 1, address, START), REFUSAL.tooMany)
+  assert.equal(gate.admitHop({ session: 1, host: '198.51.100.1' }, 1, address, START), undefined)
+  assert.equal(gate.admitHop({ session: 2, host: '198.51.100.2' }, 1, address, START), REFUSAL.tooMany)
   gate.handleCarried(1_000, START)
-  assert.equal(gate.admitHop(1, 2, address, START), REFUSAL.tooMany)
+  assert.equal(gate.admitHop({ session: 1, host: '198.51.100.1' }, 2, address, START), REFUSAL.tooMany)
   gate.release(1, 1)
   assert.equal(gate.flows, 0)
 })
