@@ -26,6 +26,8 @@ export class PeerFlow {
   readonly #way: Way
   /** Whether the last peer has opened the flow; undefined until it has answered. */
   isOpen: boolean | undefined
+  /** Whether a peer has said that a flow ended. */
+  isEnded = false
 
   constructor({ peers, server, client, random }: PeerFlowOptions) {
     let session = 1
@@ -37,6 +39,9 @@ export class PeerFlow {
       indices: this.#indices,
       newSession: () => session++,
     })
+    this.#way.onNotice = () => {
+      this.isEnded = true
+    }
     this.#way.onChange = now => {
       if (this.#way.state !== 'ready') return
       this.#way.openServerFlow(now, isOpen => this.#join(isOpen, client))
