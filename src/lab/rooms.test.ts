@@ -27,7 +27,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     ...['api', 'platform', 'web'],
   ],
   web: ['api'],
-  cli: ['api', 'daemon', 'platform', 'discover'],
+  cli: ['bytes', 'wire', 'api', 'daemon', 'platform', 'discover'],
 }
 
 /** Rooms that may import anything, and what one file may beyond its room. */
