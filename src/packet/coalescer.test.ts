@@ -73,7 +73,7 @@ function stream(plan: Partial<PacketPlan>, count: number): Uint8Array[] {
       options: TIMESTAMPS,
       payload: Buffer.alloc(i === count ? 300 : 1_000, i + 1),
       sequence: 0xffff_f000 + i * 1_000,
-      identification: 0xfff8 + (i & 0xffff) > 0xffff ? i - 8 : 0xfff8 + i,
+      identification: (0xfff8 + i) & 0xffff,
       flags: i === count ? ACK | PSH : ACK,
       ...plan,
     }),
@@ -99,6 +99,12 @@ test('datagrams of one length are joined where the TUN takes them, and a shorter
   assert.equal(coalesce(packets).length, 2)
   assert.equal(coalesce(packets, false).length, 5)
   assert.deepEqual(byFlow(segment(coalesce(packets))), byFlow(packets))
+})
+
+test('an identification that stays the same has no meaning with DF, and keeps packets apart without it', () => {
+  const packets = (dontFragment: boolean) => stream({ identification: 0, dontFragment }, 5)
+  assert.equal(coalesce(packets(true)).length, 1)
+  assert.equal(coalesce(packets(false)).length, 6)
 })
 
 test('any mixture of flows comes out of joining and cutting as the same packets, each flow in its order', () => {
