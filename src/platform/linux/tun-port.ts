@@ -17,6 +17,8 @@ import { IOVEC_BYTES, Memory, socketCalls } from './socket-calls.ts'
 
 /** A superpacket of 64 KiB, and the virtio header before it. */
 const READ_BYTES = 65_536 + 16
+/** So that the packet behind the virtio header lies on a word. */
+const READ_AT = 6
 /** Reads before other descriptors have their turn. */
 const MAX_READS = { none: 128, offload: 16 } as const
 /** What the slab holds many times over. */
@@ -41,7 +43,7 @@ export interface TunPortOptions {
 export class TunPort implements CoalescerOutlet {
   readonly #options: TunPortOptions
   readonly #hasOffload: boolean
-  readonly #read = new Memory(READ_BYTES)
+  readonly #read = new Memory(READ_AT + READ_BYTES + 10)
   readonly #pieces = new Memory(MAX_PIECES * IOVEC_BYTES)
   readonly #segmenter = new Segmenter()
   readonly #coalescer: Coalescer
@@ -106,9 +108,9 @@ export class TunPort implements CoalescerOutlet {
     const segmenter = this.#segmenter
     let packets = 0
     for (let i = 0; i < MAX_READS.offload; i++) {
-      const length = socketCalls().read(fd, this.#read.pointer, READ_BYTES)
+      const length = socketCalls().read(fd, this.#read.pointer + BigInt(READ_AT), READ_BYTES)
       if (length <= 0) return
-      if (segmenter.begin(this.#read.bytes, 0, length, mtu) !== undefined) counters.add('dropTunnel')
+      if (segmenter.begin(this.#read.bytes, READ_AT, length, mtu) !== undefined) counters.add('dropTunnel')
       while (segmenter.next > 0) {
         const at = slab.take(segmenter.next) + HEADROOM
         onPacket(slab.buffer, at, segmenter.write(slab.buffer, at))
