@@ -14,6 +14,10 @@ import type { RouteHop } from '#route/way.ts'
 import type { Address } from '#wire/address.ts'
 import type { Log } from './log.ts'
 
+const CACHE = 'directory.cache'
+const GUARDS = 'guards.json'
+/** The files of the state directory that choices are made by. */
+export const CHOICE_FILES = [CACHE, GUARDS] as const
 const MAX_CACHE_BYTES = 200 * 1024 * 1024
 const MAX_GUARDS_BYTES = 16 * 1024
 const FIRST_AVOID_MS = 20_000
@@ -29,15 +33,18 @@ export class RelayChoice {
   /** The exit that was asked for, by id. */
   #exit: string | undefined
   readonly #log: Log
+  readonly #needsTunnel: boolean
   readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
   #guards = new Guards()
   #candidates: { readonly version: number; readonly relays: readonly Candidate[] } = { version: -1, relays: [] }
 
-  constructor(directory: Directory, stateDir: string, hopCount: number, log: Log) {
+  /** @param needsTunnel whether exits must carry IP packets */
+  constructor(directory: Directory, stateDir: string, hopCount: number, log: Log, needsTunnel = false) {
     this.#directory = directory
     this.#stateDir = stateDir
     this.#hopCount = hopCount
     this.#log = log
+    this.#needsTunnel = needsTunnel
   }
 
   /** Reads what an earlier run kept. A damaged file is set aside and said so. */
@@ -85,6 +92,7 @@ export class RelayChoice {
       relays: this.#relays(),
       hopCount: this.#hopCount,
       random: systemRandom,
+      needsTunnel: this.#needsTunnel,
       guards: this.#guards.order(Date.now()),
       ...(this.#exit !== undefined && { exit: this.#exit }),
     }
@@ -199,11 +207,11 @@ export class RelayChoice {
   }
 
   get #cacheFile(): string {
-    return path.join(this.#stateDir, 'directory.cache')
+    return path.join(this.#stateDir, CACHE)
   }
 
   get #guardsFile(): string {
-    return path.join(this.#stateDir, 'guards.json')
+    return path.join(this.#stateDir, GUARDS)
   }
 }
 
