@@ -218,6 +218,6 @@ export class RelayChoice {
 function candidateOf(relay: Descriptor): Candidate[] {
   const [address] = relay.addresses
   if (address === undefined) return []
-  const { id, operator, roles, family, exitPorts, capacityKbit } = relay
-  return [{ id, operator, address, key: relay.hopKey, roles, family, exitPorts, capacityKbit }]
+  const { id, operator, roles, family, exitPorts, hasTunnel, capacityKbit } = relay
+  return [{ id, operator, address, key: relay.hopKey, roles, family, exitPorts, hasTunnel, capacityKbit }]
 }

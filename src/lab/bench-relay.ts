@@ -59,6 +59,7 @@ const outlet: Outlet = {
   toTap: () => {},
   toAssociation: () => {},
   toEntry: () => {},
+  toPort: () => {},
   report: () => {},
   nowMs: () => 0,
 }

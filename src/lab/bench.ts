@@ -149,6 +149,7 @@ function descriptors(): void {
     control: [],
     operator: 'bench',
     family: [],
+    hasTunnel: false,
     exitPorts: [],
     capacityKbit: 1,
     software: 'bench',
