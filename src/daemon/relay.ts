@@ -336,7 +336,7 @@ class Relay {
         control: discovery.addresses.slice(0, 4),
         operator: relay.operator,
         family: relay.family,
-        hasTunnel: false,
+        hasTunnel: this.#tunnel !== undefined,
         exitPorts: this.#roles.includes('exit') ? exitPorts(this.#config) : [],
         capacityKbit: this.#capacity.kbit(
           this.#lendsOnly ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit,

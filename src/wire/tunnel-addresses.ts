@@ -6,3 +6,6 @@
 
 export const CLIENT_ADDRESS_4 = '192.0.0.2'
 export const CLIENT_ADDRESS_6 = 'fd68:6f70:6c69:7465::2'
+
+/** Where clients ask for names: the exit puts a resolver of its own in its place. The other end of that block (RFC 6333 §5.7). */
+export const TUNNEL_RESOLVER = '192.0.0.1'
