@@ -298,6 +298,13 @@ class Client {
     })
   }
 
+  #loseTunnel(): void {
+    this.#tunnel?.handleLost()
+    this.#network?.resetConnections().catch((error: Error) => {
+      this.#options.log.warn('connections not ended', { error: own(error.message) })
+    })
+  }
+
   #firstHops(): Address[] {
     return this.#routes.keys.flatMap(key => this.#routes.find(key)?.firstHops.map(({ address }) => address) ?? [])
   }
@@ -336,7 +343,7 @@ class Client {
           break
         case 'lost':
           this.#streams.handleLost(key)
-          if (key === '') this.#tunnel?.handleLost()
+          if (key === '') this.#loseTunnel()
           log.warn('route lost', { reason: own(event.reason) })
           break
         case 'spareReady':
@@ -375,7 +382,7 @@ class Client {
     this.#isOn = false
     const { keys } = this.#routes
     for (const key of keys) this.#streams.handleLost(key)
-    this.#tunnel?.handleLost()
+    this.#loseTunnel()
     this.#loop.run(() => keys.forEach(key => this.#routes.close(key)))
     return { off: true }
   }
@@ -383,7 +390,7 @@ class Client {
   #renew(): Output<'newRoute'> {
     const { keys } = this.#routes
     for (const key of keys) this.#streams.handleLost(key)
-    this.#tunnel?.handleLost()
+    this.#loseTunnel()
     this.#loop.run(now => keys.forEach(key => this.#routes.renew(key, now)))
     return { routes: keys.length }
   }

@@ -2,13 +2,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { HopliteError } from '#api/errors.ts'
-import {
-  checkCgroup,
-  EVERYTHING,
-  LAN_RANGES,
-  type LanRange,
-  type Split,
-} from '#platform/linux/client-options.ts'
+import { checkCgroup, EVERYTHING, LAN_RANGES, type LanRange, type Split } from '#platform/linux/client-options.ts'
 import { formatUsers, parseNetwork, type UserRange } from '#platform/linux/networks.ts'
 
 /** The words of the command line. */

@@ -10,6 +10,7 @@ import {
   applyClientNetwork,
   cgroupMount,
   kernelHasIpv6,
+  resetConnectionsFrom,
   updateControl,
   updateRelays,
 } from '#platform/linux/client-network.ts'
@@ -145,6 +146,11 @@ export class TunnelNetwork {
     return this.#updating
   }
 
+  /** Ends TCP connections through the tunnel: their exit is gone. Where the kernel cannot, they wait for an answer first. */
+  async resetConnections(): Promise<void> {
+    await resetConnectionsFrom(this.#network.addresses)
+  }
+
   /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */
   async restore(): Promise<void> {
     await this.#updating.catch(() => undefined)
@@ -154,13 +160,22 @@ export class TunnelNetwork {
 
 /** Throws CHANGES_PENDING when an earlier run that died has left changes of the network, which this one would not undo. */
 export function assertNothingPending(stateDir: string): void {
-  const pending = Changes.peek(stateDir)
-  if (pending === 0) return
-  throw new HopliteError(
-    'CHANGES_PENDING',
-    `start: an earlier run left ${pending} changes of the network`,
-    'undo them: hoplite recover; or go on in their shelter: hoplite up --tun',
+  const advice = 'undo them: hoplite recover; or go on in their shelter: hoplite up --tun'
+  assertNoChanges(stateDir, 'start: an earlier run left changes of the network', advice)
+}
+
+/** Throws CHANGES_PENDING when a run that has ended could not undo all of its changes. */
+export function assertUndone(stateDir: string): void {
+  assertNoChanges(
+    stateDir,
+    'stop: changes of the network are left',
+    'its log says why: hoplite logs; then: hoplite recover',
   )
+}
+
+function assertNoChanges(stateDir: string, what: string, advice: string): void {
+  const pending = Changes.peek(stateDir)
+  if (pending > 0) throw new HopliteError('CHANGES_PENDING', `${what} (${pending})`, advice)
 }
 
 /** Bytes of the longest packet on the link of the default route; 1500 where there is none to be seen. */
@@ -212,7 +227,10 @@ export function endpointOf(multiaddr: string): Endpoint[] {
 }
 
 function keyOf(endpoints: readonly Endpoint[]): string {
-  return endpoints.map(({ address, protocol, port }) => `${address} ${protocol} ${port}`).sort().join(',')
+  return endpoints
+    .map(({ address, protocol, port }) => `${address} ${protocol} ${port}`)
+    .sort()
+    .join(',')
 }
 
 function read(file: string): string {

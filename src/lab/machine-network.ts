@@ -228,7 +228,11 @@ export class MachineNetwork implements AsyncDisposable {
     this.#write('me', [...network, '[client]', `hops = ${this.#options.hops}`])
     for (const name of this.relayNames) {
       const ip = ADDRESSES[name]
-      const listen = [`listen = "${ip}:${RELAY_PORT}"`, `control_listen = "${ip}:${CONTROL_PORT}"`, `operator = "${name}"`]
+      const listen = [
+        `listen = "${ip}:${RELAY_PORT}"`,
+        `control_listen = "${ip}:${CONTROL_PORT}"`,
+        `operator = "${name}"`,
+      ]
       this.#write(name, [...network, '[relay]', ...listen, '[exit]', `dns = ["${ADDRESSES.web}"]`])
     }
     await Promise.all(this.relayNames.map(name => this.startRelay(name)))
@@ -245,7 +249,10 @@ export class MachineNetwork implements AsyncDisposable {
     await me.ip('route', 'add', 'default', 'via', LAN.gate)
     await me.ip('-6', 'route', 'add', 'default', 'via', LAN.gate6)
     await gate.run('sysctl', '-qw', 'net.ipv4.ip_forward=1')
-    await gate.run('nft', 'table ip nat { chain out { type nat hook postrouting priority 100; oifname "eth0" masquerade; }; }')
+    await gate.run(
+      'nft',
+      'table ip nat { chain out { type nat hook postrouting priority 100; oifname "eth0" masquerade; }; }',
+    )
   }
 
   async #startOrigin(): Promise<void> {

@@ -11,6 +11,7 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
   entry: async () => (await import('./scenarios/entry.ts')).entry,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
+  tunnel: async () => (await import('./scenarios/tunnel.ts')).tunnel,
   screens: async () => (await import('./scenarios/screens.ts')).screens,
 }
 

@@ -30,7 +30,17 @@ socket.on('message', (query, from) => {
   header.fill(0, 8)
   const question = query.subarray(HEADER_BYTES, end + 5)
   // The name by pointer, type and class as asked, a minute to live.
-  const fixed = Buffer.from([0xc0, HEADER_BYTES, ...query.subarray(end + 1, end + 5), 0, 0, 0, 60, 0, address?.length ?? 0])
+  const fixed = Buffer.from([
+    0xc0,
+    HEADER_BYTES,
+    ...query.subarray(end + 1, end + 5),
+    0,
+    0,
+    0,
+    60,
+    0,
+    address?.length ?? 0,
+  ])
   const answer = address === undefined ? [] : [fixed, address]
   socket.send(Buffer.concat([header, question, ...answer]), from.port, from.address)
 })
