@@ -20,44 +20,36 @@ export type TranslateFault = 'foreign' | 'quote'
 
 const ICMP_HEADER_BYTES = 8
 
+/** One address that takes the place of another. */
+interface Replacement {
+  readonly from: Uint8Array
+  readonly to: Uint8Array
+  /** What the sum of 16-bit words grows by. */
+  readonly change: number
+}
+
 /** The two addresses of one client in one family. */
 export class Translation {
-  readonly #client: Uint8Array
-  readonly #outside: Uint8Array
-  /** What the sum of 16-bit words grows by when the one address takes the place of the other. */
-  readonly #outwardChange: number
-  readonly #inwardChange: number
+  readonly #outward: Replacement
+  readonly #inward: Replacement
   readonly #quote = new IpPacket()
 
   /** @param client and `outside` both of 4 bytes or both of 16 */
   constructor(client: Uint8Array, outside: Uint8Array) {
     if (client.length !== outside.length || (client.length !== 4 && client.length !== 16))
       throw new RangeError(`translate addresses: ${client.length} and ${outside.length} bytes`)
-    this.#client = Uint8Array.from(client)
-    this.#outside = Uint8Array.from(outside)
-    this.#outwardChange = changeOf(sum(client, 0, client.length), sum(outside, 0, outside.length))
-    this.#inwardChange = changeOf(sum(outside, 0, outside.length), sum(client, 0, client.length))
+    this.#outward = replacementOf(client, outside)
+    this.#inward = replacementOf(outside, client)
   }
 
   /** Translates the packet at `offset`, from the client, of this family; with a fault it stays as it was. */
   outward(buffer: Uint8Array, offset: number, packet: IpPacket): TranslateFault | undefined {
-    const { source, destination } = packet
-    return this.#translate(
-      buffer,
-      offset,
-      packet,
-      source,
-      destination,
-      this.#client,
-      this.#outside,
-      this.#outwardChange,
-    )
+    return this.#translate(buffer, offset, packet, packet.source, packet.destination, this.#outward)
   }
 
   /** Translates the packet at `offset`, for the client, of this family; with a fault it stays as it was. */
   inward(buffer: Uint8Array, offset: number, packet: IpPacket): TranslateFault | undefined {
-    const { source, destination } = packet
-    return this.#translate(buffer, offset, packet, destination, source, this.#outside, this.#client, this.#inwardChange)
+    return this.#translate(buffer, offset, packet, packet.destination, packet.source, this.#inward)
   }
 
   #translate(
@@ -66,23 +58,20 @@ export class Translation {
     packet: IpPacket,
     field: number,
     quotedField: number,
-    from: Uint8Array,
-    to: Uint8Array,
-    change: number,
+    replacement: Replacement,
   ): TranslateFault | undefined {
-    if (!isAt(buffer, offset + field, from)) return 'foreign'
-    const transport = offset + packet.transport
-    const size = packet.length - packet.transport
+    if (!isAt(buffer, offset + field, replacement.from)) return 'foreign'
     let inTransport = 0
     if (packet.fragmentOffset === 0 && isIcmpError(buffer, offset, packet)) {
       const quote = this.#quote
-      const at = transport + ICMP_HEADER_BYTES
-      const fault = parseQuotedPacket(quote, buffer, at, size - ICMP_HEADER_BYTES)
+      const start = packet.transport + ICMP_HEADER_BYTES
+      const at = offset + start
+      const fault = parseQuotedPacket(quote, buffer, at, packet.length - start)
       if (fault !== undefined || quote.version !== packet.version) return 'quote'
-      if (!isAt(buffer, at + quotedField, from)) return 'quote'
-      inTransport = rewrite(buffer, at, quote, quotedField, to, change, 0)
+      if (!isAt(buffer, at + quotedField, replacement.from)) return 'quote'
+      inTransport = rewrite(buffer, at, quote, quotedField, replacement, 0)
     }
-    rewrite(buffer, offset, packet, field, to, change, inTransport)
+    rewrite(buffer, offset, packet, field, replacement, inTransport)
     return undefined
   }
 }
@@ -96,8 +85,7 @@ function rewrite(
   offset: number,
   packet: IpPacket,
   field: number,
-  to: Uint8Array,
-  change: number,
+  { to, change }: Replacement,
   inTransport: number,
 ): number {
   for (let i = 0; i < to.length; i++) buffer[offset + field + i] = to[i]
@@ -107,10 +95,10 @@ function rewrite(
   if (checksum === 0 || packet.transport + checksum + 2 > packet.length) return grown
   const at = offset + packet.transport + checksum
   if (packet.protocol === UDP && read16(buffer, at) === 0) return grown
-  const isPlain = packet.protocol === ICMP
-  const mended = mend(buffer, at, isPlain ? inTransport : fold(change + inTransport))
-  if (packet.protocol !== UDP || read16(buffer, at) !== 0) return fold(grown + mended)
-  write16(buffer, at, 0xffff)
+  const hasPseudoHeader = packet.protocol !== ICMP
+  const mended = mend(buffer, at, hasPseudoHeader ? fold(change + inTransport) : inTransport)
+  // As 65,535, its other form, which a sum cannot tell from it.
+  if (packet.protocol === UDP && read16(buffer, at) === 0) write16(buffer, at, 0xffff)
   return fold(grown + mended)
 }
 
@@ -135,6 +123,11 @@ function mend(buffer: Uint8Array, at: number, change: number): number {
   const after = ~fold((~before & 0xffff) + change) & 0xffff
   write16(buffer, at, after)
   return changeOf(before, after)
+}
+
+function replacementOf(from: Uint8Array, to: Uint8Array): Replacement {
+  const change = changeOf(sum(from, 0, from.length), sum(to, 0, to.length))
+  return { from: Uint8Array.from(from), to: Uint8Array.from(to), change }
 }
 
 /** What a sum grows by when `after` takes the place of `before`. */

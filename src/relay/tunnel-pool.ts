@@ -4,7 +4,7 @@
 // its former owner finds nobody for as long as possible. Pure.
 //
 // Bound: as many clients as the smaller network has room for, less its first two addresses (the network and the exit's TUN)
-// and, of IPv4, the last (broadcast); never more than 65,533.
+// and, of IPv4, the last (broadcast); never more than 65,534.
 
 import type { Random } from '#crypto/random.ts'
 import type { InsideAddresses } from '#forward/commands.ts'
