@@ -262,6 +262,8 @@ class Client {
     for (const key of this.#routes.keys) this.#routes.close(key)
     this.#loop.close()
     await this.#gate.settled()
+    // Else they would go on around the tunnel, from an address that is nobody's.
+    if (!this.#staysShut) await this.#network?.resetConnections().catch(() => undefined)
     const { listening } = this.#proxy
     await Promise.allSettled([
       this.#keeper.close(),

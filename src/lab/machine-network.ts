@@ -39,7 +39,13 @@ export type RelayName = (typeof RELAYS)[number] | (typeof EXITS)[number]
 export type HostName = keyof typeof ADDRESSES | 'me'
 
 /** The client's side of the LAN. */
-export const LAN = { me: '192.168.7.2', gate: '192.168.7.1', me6: '2a00:40::2', gate6: '2a00:40::1' } as const
+export const LAN = {
+  me: '192.168.7.2',
+  other: '192.168.7.77',
+  gate: '192.168.7.1',
+  me6: '2a00:40::2',
+  gate6: '2a00:40::1',
+} as const
 
 export interface Download {
   readonly bytes: number
@@ -60,6 +66,7 @@ export class MachineNetwork implements AsyncDisposable {
   readonly #lab = new Namespaces()
   readonly #hosts = new Map<HostName, Host>()
   readonly #options: MachineNetworkOptions
+  #lanLink = ''
   #httpPort = 0
   #udpPort = 0
 
@@ -108,6 +115,11 @@ export class MachineNetwork implements AsyncDisposable {
   /** Where the origin serves HTTP, by address or name. */
   origin(host: string): string {
     return `http://${host.includes(':') ? `[${host}]` : host}:${this.#httpPort}`
+  }
+
+  /** The router's interface on the LAN. */
+  get lanLink(): string {
+    return this.#lanLink
   }
 
   get echoPort(): number {
@@ -244,6 +256,7 @@ export class MachineNetwork implements AsyncDisposable {
     this.#hosts.set('me', me)
     const gate = this.host('gate')
     const [, inside] = await this.#lab.cable(me, `${LAN.me}/24`, gate, `${LAN.gate}/24`)
+    this.#lanLink = inside
     await me.ip('address', 'add', `${LAN.me6}/64`, 'dev', 'eth0', 'nodad')
     await gate.ip('address', 'add', `${LAN.gate6}/64`, 'dev', inside, 'nodad')
     await me.ip('route', 'add', 'default', 'via', LAN.gate)

@@ -7,6 +7,7 @@ import { stopNetworksOnSignal } from './testnet.ts'
 const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   demo: async () => (await import('./scenarios/demo.ts')).demo,
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
+  leaks: async () => (await import('./scenarios/leaks.ts')).leaks,
   load: async () => (await import('./scenarios/load.ts')).load,
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
   entry: async () => (await import('./scenarios/entry.ts')).entry,

@@ -4,6 +4,7 @@
 import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
+import { beganAt, isAlive } from './process-life.ts'
 
 interface Holder {
   readonly pid: number
@@ -76,20 +77,5 @@ function holderOf(file: string): Holder | undefined {
 
 function lives({ pid, began }: Holder, file: string): boolean {
   if (pid === process.pid) return held.has(file)
-  try {
-    process.kill(pid, 0)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
-  }
-  return began === '' || beganAt(pid) === began
-}
-
-/** Field 22 of proc(5) stat; '' where there is no such file. */
-function beganAt(pid: number): string {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.split(' ')
-    return fields?.[19] ?? ''
-  } catch {
-    return ''
-  }
+  return isAlive(pid) && (began === '' || beganAt(pid) === began)
 }

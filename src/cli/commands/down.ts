@@ -2,6 +2,7 @@ import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import { assertUndone } from '#daemon/tunnel-network.ts'
 import { socketPath, stateDirectory } from '#platform/directories.ts'
+import { isAlive } from '#platform/process-life.ts'
 import { print } from '../output.ts'
 
 const STOP_MS = 15_000
@@ -34,11 +35,7 @@ async function stop(socket: string): Promise<boolean> {
 async function gone(pid: number): Promise<void> {
   const until = Date.now() + STOP_MS
   while (Date.now() < until) {
-    try {
-      process.kill(pid, 0)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ESRCH') return
-    }
+    if (!isAlive(pid)) return
     await new Promise(resolve => setTimeout(resolve, POLL_MS))
   }
   throw new HopliteError('DAEMON_FAILED', 'stop the daemon: it still runs', 'look into its log, or end its process')
