@@ -13,6 +13,7 @@ import { siblingModule } from '#platform/module-url.ts'
 import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
 import { offloadRates } from './bench-offload.ts'
+import { portRate } from './bench-port.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import type { RelayPlan } from './testnet.ts'
 import { SIX_RELAYS, stopNetworksOnSignal, Testnet } from './testnet.ts'
@@ -35,6 +36,7 @@ handshakes()
 packets()
 wireGuard()
 offloads()
+for (const hops of [1, 2, 3]) report(`port.hops${hops}`, portRate(hops), 'PacketsPerSecond')
 descriptors()
 for (const engine of ['portable', 'linux']) await relayForwarding(engine)
 for (const hops of [1, 2, 3]) await route(hops)
