@@ -1,0 +1,81 @@
+// One subject after another: each on a network of its own, built for it and taken down after it.
+
+import type { Figures, Outcome, Row } from './figures.ts'
+import { firstByte, firstByteAfterStart } from './measurements/first-byte.ts'
+import { memory } from './measurements/memory.ts'
+import type { Measurement } from './measurements/measurement.ts'
+import { roundTrip } from './measurements/round-trip.ts'
+import { stall } from './measurements/stall.ts'
+import { throughput } from './measurements/throughput.ts'
+import { udpRate } from './measurements/udp-rate.ts'
+import { usageOf } from './process-usage.ts'
+import type { RunningSubject, Subject } from './subject.ts'
+import { PeerLab } from './topology.ts'
+
+const READY_MS = 90_000
+
+/** In this order: what a restart or a dead hop would spoil comes before them. */
+const MEASUREMENTS: readonly Measurement[] = [
+  throughput,
+  udpRate,
+  roundTrip,
+  firstByte,
+  memory,
+  firstByteAfterStart,
+  stall,
+]
+
+/** Laboratories that are up, so that a signal can end them. */
+const running = new Set<PeerLab>()
+
+/** Ends every laboratory and this process when it is told to end. */
+export function stopLabsOnSignal(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      void Promise.allSettled([...running].map(lab => lab[Symbol.asyncDispose]())).then(() => process.exit(130))
+    })
+  }
+}
+
+/** Measures a subject; whatever goes wrong is in the row. `say` hears of progress. */
+export async function measure(subject: Subject, seconds: number, say: (text: string) => void): Promise<Row> {
+  const reason = subject.missing()
+  const row = { name: subject.name, title: subject.title, hops: subject.hops }
+  if (reason !== undefined) return { ...row, version: '', outcome: { kind: 'missing', reason } }
+  const version = await subject.version().catch(() => '')
+  const outcome = await measureAll(subject, seconds, say).catch(
+    (error): Outcome => ({ kind: 'failed', reason: messageOf(error) }),
+  )
+  return { ...row, version, outcome }
+}
+
+async function measureAll(subject: Subject, seconds: number, say: (text: string) => void): Promise<Outcome> {
+  await using lab = await PeerLab.build()
+  running.add(lab)
+  lab.defer(async () => {
+    running.delete(lab)
+  })
+  const figures: Figures = {}
+  const failures: string[] = []
+  const started = await subject.start(lab)
+  lab.defer(async () => started.stop?.())
+  await ready(lab, started)
+  for (const measurement of MEASUREMENTS) {
+    say(`  ${measurement.name}`)
+    try {
+      Object.assign(figures, await measurement({ lab, subject: started, seconds }))
+    } catch (error) {
+      failures.push(`${measurement.name}: ${messageOf(error)}`)
+      say(`  ${failures.at(-1)}`)
+    }
+  }
+  return { kind: 'measured', figures, failures, processes: usageOf(started.processes()) }
+}
+
+async function ready(lab: PeerLab, { access }: RunningSubject): Promise<void> {
+  await lab.probe(access, { verb: 'await', limitMs: READY_MS }, READY_MS + 5_000)
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
