@@ -1,5 +1,10 @@
 import { measure, stopLabsOnSignal } from './run.ts'
-import { bare } from './subjects/bare.ts'
+import { nebula } from './subjects/nebula.ts'
+import { openvpn } from './subjects/openvpn.ts'
+import { tor } from './subjects/tor.ts'
+import { hopliteSocks } from './subjects/hoplite-socks.ts'
+import { hopliteTun } from './subjects/hoplite-tun.ts'
 stopLabsOnSignal()
-console.log(JSON.stringify(await measure(bare, 2, console.log)))
+for (const s of [nebula, openvpn, tor, hopliteSocks(1), hopliteSocks(3), hopliteTun(1)].filter(s => !process.argv[2] || s.name === process.argv[2]))
+console.log(JSON.stringify(await measure(s, 2, console.log)))
 process.exit(0)

@@ -2,28 +2,20 @@
 
 import type { Figures, Outcome, Row } from './figures.ts'
 import { firstByte, firstByteAfterStart } from './measurements/first-byte.ts'
-import { memory } from './measurements/memory.ts'
 import type { Measurement } from './measurements/measurement.ts'
 import { roundTrip } from './measurements/round-trip.ts'
 import { stall } from './measurements/stall.ts'
 import { throughput } from './measurements/throughput.ts'
 import { udpRate } from './measurements/udp-rate.ts'
-import { usageOf } from './process-usage.ts'
+import { type Usage, usageOf } from './process-usage.ts'
 import type { RunningSubject, Subject } from './subject.ts'
 import { PeerLab } from './topology.ts'
 
-const READY_MS = 90_000
+const READY_MS = 45_000
 
-/** In this order: what a restart or a dead hop would spoil comes before them. */
-const MEASUREMENTS: readonly Measurement[] = [
-  throughput,
-  udpRate,
-  roundTrip,
-  firstByte,
-  memory,
-  firstByteAfterStart,
-  stall,
-]
+const MEASUREMENTS: readonly Measurement[] = [throughput, udpRate, roundTrip, firstByte]
+/** They end processes, so what those have used is read before. */
+const DISRUPTIONS: readonly Measurement[] = [firstByteAfterStart, stall]
 
 /** Laboratories that are up, so that a signal can end them. */
 const running = new Set<PeerLab>()
@@ -58,9 +50,8 @@ async function measureAll(subject: Subject, seconds: number, say: (text: string)
   const figures: Figures = {}
   const failures: string[] = []
   const started = await subject.start(lab)
-  lab.defer(async () => started.stop?.())
   await ready(lab, started)
-  for (const measurement of MEASUREMENTS) {
+  const take = async (measurement: Measurement) => {
     say(`  ${measurement.name}`)
     try {
       Object.assign(figures, await measurement({ lab, subject: started, seconds }))
@@ -69,11 +60,25 @@ async function measureAll(subject: Subject, seconds: number, say: (text: string)
       say(`  ${failures.at(-1)}`)
     }
   }
-  return { kind: 'measured', figures, failures, processes: usageOf(started.processes()) }
+  for (const measurement of MEASUREMENTS) await take(measurement)
+  const processes = usageOf(started.processes())
+  Object.assign(figures, memoryOf(processes))
+  for (const measurement of DISRUPTIONS) await take(measurement)
+  return { kind: 'measured', figures, failures, processes }
 }
 
 async function ready(lab: PeerLab, { access }: RunningSubject): Promise<void> {
   await lab.probe(access, { verb: 'await', limitMs: READY_MS }, READY_MS + 5_000)
+}
+
+/** The most memory that a process of the client, and that any process, has had. */
+function memoryOf(processes: readonly Usage[]): Figures {
+  const most = (some: readonly Usage[]) => Math.max(...some.map(({ peakMemoryBytes }) => peakMemoryBytes))
+  const ofClient = processes.filter(({ name }) => name.startsWith('client'))
+  return {
+    ...(ofClient.length > 0 && { clientPeakMemoryBytes: most(ofClient) }),
+    ...(processes.length > 0 && { largestPeakMemoryBytes: most(processes) }),
+  }
 }
 
 function messageOf(error: unknown): string {

@@ -12,7 +12,7 @@ export interface Subject {
   /** What is missing here to run it, or `undefined`. */
   missing(): string | undefined
   version(): Promise<string>
-  /** Starts everything. Traffic may need a while longer until it flows: the harness waits for that. */
+  /** Starts everything; what the laboratory does not end by itself is deferred there. Traffic may need a while longer until it flows: the harness waits for that. */
   start(lab: PeerLab): Promise<RunningSubject>
 }
 
@@ -27,8 +27,6 @@ export interface RunningSubject {
   readonly client?: { stop(): Promise<void>; start(): Promise<void> }
   /** Kills, as SIGKILL does, a hop that traffic passes now: the middle one of three, the first of two. */
   killHop?(): Promise<void>
-  /** Ends what the laboratory does not know of. */
-  stop?(): Promise<void>
 }
 
 export interface SubjectProcess {

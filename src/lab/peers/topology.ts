@@ -82,7 +82,7 @@ export class PeerLab implements AsyncDisposable {
     await this.host('core').ip('route', 'add', network, 'via', hopAddress(number))
   }
 
-  /** Starts a program that goes on; what it writes is kept for `startLogged(...).said()`. */
+  /** Starts a program that goes on; what it writes is kept in a file. */
   start(host: Host, name: string, program: string, words: readonly string[], env: NodeJS.ProcessEnv = {}): LabProcess {
     const log = path.join(this.directory, `${name}.log`)
     const file = openSync(log, 'a', 0o600)
@@ -200,9 +200,8 @@ export class LabProcess implements SubjectProcess {
   /** Waits until it has written something that matches; throws with its last words when it ends or is late. */
   async says(pattern: RegExp, limitMs: number): Promise<void> {
     const matches = async () => {
-      const said = readFileSync(this.#log, 'utf8')
-      if (pattern.test(said)) return true
-      if (!this.isRunning) throw new Error(`start ${this.name}: ${said.slice(-MAX_LOG_CHARACTERS).trim()}`)
+      if (pattern.test(readFileSync(this.#log, 'utf8'))) return true
+      if (!this.isRunning) throw new Error(`start ${this.name}: ${this.said()}`)
       return undefined
     }
     await waitFor(matches, `${this.name} to say ${pattern.source}`, limitMs)
@@ -211,9 +210,14 @@ export class LabProcess implements SubjectProcess {
   /** Waits for its end and gives its last line; throws with its last words when it fails or is late. */
   async lastLine(limitMs: number): Promise<string> {
     await waitFor(async () => (this.isRunning ? undefined : true), `${this.name} to end`, limitMs)
-    const said = readFileSync(this.#log, 'utf8').trim()
-    if (this.#child.exitCode !== 0) throw new Error(`run ${this.name}: ${said.slice(-MAX_LOG_CHARACTERS)}`)
+    if (this.#child.exitCode !== 0) throw new Error(`run ${this.name}: ${this.said()}`)
+    const said = this.said()
     return said.slice(said.lastIndexOf('\n') + 1)
+  }
+
+  /** Its last words. */
+  said(): string {
+    return readFileSync(this.#log, 'utf8').slice(-MAX_LOG_CHARACTERS).trim()
   }
 
   /** Ends it at once, as a power cut would, and waits until it is gone. */
