@@ -35,9 +35,23 @@ export async function iperfTcp(
 
 /** Sends datagrams of 1,200 bytes to the origin at a rate. */
 export async function iperfUdp(lab: PeerLab, packetsPerSecond: number, seconds: number): Promise<UdpResult> {
-  const words = ['--udp', '--length', String(DATAGRAM_BYTES), '--bitrate', String(packetsPerSecond * DATAGRAM_BYTES * 8)]
+  const words = [
+    '--udp',
+    '--length',
+    String(DATAGRAM_BYTES),
+    '--bitrate',
+    String(packetsPerSecond * DATAGRAM_BYTES * 8),
+  ]
   // Sent in small bursts into a large buffer: the burst of a coarser timer would overflow it where the path does not.
-  const text = await iperf(lab, seconds, [...words, '--time', String(seconds), '--pacing-timer', '200', '--window', '2M'])
+  const text = await iperf(lab, seconds, [
+    ...words,
+    '--time',
+    String(seconds),
+    '--pacing-timer',
+    '200',
+    '--window',
+    '2M',
+  ])
   return parsedOrThrow(parseUdp(text))
 }
 
@@ -75,7 +89,9 @@ function parse(text: string): IperfReport | { readonly error: string } {
   try {
     const report = JSON.parse(text) as IperfReport & { readonly error?: string }
     if (typeof report !== 'object' || report === null) return { error: 'it is no object' }
-    return typeof report.error === 'string' ? { error: report.error } : { intervals: report.intervals ?? [], end: report.end ?? {} }
+    return typeof report.error === 'string'
+      ? { error: report.error }
+      : { intervals: report.intervals ?? [], end: report.end ?? {} }
   } catch {
     return { error: 'it is no JSON' }
   }

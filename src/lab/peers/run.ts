@@ -13,7 +13,8 @@ import { PeerLab } from './topology.ts'
 
 const READY_MS = 45_000
 
-const MEASUREMENTS: readonly Measurement[] = [throughput, udpRate, roundTrip, firstByte]
+/** The gentle ones first: queues that a throughput run leaves behind would be measured by what follows. */
+const MEASUREMENTS: readonly Measurement[] = [firstByte, roundTrip, udpRate, throughput]
 /** They end processes, so what those have used is read before. */
 const DISRUPTIONS: readonly Measurement[] = [firstByteAfterStart, stall]
 

@@ -11,13 +11,22 @@ export interface Subject {
   readonly hops: number
   /** What is missing here to run it, or `undefined`. */
   missing(): string | undefined
+  /** Name and version of the program, or '' where there is none. */
   version(): Promise<string>
   /** Starts everything; what the laboratory does not end by itself is deferred there. Traffic may need a while longer until it flows: the harness waits for that. */
   start(lab: PeerLab): Promise<RunningSubject>
 }
 
 /** How an application on the client reaches the origin: by its address, or through a SOCKS proxy on the client. */
-export type Access = { readonly kind: 'ip' } | { readonly kind: 'socks'; readonly host: string; readonly port: number }
+export type Access =
+  | { readonly kind: 'ip' }
+  | {
+      readonly kind: 'socks'
+      readonly host: string
+      readonly port: number
+      /** Whether the proxy gives each user another way through the network. */
+      readonly hasUsers: boolean
+    }
 
 export interface RunningSubject {
   readonly access: Access

@@ -123,7 +123,10 @@ export class PeerLab implements AsyncDisposable {
 
   /** Starts such a measurement that something else has to happen during; it says when. */
   startProbe(access: Access, request: ProbeRequest): LabProcess {
-    return this.start(this.client, `probe${this.next()}`, process.execPath, [PROBE, JSON.stringify({ access, ...request })])
+    return this.start(this.client, `probe${this.next()}`, process.execPath, [
+      PROBE,
+      JSON.stringify({ access, ...request }),
+    ])
   }
 
   /** A number that no other call in this laboratory gets: for ports and names. */

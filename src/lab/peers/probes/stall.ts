@@ -35,8 +35,7 @@ export async function stall(access: Access, limitMs: number, onFlowing: () => vo
         lastMs = now
       })
       await new Promise<void>(resolve => {
-        socket.once('error', () => resolve())
-        socket.once('close', () => resolve())
+        for (const ending of ['error', 'end', 'close']) socket.once(ending, () => resolve())
       })
       socket.destroy()
     }

@@ -1,5 +1,5 @@
-import type { Subject } from '../subject.ts'
 import { ORIGIN_ADDRESS } from '../origin-address.ts'
+import type { Subject } from '../subject.ts'
 
 /** The path itself, with nothing in between: what the machine and its cables can do. */
 export const bare: Subject = {

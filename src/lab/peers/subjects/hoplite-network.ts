@@ -16,7 +16,7 @@ const EXITS = [5, 6]
 const READY_MS = 45_000
 
 export const HOPLITE = fileURLToPath(siblingModule(import.meta.url, '../../../cli/main'))
-export const hopliteVersion = async () => VERSION
+export const hopliteVersion = async () => `Hoplite ${VERSION}`
 
 export class HopliteNetwork {
   readonly #lab: PeerLab

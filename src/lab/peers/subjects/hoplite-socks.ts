@@ -2,7 +2,7 @@ import type { Subject } from '../subject.ts'
 import type { LabProcess } from '../topology.ts'
 import { HopliteNetwork, hopliteVersion } from './hoplite-network.ts'
 
-const PROXY = { kind: 'socks', host: '127.0.0.1', port: 1_080 } as const
+const PROXY = { kind: 'socks', host: '127.0.0.1', port: 1_080, hasUsers: false } as const
 
 /** Hoplite over some hops, through the client's SOCKS proxy. */
 export function hopliteSocks(hops: number): Subject {
@@ -17,7 +17,11 @@ export function hopliteSocks(hops: number): Subject {
       await network.start()
       let client: LabProcess | undefined
       const start = async () => {
-        client = network.run('client', ['daemon'], ['[client]', `hops = ${hops}`, `proxy = "${PROXY.host}:${PROXY.port}"`])
+        client = network.run(
+          'client',
+          ['daemon'],
+          ['[client]', `hops = ${hops}`, `proxy = "${PROXY.host}:${PROXY.port}"`],
+        )
       }
       await start()
       await network.ready(hops)

@@ -20,8 +20,9 @@ export const nebula: Subject = {
   name: 'nebula',
   title: 'nebula',
   hops: 1,
-  missing: () => ['nebula', 'nebula-cert'].map(tool => (hasTool(tool) ? undefined : `no ${tool} in PATH`)).find(Boolean),
-  version: async () => (await promisify(execFile)('nebula', ['-version'])).stdout.replace('Version:', '').trim(),
+  missing: () =>
+    ['nebula', 'nebula-cert'].map(tool => (hasTool(tool) ? undefined : `no ${tool} in PATH`)).find(Boolean),
+  version: async () => (await promisify(execFile)('nebula', ['-version'])).stdout.replace('Version:', 'nebula').trim(),
   start: async lab => {
     const folder = lab.folder('nebula')
     await certify(lab, folder)

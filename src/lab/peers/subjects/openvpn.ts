@@ -60,5 +60,5 @@ async function certify(lab: PeerLab, folder: string, name: string) {
 }
 
 function versionIn(text: string): string {
-  return /OpenVPN ([\d.]+)/.exec(text)?.[1] ?? ''
+  return /OpenVPN [\d.]+/.exec(text)?.[0] ?? ''
 }

@@ -14,7 +14,7 @@ const AUTHORITIES = 3
 const EXITS = [5, 6]
 const OR_PORT = 9_001
 const DIRECTORY_PORT = 9_030
-const SOCKS = { kind: 'socks', host: '127.0.0.1', port: 9_050 } as const
+const SOCKS = { kind: 'socks', host: '127.0.0.1', port: 9_050, hasUsers: true } as const
 const SETUP_MS = 20_000
 const CONSENSUS_SECONDS = 10
 const FIRST_ROUTE_MS = 90_000
@@ -25,7 +25,10 @@ export const tor: Subject = {
   title: 'Tor',
   hops: 3,
   missing: () => ['tor', 'tor-gencert'].map(tool => (hasTool(tool) ? undefined : `no ${tool} in PATH`)).find(Boolean),
-  version: async () => /version ([\d.]+\d)/.exec((await promisify(execFile)('tor', ['--version'])).stdout)?.[1] ?? '',
+  version: async () => {
+    const { stdout } = await promisify(execFile)('tor', ['--version'])
+    return `Tor ${/version ([\d.]+\d)/.exec(stdout)?.[1] ?? ''}`
+  },
   start: async lab => {
     const numbers = Array.from({ length: HOP_COUNT }, (_, i) => i + 1)
     const authorities = numbers.filter(number => number <= AUTHORITIES)
@@ -111,7 +114,8 @@ async function authorityLine(lab: PeerLab, number: number): Promise<string> {
   const said = await lab.run(lab.host(name), 'tor', [...listed, '--Address', hopAddress(number)], SETUP_MS)
   const fingerprint = new RegExp(`^${name} ([0-9A-F]{40})$`, 'm').exec(said.replaceAll(/(?<=[0-9A-F]{4}) /g, ''))?.[1]
   const identity = /^fingerprint ([0-9A-F]{40})$/m.exec(readFileSync(file('certificate'), 'utf8'))?.[1]
-  if (fingerprint === undefined || identity === undefined) throw new Error(`make ${name}'s keys: tor does not tell them`)
+  if (fingerprint === undefined || identity === undefined)
+    throw new Error(`make ${name}'s keys: tor does not tell them`)
   const address = `${hopAddress(number)}:${DIRECTORY_PORT}`
   return `DirAuthority ${name} orport=${OR_PORT} v3ident=${identity} ${address} ${fingerprint}`
 }

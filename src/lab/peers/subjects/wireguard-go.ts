@@ -168,5 +168,5 @@ function ask(socket: string, request: string): Promise<string> {
 
 async function versionOf(program: string): Promise<string> {
   const { stdout } = await execute(program, ['--version'])
-  return /v[\d.]+/.exec(stdout)?.[0] ?? ''
+  return `wireguard-go ${/v([\d.]+)/.exec(stdout)?.[1] ?? ''}`
 }
