@@ -60,7 +60,7 @@ const machine = await describeMachine()
 const rows: Row[] = []
 for (const subject of chosen) {
   say(subject.title)
-  const row = await measure(subject, seconds, say)
+  const row = await measure(subject, { seconds, say })
   rows.push(row)
   if (row.outcome.kind !== 'measured') say(`  ${row.outcome.kind}: ${row.outcome.reason}`)
 }

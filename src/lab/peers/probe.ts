@@ -10,7 +10,7 @@ import type { Access } from './subject.ts'
 export type ProbeRequest =
   | { readonly verb: 'await'; readonly limitMs: number }
   | { readonly verb: 'firstBytes'; readonly times: number }
-  | { readonly verb: 'roundTrips'; readonly durationMs: number }
+  | { readonly verb: 'roundTrips'; readonly durationMs: number; readonly everyMs: number }
   | {
       readonly verb: 'throughput'
       readonly isInward: boolean
@@ -33,7 +33,7 @@ function measure(request: ProbeRequest): Promise<object> {
     case 'firstBytes':
       return firstBytes(access, request.times)
     case 'roundTrips':
-      return roundTrips(access, request.durationMs)
+      return roundTrips(access, request)
     case 'throughput':
       return throughput(access, request)
     case 'stall':

@@ -30,19 +30,29 @@ export function stopLabsOnSignal(): void {
   }
 }
 
-/** Measures a subject; whatever goes wrong is in the row. `say` hears of progress. */
-export async function measure(subject: Subject, seconds: number, say: (text: string) => void): Promise<Row> {
+export interface MeasureOptions {
+  /** How long each TCP run takes; other measurements are in proportion. */
+  readonly seconds: number
+  /** Hears of progress. */
+  readonly say?: (text: string) => void
+  /** Instead of all of them. */
+  readonly measurements?: readonly Measurement[]
+}
+
+/** Measures a subject; whatever goes wrong is in the row. */
+export async function measure(subject: Subject, options: MeasureOptions): Promise<Row> {
   const reason = subject.missing()
   const row = { name: subject.name, title: subject.title, hops: subject.hops }
   if (reason !== undefined) return { ...row, version: '', outcome: { kind: 'missing', reason } }
   const version = await subject.version().catch(() => '')
-  const outcome = await measureAll(subject, seconds, say).catch(
+  const outcome = await measureAll(subject, options).catch(
     (error): Outcome => ({ kind: 'failed', reason: messageOf(error) }),
   )
   return { ...row, version, outcome }
 }
 
-async function measureAll(subject: Subject, seconds: number, say: (text: string) => void): Promise<Outcome> {
+async function measureAll(subject: Subject, options: MeasureOptions): Promise<Outcome> {
+  const { seconds, say = () => undefined, measurements = MEASUREMENTS } = options
   await using lab = await PeerLab.build()
   running.add(lab)
   lab.defer(async () => {
@@ -61,7 +71,7 @@ async function measureAll(subject: Subject, seconds: number, say: (text: string)
       say(`  ${failures.at(-1)}`)
     }
   }
-  for (const measurement of MEASUREMENTS) await take(measurement)
+  for (const measurement of measurements) await take(measurement)
   const processes = usageOf(started.processes())
   Object.assign(figures, memoryOf(processes))
   for (const measurement of DISRUPTIONS) await take(measurement)

@@ -1,12 +1,11 @@
-// Round trips of small messages: datagrams where IP goes through, else one TCP connection. One is sent every two milliseconds
-// whether or not the one before has come back, so that a stall costs as many samples as it lasts.
+// Round trips of small messages: datagrams where IP goes through, else one TCP connection. They are sent at a fixed rate whether
+// or not the one before has come back, so that a stall costs as many samples as it lasts.
 
 import { createSocket } from 'node:dgram'
 import { ORIGIN_ADDRESS, ORIGIN_PORT } from '../origin-address.ts'
 import type { Access } from '../subject.ts'
 import { connectOrigin } from './connect.ts'
 
-const EVERY_MS = 2
 const LAST_WAIT_MS = 1_000
 const MESSAGE_BYTES = 16
 
@@ -15,8 +14,11 @@ interface Wire {
   close(): void
 }
 
-/** Round trip times in milliseconds, in order of arrival, and how many messages were sent. */
-export async function roundTrips(access: Access, durationMs: number): Promise<{ sent: number; samplesMs: number[] }> {
+/** Round trip times in milliseconds, in order of arrival, and how many messages were sent, one every `everyMs`. */
+export async function roundTrips(
+  access: Access,
+  { durationMs, everyMs }: { durationMs: number; everyMs: number },
+): Promise<{ sent: number; samplesMs: number[] }> {
   const samplesMs: number[] = []
   const onMessage = (message: Buffer) => samplesMs.push(performance.now() - message.readDoubleBE(8))
   const wire = access.kind === 'ip' ? datagrams(onMessage) : await connection(access, onMessage)
@@ -24,7 +26,7 @@ export async function roundTrips(access: Access, durationMs: number): Promise<{ 
   let sent = 0
   // A timer may be late; what it has missed is sent then.
   while (performance.now() - startedMs < durationMs) {
-    while (sent * EVERY_MS < performance.now() - startedMs) {
+    while (sent * everyMs < performance.now() - startedMs) {
       const message = Buffer.alloc(MESSAGE_BYTES)
       message.writeUInt32BE(sent++, 0)
       message.writeDoubleBE(performance.now(), 8)
