@@ -8,7 +8,7 @@ import { missingForNamespaces } from '../netns.ts'
 import type { Row } from './figures.ts'
 import { describeMachine } from './machine.ts'
 import { withPart } from './page.ts'
-import { measure, stopLabsOnSignal } from './run.ts'
+import { measure } from './run.ts'
 import type { Subject } from './subject.ts'
 import { bare } from './subjects/bare.ts'
 import { hopliteSocks } from './subjects/hoplite-socks.ts'
@@ -18,6 +18,7 @@ import { openvpn } from './subjects/openvpn.ts'
 import { tor } from './subjects/tor.ts'
 import { CURRENT_VARIABLE, nested, packaged } from './subjects/wireguard-go.ts'
 import { renderTables } from './table.ts'
+import { stopLabsOnSignal } from './topology.ts'
 
 const DEFAULT_SECONDS = 3
 const MOST_SECONDS = 60

@@ -18,18 +18,6 @@ const MEASUREMENTS: readonly Measurement[] = [firstByte, roundTrip, udpRate, thr
 /** They end processes, so what those have used is read before. */
 const DISRUPTIONS: readonly Measurement[] = [firstByteAfterStart, stall]
 
-/** Laboratories that are up, so that a signal can end them. */
-const running = new Set<PeerLab>()
-
-/** Ends every laboratory and this process when it is told to end. */
-export function stopLabsOnSignal(): void {
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => {
-      void Promise.allSettled([...running].map(lab => lab[Symbol.asyncDispose]())).then(() => process.exit(130))
-    })
-  }
-}
-
 export interface MeasureOptions {
   /** How long each TCP run takes; other measurements are in proportion. */
   readonly seconds: number
@@ -54,10 +42,6 @@ export async function measure(subject: Subject, options: MeasureOptions): Promis
 async function measureAll(subject: Subject, options: MeasureOptions): Promise<Outcome> {
   const { seconds, say = () => undefined, measurements = MEASUREMENTS } = options
   await using lab = await PeerLab.build()
-  running.add(lab)
-  lab.defer(async () => {
-    running.delete(lab)
-  })
   const figures: Figures = {}
   const failures: string[] = []
   const started = await subject.start(lab)

@@ -6,17 +6,16 @@
 //
 // The client has a route to the hops and none to the origin: what reaches the origin went through the subject.
 
-import type { ChildProcess } from 'node:child_process'
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { siblingModule } from '#platform/module-url.ts'
 import { type Host, Namespaces } from '../netns.ts'
-import { waitFor } from '../testnet.ts'
+import { LabProcess, MAX_TOLD_CHARACTERS } from './lab-process.ts'
 import { ORIGIN_ADDRESS } from './origin-address.ts'
 import type { ProbeRequest } from './probe.ts'
-import type { Access, SubjectProcess } from './subject.ts'
+import type { Access } from './subject.ts'
 
 export const CLIENT_ADDRESS = '31.1.0.9'
 export const BOOT_ADDRESS = '20.100.0.7'
@@ -24,22 +23,36 @@ export const HOP_COUNT = 6
 const HOPS_NETWORK = '20.0.0.0/8'
 const ACCESS_ADDRESS = '32.1.0.1'
 const CORE_ADDRESS = '32.1.0.2'
-const MAX_LOG_CHARACTERS = 2_000
 
 /** The address of hop `number`, from 1. */
 export const hopAddress = (number: number) => `20.${number}.0.5`
+
+/** Laboratories that are up, so that a signal can end them. */
+const running = new Set<PeerLab>()
+
+/** Ends every laboratory and this process when it is told to end. */
+export function stopLabsOnSignal(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      void Promise.allSettled([...running].map(lab => lab[Symbol.asyncDispose]())).then(() => process.exit(130))
+    })
+  }
+}
 
 export class PeerLab implements AsyncDisposable {
   readonly directory = mkdtempSync(path.join(tmpdir(), 'hoplite-peers-'))
   readonly #namespaces = new Namespaces()
   readonly #disposals: (() => Promise<void>)[] = []
   readonly #hosts = new Map<string, Host>()
-  #runs = 0
+  #built = Promise.resolve()
+  #probes = 0
 
   static async build(): Promise<PeerLab> {
     const lab = new PeerLab()
+    running.add(lab)
     try {
-      await lab.#build()
+      lab.#built = lab.#build()
+      await lab.#built
       return lab
     } catch (error) {
       await lab[Symbol.asyncDispose]()
@@ -53,10 +66,6 @@ export class PeerLab implements AsyncDisposable {
 
   get origin(): Host {
     return this.host('origin')
-  }
-
-  get boot(): Host {
-    return this.host('boot')
   }
 
   /** Hop `number`, from 1 to 6. */
@@ -83,10 +92,10 @@ export class PeerLab implements AsyncDisposable {
   }
 
   /** Starts a program that goes on; what it writes is kept in a file. */
-  start(host: Host, name: string, program: string, words: readonly string[], env: NodeJS.ProcessEnv = {}): LabProcess {
+  start(host: Host, name: string, program: string, words: readonly string[]): LabProcess {
     const log = path.join(this.directory, `${name}.log`)
     const file = openSync(log, 'a', 0o600)
-    const child = host.start(program, words, { stdio: ['ignore', file, file], env: { ...process.env, ...env } })
+    const child = host.start(program, words, { stdio: ['ignore', file, file] })
     closeSync(file)
     if (child.pid === undefined) throw new Error(`start ${name}: ${program} does not run`)
     return new LabProcess(name, child, child.pid, log)
@@ -102,13 +111,13 @@ export class PeerLab implements AsyncDisposable {
       written += text
     })
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      complaint = (complaint + text).slice(-MAX_LOG_CHARACTERS)
+      complaint = (complaint + text).slice(-MAX_TOLD_CHARACTERS)
     })
     const timer = setTimeout(() => child.kill('SIGKILL'), limitMs)
     const code = await new Promise<number | null>(resolve => child.once('close', resolve))
     clearTimeout(timer)
     if (code !== 0) {
-      const why = complaint.trim() || written.slice(-MAX_LOG_CHARACTERS).trim() || `it took more than ${limitMs} ms`
+      const why = complaint.trim() || written.slice(-MAX_TOLD_CHARACTERS).trim() || `it took more than ${limitMs} ms`
       throw new Error(`run ${path.basename(program)} on ${host.name}: ${why}`)
     }
     return written
@@ -123,15 +132,10 @@ export class PeerLab implements AsyncDisposable {
 
   /** Starts such a measurement that something else has to happen during; it says when. */
   startProbe(access: Access, request: ProbeRequest): LabProcess {
-    return this.start(this.client, `probe${this.next()}`, process.execPath, [
+    return this.start(this.client, `probe${++this.#probes}`, process.execPath, [
       PROBE,
       JSON.stringify({ access, ...request }),
     ])
-  }
-
-  /** A number that no other call in this laboratory gets: for ports and names. */
-  next(): number {
-    return ++this.#runs
   }
 
   /** Calls `dispose` when the laboratory ends, before its hosts go. */
@@ -140,9 +144,12 @@ export class PeerLab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // Half-way through, a host could still come into being after the others have gone.
+    await this.#built.catch(() => undefined)
     for (const dispose of this.#disposals.splice(0)) await dispose().catch(() => undefined)
     await this.#namespaces[Symbol.asyncDispose]()
     rmSync(this.directory, { recursive: true, force: true })
+    running.delete(this)
   }
 
   async #build(): Promise<void> {
@@ -179,56 +186,6 @@ export class PeerLab implements AsyncDisposable {
     const origin = this.start(this.origin, 'origin', process.execPath, [ORIGIN, ORIGIN_ADDRESS])
     this.start(this.origin, 'iperf3', 'iperf3', ['--server', '--bind', ORIGIN_ADDRESS])
     await origin.says(/ready/, 10_000)
-  }
-}
-
-/** A program that runs in the laboratory. */
-export class LabProcess implements SubjectProcess {
-  readonly name: string
-  readonly pid: number
-  readonly #child: ChildProcess
-  readonly #log: string
-
-  constructor(name: string, child: ChildProcess, pid: number, log: string) {
-    this.name = name
-    this.pid = pid
-    this.#child = child
-    this.#log = log
-  }
-
-  get isRunning(): boolean {
-    return this.#child.exitCode === null && this.#child.signalCode === null
-  }
-
-  /** Waits until it has written something that matches; throws with its last words when it ends or is late. */
-  async says(pattern: RegExp, limitMs: number): Promise<void> {
-    const matches = async () => {
-      if (pattern.test(readFileSync(this.#log, 'utf8'))) return true
-      if (!this.isRunning) throw new Error(`start ${this.name}: ${this.said()}`)
-      return undefined
-    }
-    await waitFor(matches, `${this.name} to say ${pattern.source}`, limitMs)
-  }
-
-  /** Waits for its end and gives its last line; throws with its last words when it fails or is late. */
-  async lastLine(limitMs: number): Promise<string> {
-    await waitFor(async () => (this.isRunning ? undefined : true), `${this.name} to end`, limitMs)
-    if (this.#child.exitCode !== 0) throw new Error(`run ${this.name}: ${this.said()}`)
-    const said = this.said()
-    return said.slice(said.lastIndexOf('\n') + 1)
-  }
-
-  /** Its last words. */
-  said(): string {
-    return readFileSync(this.#log, 'utf8').slice(-MAX_LOG_CHARACTERS).trim()
-  }
-
-  /** Ends it at once, as a power cut would, and waits until it is gone. */
-  async kill(): Promise<void> {
-    if (!this.isRunning) return
-    const exited = new Promise<void>(resolve => this.#child.once('exit', () => resolve()))
-    this.#child.kill('SIGKILL')
-    await exited
   }
 }
 

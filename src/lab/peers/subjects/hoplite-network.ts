@@ -10,7 +10,8 @@ import { VERSION } from '#daemon/version.ts'
 import { socketPath } from '#platform/directories.ts'
 import { siblingModule } from '#platform/module-url.ts'
 import { waitFor } from '../../testnet.ts'
-import { BOOT_ADDRESS, HOP_COUNT, hopAddress, type LabProcess, type PeerLab } from '../topology.ts'
+import type { LabProcess } from '../lab-process.ts'
+import { BOOT_ADDRESS, HOP_COUNT, hopAddress, type PeerLab } from '../topology.ts'
 
 const EXITS = [5, 6]
 const READY_MS = 45_000

@@ -1,5 +1,5 @@
+import type { LabProcess } from '../lab-process.ts'
 import type { Subject } from '../subject.ts'
-import type { LabProcess } from '../topology.ts'
 import { HopliteNetwork, hopliteVersion } from './hoplite-network.ts'
 
 const PROXY = { kind: 'socks', host: '127.0.0.1', port: 1_080, hasUsers: false } as const
@@ -15,16 +15,13 @@ export function hopliteSocks(hops: number): Subject {
     start: async lab => {
       const network = new HopliteNetwork(lab)
       await network.start()
+      const lines = ['[client]', `hops = ${hops}`, `proxy = "${PROXY.host}:${PROXY.port}"`]
       let client: LabProcess | undefined
       const start = async () => {
-        client = network.run(
-          'client',
-          ['daemon'],
-          ['[client]', `hops = ${hops}`, `proxy = "${PROXY.host}:${PROXY.port}"`],
-        )
+        client = network.run('client', ['daemon'], lines)
+        await network.ready(hops)
       }
       await start()
-      await network.ready(hops)
       return {
         access: PROXY,
         processes: () => [...(client?.isRunning ? [client] : []), ...network.running],

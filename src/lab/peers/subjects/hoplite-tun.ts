@@ -22,6 +22,7 @@ export function hopliteTun(hops: number): Subject {
       const start = async () => {
         await command('up', '--tun')
         pid = (await network.status('client'))?.pid
+        await network.ready(hops)
       }
       const stop = async () => {
         pid = undefined
@@ -29,7 +30,6 @@ export function hopliteTun(hops: number): Subject {
       }
       lab.defer(stop)
       await start()
-      await network.ready(hops)
       return {
         access: { kind: 'ip' },
         processes: () => [...(pid === undefined ? [] : [{ name: 'client', pid }]), ...network.running],

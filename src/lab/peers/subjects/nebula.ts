@@ -6,9 +6,10 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { hasTool } from '../../skip.ts'
+import type { LabProcess } from '../lab-process.ts'
 import { ORIGIN_ADDRESS } from '../origin-address.ts'
 import type { Subject } from '../subject.ts'
-import { hopAddress, type LabProcess, type PeerLab } from '../topology.ts'
+import { hopAddress, type PeerLab } from '../topology.ts'
 
 const PORT = 4_242
 const HOP = '10.62.0.1'

@@ -6,9 +6,10 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { hasTool } from '../../skip.ts'
+import type { LabProcess } from '../lab-process.ts'
 import { ORIGIN_ADDRESS } from '../origin-address.ts'
 import type { Subject } from '../subject.ts'
-import { hopAddress, type LabProcess, type PeerLab } from '../topology.ts'
+import { hopAddress, type PeerLab } from '../topology.ts'
 
 const PORT = 1_194
 const NETWORK = '10.63.0.0'

@@ -7,8 +7,9 @@ import { createConnection } from 'node:net'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { hasTool } from '../../skip.ts'
+import type { LabProcess } from '../lab-process.ts'
 import type { Subject } from '../subject.ts'
-import { HOP_COUNT, hopAddress, type LabProcess, type PeerLab } from '../topology.ts'
+import { HOP_COUNT, hopAddress, type PeerLab } from '../topology.ts'
 
 const AUTHORITIES = 3
 const EXITS = [5, 6]

@@ -14,9 +14,10 @@ import { generateX25519 } from '#crypto/x25519.ts'
 import type { Host } from '../../netns.ts'
 import { hasTool } from '../../skip.ts'
 import { waitFor } from '../../testnet.ts'
+import type { LabProcess } from '../lab-process.ts'
 import { ORIGIN_ADDRESS } from '../origin-address.ts'
 import type { RunningSubject, Subject } from '../subject.ts'
-import { hopAddress, type LabProcess, type PeerLab } from '../topology.ts'
+import { hopAddress, type PeerLab } from '../topology.ts'
 
 const PORT = 51_820
 /** What a layer takes of the MTU over IPv4, as wg-quick reckons it: 1,420 for the first, 1,340 for the one inside, and so on. */
