@@ -2,16 +2,15 @@
 
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { Worker } from 'node:worker_threads'
 import { openInPlace, sealInPlace } from '#crypto/aead.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { generateIdentity } from '#crypto/signature.ts'
 import { generateX25519 } from '#crypto/x25519.ts'
 import { VERSION } from '#daemon/version.ts'
 import { makeDescriptor, verifyDescriptor } from '#discover/descriptor.ts'
-import { siblingModule } from '#platform/module-url.ts'
 import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
+import { measureRelay } from './bench-relay.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import type { RelayPlan } from './testnet.ts'
 import { SIX_RELAYS, stopNetworksOnSignal, Testnet } from './testnet.ts'
@@ -34,7 +33,8 @@ handshakes()
 packets()
 wireGuard()
 descriptors()
-for (const engine of ['portable', 'linux']) await relayForwarding(engine)
+// The load comes through Linux's own calls.
+if (process.platform === 'linux') await relayForwarding()
 for (const hops of [1, 2, 3]) await route(hops)
 if (values.json) process.stdout.write(`${JSON.stringify({ bench: 'hoplite', version: VERSION, figures })}\n`)
 process.exit(0)
@@ -153,13 +153,17 @@ function descriptors(): void {
 }
 
 /** Packets a second through one relay's data plane: one layer opened, out of a flow's socket, with 1,200-byte datagrams. */
-async function relayForwarding(engine: string): Promise<void> {
-  const worker = new Worker(siblingModule(import.meta.url, './bench-relay'), { workerData: { engine } })
-  const { forwarded, seconds } = await new Promise<{ forwarded: number; seconds: number }>(resolve =>
-    worker.once('message', resolve),
-  )
-  await worker.terminate()
-  report(`relay.${engine}`, forwarded / seconds, 'PacketsPerSecond')
+async function relayForwarding(): Promise<void> {
+  const cases = [
+    ['portable', 'apart'],
+    ['linux', 'apart'],
+    ['linux', 'joined'],
+  ] as const
+  for (const [engine, load] of cases) {
+    const { packetsPerSecond, packetsPerCpuSecond } = await measureRelay(engine, load)
+    report(`relay.${engine}.${load}`, packetsPerSecond, 'PacketsPerSecond')
+    report(`relay.${engine}.${load}`, packetsPerCpuSecond, 'PacketsPerCpuSecond')
+  }
 }
 
 /** Throughput, added round-trip time, start-up and memory over a number of hops. */
