@@ -76,7 +76,8 @@ process.exit(0)
 function machineLine(text: string): string {
   const versions = [...new Set(rows.map(({ version }) => version).filter(version => version !== ''))]
   const date = new Date().toISOString().slice(0, 10)
-  return `${date}: ${text}. ${versions.join(', ')}. Each TCP run took ${seconds} s.`
+  const sentences = [`${date}: ${text}`, ...(versions.length > 0 ? [versions.join(', ')] : [])]
+  return `${sentences.join('. ')}. Each TCP run took ${seconds} s.`
 }
 
 function writePage(report: string): void {
