@@ -18,6 +18,8 @@ export const ERROR_CODES = [
   'CHANGES_PENDING',
   'REQUEST_INVALID',
   'ACTION_UNKNOWN',
+  'NOT_SIGNED_IN',
+  'NOT_ALLOWED',
   'INTERNAL',
 ] as const
 export type ErrorCode = (typeof ERROR_CODES)[number]

@@ -37,6 +37,8 @@ export function exitCodeOf(code: ErrorCode): number {
       return EXIT.unavailable
     case 'REQUEST_INVALID':
     case 'ACTION_UNKNOWN':
+    case 'NOT_SIGNED_IN':
+    case 'NOT_ALLOWED':
       return EXIT.usage
     case 'NOT_PERMITTED':
       return EXIT.notPermitted

@@ -23,7 +23,9 @@ const MAX_AVOIDED = 1_024
 export class RelayChoice {
   readonly #directory: Directory
   readonly #stateDir: string
-  readonly #hopCount: number
+  #hopCount: number
+  /** The exit that was asked for, by id. */
+  #exit: string | undefined
   readonly #log: Log
   readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
   #guards = new Guards()
@@ -53,6 +55,22 @@ export class RelayChoice {
     this.#maintainGuards()
   }
 
+  /** What the next routes are to be like; '' takes any exit again. */
+  prefer({ hops, exit }: { readonly hops?: number | undefined; readonly exit?: string | undefined }): void {
+    this.#hopCount = hops ?? this.#hopCount
+    if (exit !== undefined) this.#exit = exit === '' ? undefined : exit
+  }
+
+  /** What `prefer` was told. */
+  get preference(): { readonly hops: number; readonly exit: string | undefined } {
+    return { hops: this.#hopCount, exit: this.#exit }
+  }
+
+  /** Every relay that may be used now. */
+  get relays(): readonly Candidate[] {
+    return this.#relays()
+  }
+
   /** Where the guards are asked for their directories, as multiaddrs. */
   guardSources(): string[] {
     this.#maintainGuards()
@@ -66,6 +84,7 @@ export class RelayChoice {
       hopCount: this.#hopCount,
       random: systemRandom,
       guards: this.#guards.order(Date.now()),
+      ...(this.#exit !== undefined && { exit: this.#exit }),
     }
     for (const avoid of [this.#doubted(), this.#avoidedNow()]) {
       const chosen = chooseRoute({ ...options, avoid, guardsOnly: true })

@@ -10,6 +10,7 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   load: async () => (await import('./scenarios/load.ts')).load,
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
+  screens: async () => (await import('./scenarios/screens.ts')).screens,
 }
 
 const { values, positionals } = parseArgs({

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
-import { closeSync, fstatSync, openSync, readSync, renameSync, statSync } from 'node:fs'
-import path from 'node:path'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
-import { loadConfig, withFlags } from '#daemon/config.ts'
+import { type Config, loadConfig, withFlags } from '#daemon/config.ts'
+import { logFile, rotateLog } from '#daemon/log-file.ts'
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { siblingModule } from '#platform/module-url.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
@@ -14,8 +14,6 @@ import { describe } from './status.ts'
 
 const READY_MS = 45_000
 const POLL_MS = 100
-/** A longer log is kept as daemon.log.old when the daemon starts, in place of the one before. */
-const MAX_LOG_BYTES = 4 * 1024 * 1024
 const MAX_TOLD_BYTES = 16 * 1024
 
 export interface UpOptions {
@@ -28,14 +26,12 @@ export interface UpOptions {
 
 /** Starts the daemon if none runs, and waits until it has a route. */
 export async function up(options: UpOptions): Promise<void> {
-  const config = configFile(options.config)
-  withFlags(loadConfig(config), options)
   const stateDir = stateDirectory(options.stateDir)
   const socket = socketPath(stateDir)
-  prepareStateDirectory(stateDir)
-  const running = await callAction(socket, 'status', {}).catch(() => undefined)
-  const daemon = running === undefined ? startDaemon(options, config, stateDir) : undefined
-  const status = await waitReady(socket, daemon, path.join(stateDir, 'daemon.log'), progress(options.json))
+  const { status: before, daemon } = await findOrStart(options, false)
+  if (before?.state === 'off') await callAction(socket, 'connect', {})
+  const isThere = ({ state }: Status) => state === 'ready'
+  const status = await waitFor(isThere, socket, daemon, logFile(stateDir), progress(options.json))
   const proxy = status.listening['proxy']?.[0] ?? ''
   print(
     options.json,
@@ -44,23 +40,56 @@ export async function up(options: UpOptions): Promise<void> {
   )
 }
 
+/** Starts the daemon, switched off, if none runs, and waits until it answers. */
+export async function ensureDaemon(options: UpOptions): Promise<void> {
+  const stateDir = stateDirectory(options.stateDir)
+  const { daemon } = await findOrStart(options, true)
+  await waitFor(
+    () => true,
+    socketPath(stateDir),
+    daemon,
+    logFile(stateDir),
+    () => {},
+  )
+}
+
+async function findOrStart(
+  options: UpOptions,
+  startsOff: boolean,
+): Promise<{ readonly status: Status | undefined; readonly daemon: Daemon | undefined }> {
+  const file = configFile(options.config)
+  const config = withFlags(loadConfig(file), options)
+  const stateDir = stateDirectory(options.stateDir)
+  prepareStateDirectory(stateDir)
+  const status = await callAction(socketPath(stateDir), 'status', {}).catch(() => undefined)
+  return { status, daemon: status === undefined ? startDaemon(options, config, file, stateDir, startsOff) : undefined }
+}
+
 interface Daemon {
   readonly child: { readonly exitCode: number | null; readonly signalCode: NodeJS.Signals | null }
   /** What it says begins here in its log. */
   readonly logStart: number
 }
 
-function startDaemon(options: UpOptions, config: string | undefined, stateDir: string): Daemon {
-  const log = openLogFile(path.join(stateDir, 'daemon.log'))
+function startDaemon(
+  options: UpOptions,
+  config: Config,
+  file: string | undefined,
+  stateDir: string,
+  startsOff: boolean,
+): Daemon {
+  rotateLog(logFile(stateDir), config.log, Date.now())
+  const log = openSync(logFile(stateDir), 'a', 0o600)
   const logStart = fstatSync(log).size
   const args = [
     ...process.execArgv,
     fileURLToPath(siblingModule(import.meta.url, '../main')),
     'daemon',
     ...['--state-dir', stateDir],
-    ...(config === undefined ? [] : ['--config', config]),
+    ...(file === undefined ? [] : ['--config', file]),
     ...(options.hops === undefined ? [] : ['--hops', String(options.hops)]),
     ...(options.proxy === undefined ? [] : ['--proxy', options.proxy]),
+    ...(startsOff ? ['--off'] : []),
   ]
   const child = spawn(process.execPath, args, { detached: true, stdio: ['ignore', log, log], windowsHide: true })
   closeSync(log)
@@ -68,13 +97,8 @@ function startDaemon(options: UpOptions, config: string | undefined, stateDir: s
   return { child, logStart }
 }
 
-function openLogFile(file: string): number {
-  const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0
-  if (size > MAX_LOG_BYTES) renameSync(file, `${file}.old`)
-  return openSync(file, 'a', 0o600)
-}
-
-async function waitReady(
+async function waitFor(
+  isThere: (status: Status) => boolean,
   socket: string,
   daemon: Daemon | undefined,
   logFile: string,
@@ -84,7 +108,7 @@ async function waitReady(
   let last: Status | undefined
   while (performance.now() < until) {
     last = (await callAction(socket, 'status', {}).catch(() => undefined)) ?? last
-    if (last?.state === 'ready') return last
+    if (last !== undefined && isThere(last)) return last
     if (daemon !== undefined && (daemon.child.exitCode ?? daemon.child.signalCode) !== null)
       throw endedEarly(daemon, logFile)
     onState(last?.problem ?? last?.state ?? 'starting')
