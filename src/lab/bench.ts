@@ -10,6 +10,7 @@ import { VERSION } from '#daemon/version.ts'
 import { makeDescriptor, verifyDescriptor } from '#discover/descriptor.ts'
 import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
+import { offloadRates } from './bench-offload.ts'
 import { measureRelay } from './bench-relay.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import type { RelayPlan } from './testnet.ts'
@@ -35,6 +36,7 @@ if (!values.json)
 handshakes()
 packets()
 wireGuard()
+offloads()
 descriptors()
 // The load comes through Linux's own calls.
 if (process.platform === 'linux') await relayForwarding()
@@ -129,6 +131,13 @@ function wireGuard(): void {
   const sealed = rate(send, 1_000)
   report('wireguard.send', sealed, 'PacketsPerSecond')
   report('wireguard.receive', 1 / (1 / both - 1 / sealed), 'PacketsPerSecond')
+}
+
+/** Superpackets of a TUN with offloads. */
+function offloads(): void {
+  const { segment, coalesce } = offloadRates()
+  report('tun.segment', segment, 'GbitPerSecond')
+  report('tun.coalesce', coalesce, 'GbitPerSecond')
 }
 
 function descriptors(): void {
