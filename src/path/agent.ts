@@ -118,6 +118,8 @@ export class Agent {
   #nominating: Pair | undefined
   #nomination = 0
   #punch: Punch | undefined
+  /** What the peer had said of its NAT when that began. */
+  #punchedAbout = ''
   #extras: Base[] = []
   #extrasUntilMs = Number.POSITIVE_INFINITY
   #slotMs = Number.NEGATIVE_INFINITY
@@ -569,13 +571,13 @@ export class Agent {
       if (pair.state !== 'valid') continue
       const isDue = this.#nextAskMs(pair, kept) <= now
       if (isSilent(pair, now) || (isDue && !kept.includes(pair))) {
-        wasLost ||= pair === current
+        wasLost ||= pair === current || !pair.isRelayed
         this.#giveUp(pair)
       } else if (isDue || (isWorried && pair !== current && now - pair.askedMs >= BUSY_CHECK_MS)) {
         this.#ask(pair, now, this.#nominating === pair ? this.#nomination : undefined)
       }
     }
-    if (!wasLost) return
+    if (!wasLost || this.#current()?.isRelayed === false) return
     // Our NAT may have forgotten us, or our address may be another: ask, and tell the peer.
     this.#retryDelayMs = MIN_RETRY_MS
     this.#ground.refresh(now)
@@ -597,13 +599,17 @@ export class Agent {
   #beginPunch(now: number): void {
     const theirs = this.#remote?.nat
     const base = [...this.#ground.bases()].find(({ kind, family, isExtra }) => kind === 'socket' && family === 4 && !isExtra)
-    if (theirs === undefined || base === undefined || this.#extras.length > 0) return
+    if (theirs === undefined || base === undefined) return
     const targets = this.#candidates
       .filter(({ kind, address }) => kind === 'serverReflexive' && !isPrivate(address.host) && !address.host.includes(':'))
       .map(({ address }) => address)
       .toReversed()
-    const start = Buffer.from(this.#ground.random(4)).readUInt32LE()
+    const about = JSON.stringify([theirs, targets])
+    if (this.#punch !== undefined && this.#punchedAbout === about) return
+    this.#punchedAbout = about
+    this.#closeExtras()
     this.#guesses.clear()
+    const start = Buffer.from(this.#ground.random(4)).readUInt32LE()
     this.#punch = Punch.begin(this.#ground.nat(), theirs, base, targets, start, now)
   }
 
