@@ -95,32 +95,32 @@ export class Forwarder {
   }
 
   /** A datagram from the node's own socket. `buffer` is ours and is overwritten. */
-  receive(buffer: Uint8Array, length: number, from: Address): void {
+  receive(buffer: Uint8Array, offset: number, length: number, from: Address): void {
     this.#counters.add('datagramsIn')
     this.#counters.add('bytesIn', length)
-    this.watch?.(buffer, 0, length, false)
-    if (isTransport(buffer, 0, length)) {
-      this.#open(buffer, 0, length, from, undefined, 0)
+    this.watch?.(buffer, offset, length, false)
+    if (isTransport(buffer, offset, length)) {
+      this.#open(buffer, offset, length, from, undefined, 0)
     } else {
-      this.#handshake(buffer, 0, length, from, undefined)
+      this.#handshake(buffer, offset, length, from, undefined)
     }
   }
 
   /** A datagram from the far end of a hop's flow. */
-  receiveFromFlow(flow: HopFlow, buffer: Uint8Array, length: number): void {
+  receiveFromFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void {
     this.#counters.add('datagramsIn')
     this.#counters.add('bytesIn', length)
-    this.watch?.(buffer, 0, length, false)
+    this.watch?.(buffer, offset, length, false)
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
-    if (flow.proof?.admitsInward(buffer, 0, length) === false) return this.#drop('dropFlowType')
+    if (flow.proof?.admitsInward(buffer, offset, length) === false) return this.#drop('dropFlowType')
     flow.lastUsedMs = this.#outlet.nowMs()
-    this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, 0, length)
+    this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, offset, length)
   }
 
   /** A datagram that the stream library wrote to a session's tap. */
-  receiveFromTap(session: SessionEntry, buffer: Uint8Array, length: number, maxLength: number): void {
+  receiveFromTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number, maxLength: number): void {
     if (length > maxLength) return this.#drop('dropTooLong')
-    this.#frame(session, FRAME.stream, 0, buffer, 0, length)
+    this.#frame(session, FRAME.stream, 0, buffer, offset, length)
   }
 
   /** An application's datagram for a flow; `offset` skips the proxy's header. */

@@ -106,11 +106,11 @@ export class VirtualNode implements Outlet {
   }
 
   receive(from: Address, port: number, bytes: Uint8Array): void {
-    if (port === this.address.port) this.forwarder.receive(bytes, bytes.length, from)
+    if (port === this.address.port) this.forwarder.receive(bytes, 0, bytes.length, from)
     const flow = this.#flowPorts.get(port)
     // A flow's socket is connected: it hears nobody else.
     if (flow !== undefined && formatAddress(flow.address) === formatAddress(from)) {
-      this.forwarder.receiveFromFlow(flow, bytes, bytes.length)
+      this.forwarder.receiveFromFlow(flow, bytes, 0, bytes.length)
     }
     this.settle()
   }
