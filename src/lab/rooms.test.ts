@@ -15,6 +15,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   crypto: ['bytes'],
   wire: ['bytes'],
   session: ['bytes', 'crypto', 'wire'],
+  path: ['bytes', 'crypto', 'wire'],
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
   relay: ['bytes', 'crypto', 'wire', 'session', 'forward'],
@@ -36,7 +37,7 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay']
+const CORE = ['bytes', 'crypto', 'wire', 'session', 'path', 'forward', 'route', 'relay']
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
