@@ -1,7 +1,15 @@
 // Two homes behind two NATs on the virtual internet: what comes of every pair of behaviours, and when.
 
-import { type Dependence, type NatOptions, type Realm, VirtualInternet, VirtualNat, VirtualRelay } from './virtual-nat.ts'
+import {
+  type Dependence,
+  type NatOptions,
+  type Realm,
+  VirtualInternet,
+  VirtualNat,
+  VirtualRelay,
+} from './virtual-nat.ts'
 import { VirtualPeer } from './virtual-peer.ts'
+import { VirtualTurn } from './virtual-turn.ts'
 
 /** Every behaviour of RFC 4787, and no UDP at all. */
 export const NATS: readonly NatOptions[] = [
@@ -30,13 +38,17 @@ export interface PairWorld {
   readonly b: VirtualPeer
 }
 
+export interface PairWorldOptions {
+  readonly lossRate?: number
+  /** A carrier NAT in front of each of the two. */
+  readonly carrier?: NatOptions
+  readonly learnsLifetime?: boolean
+  /** What relays packets: flows on two relays of ours (the rule), a TURN server for each side, or nothing. */
+  readonly relaying?: 'flows' | 'turn' | 'none'
+}
+
 /** Two hosts, each behind a NAT of its own, with three relays on the internet. */
-export function pairWorld(
-  seed: string,
-  natA: NatOptions,
-  natB: NatOptions,
-  options: { readonly lossRate?: number; readonly carrier?: NatOptions; readonly learnsLifetime?: boolean } = {},
-): PairWorld {
+export function pairWorld(seed: string, natA: NatOptions, natB: NatOptions, options: PairWorldOptions = {}): PairWorld {
   const net = new VirtualInternet(seed)
   net.lossRate = options.lossRate ?? 0
   const relays = ['198.51.100.1', '198.51.101.1', '198.51.102.1'].map(host => new VirtualRelay(net, host))
@@ -48,22 +60,29 @@ export function pairWorld(
   }
   const a = home('100.64.1.2', '203.0.113.1', natA)
   const b = home('100.64.2.2', '192.0.2.1', natB)
-  const endpoint = { learnsLifetime: options.learnsLifetime ?? false }
-  const peer = (nat: VirtualNat, host: string, relay: VirtualRelay | undefined, isStreamOnly: boolean) =>
-    new VirtualPeer(net, {
+  const { learnsLifetime = false, relaying = 'flows' } = options
+  const credentials = { username: 'lab', password: 'lab' }
+  const turns = ['198.51.103.1', '198.51.104.1'].map(host => new VirtualTurn(net, host, credentials))
+  const turnServers = turns.map(({ address }) => ({ address, ...credentials }))
+  const peer = (nat: VirtualNat, host: string, side: 0 | 1, isStreamOnly: boolean) => {
+    const relay = relaying === 'flows' ? relays[side] : undefined
+    const endpoint = { learnsLifetime, turnServers: relaying === 'turn' ? turnServers.slice(side, side + 1) : [] }
+    const more = relay === undefined ? {} : { relay }
+    return new VirtualPeer(net, {
       host,
       realm: nat.inside,
       isStreamOnly,
       endpoint,
       stunServers,
-      ...(relay === undefined ? {} : { relay }),
+      ...more,
     })
+  }
   return {
     net,
     natA: a,
     natB: b,
-    a: peer(a, '192.168.1.10', relays[0], natA.blocksUdp === true),
-    b: peer(b, '192.168.7.20', relays[1], natB.blocksUdp === true),
+    a: peer(a, '192.168.1.10', 0, natA.blocksUdp === true),
+    b: peer(b, '192.168.7.20', 1, natB.blocksUdp === true),
   }
 }
 

@@ -107,7 +107,10 @@ test('no packet is lost when the direct path takes over from the relay', () => {
     const { net, a, b } = world
     runPair(world, 15_000, ({ directMs }) => directMs !== undefined)
     net.run(1_000)
-    assert.ok(a.paths.some(({ path }) => path?.kind === 'relayed'), 'a relay was used first')
+    assert.ok(
+      a.paths.some(({ path }) => path?.kind === 'relayed'),
+      'a relay was used first',
+    )
     a.isSending = false
     b.isSending = false
     net.run(1_000)
@@ -156,12 +159,33 @@ test('a machine that moves to another network is found again within 3 s', () => 
 
 test('without a relay and without signalling a rebooted NAT that keeps its ports is survived', () => {
   const preserving: NatOptions = { mapping: 'independent', filtering: 'port', ports: 'preserving' }
-  const world = pairWorld('alone', preserving, preserving)
+  const world = pairWorld('alone', preserving, preserving, { relaying: 'none' })
   settle(world)
   world.a.canSignal = false
   world.b.canSignal = false
   world.natA.reboot()
   assert.ok(longestGap(world, 8_000) < 3_000)
+})
+
+test('a TURN server carries packets at once and until the direct path is there, and after a reboot', () => {
+  for (const [natA, natB] of [
+    [PORT_RESTRICTED, PORT_RESTRICTED],
+    [SYMMETRIC, SYMMETRIC],
+    [SEQUENTIAL, PORT_RESTRICTED],
+  ] as const) {
+    const world = pairWorld('turn', natA, natB, { relaying: 'turn' })
+    const names = `${describeNat(natA)} and ${describeNat(natB)}`
+    const isPossible = canBeDirect(natA, natB)
+    const result = runPair(world, 15_000, ({ directMs, firstByteMs }) => {
+      return isPossible ? directMs !== undefined : firstByteMs !== undefined
+    })
+    assert.ok((result.firstByteMs ?? Number.POSITIVE_INFINITY) < 1_000, names)
+    assert.equal(result.outcome, isPossible ? 'direct' : 'relayed', names)
+    world.net.run(4_000)
+    world.natA.reboot()
+    world.natB.reboot()
+    assert.ok(longestGap(world, 10_000) < 3_000, names)
+  }
 })
 
 test('an idle path lives behind NATs of 30 s, and keepalives become as rare as the NAT allows', () => {

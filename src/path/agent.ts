@@ -598,10 +598,14 @@ export class Agent {
 
   #beginPunch(now: number): void {
     const theirs = this.#remote?.nat
-    const base = [...this.#ground.bases()].find(({ kind, family, isExtra }) => kind === 'socket' && family === 4 && !isExtra)
+    const base = [...this.#ground.bases()].find(
+      ({ kind, family, isExtra }) => kind === 'socket' && family === 4 && !isExtra,
+    )
     if (theirs === undefined || base === undefined) return
     const targets = this.#candidates
-      .filter(({ kind, address }) => kind === 'serverReflexive' && !isPrivate(address.host) && !address.host.includes(':'))
+      .filter(
+        ({ kind, address }) => kind === 'serverReflexive' && !isPrivate(address.host) && !address.host.includes(':'),
+      )
       .map(({ address }) => address)
       .toReversed()
     const about = JSON.stringify([theirs, targets])

@@ -14,8 +14,8 @@ import {
   STUN_METHOD,
   type StunAttribute,
   stunAttribute,
-  unknownRequired,
   u32Value,
+  unknownRequired,
 } from '#wire/stun.ts'
 import { errorValue, unknownAttributesValue, xorAddressValue } from '#wire/stun-value.ts'
 

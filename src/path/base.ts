@@ -53,12 +53,7 @@ export function isPrivate(host: string): boolean {
   if (ip === undefined) return true
   const [a = 0, b = 0] = ip
   if (ip.length === 16) return (a & 0xfe) === 0xfc
-  return (
-    a === 10 ||
-    (a === 172 && (b & 0xf0) === 16) ||
-    (a === 192 && b === 168) ||
-    (a === 100 && (b & 0xc0) === 64)
-  )
+  return a === 10 || (a === 172 && (b & 0xf0) === 16) || (a === 192 && b === 168) || (a === 100 && (b & 0xc0) === 64)
 }
 
 export function isSameAddress(a: Address, b: Address): boolean {

@@ -7,9 +7,9 @@
 
 import type { Random } from '#crypto/random.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
+import type { NatBehaviour } from '#wire/path-offer.ts'
 import { type DecodedStun, encodeStun, STUN_ATTRIBUTE, STUN_METHOD, stunAttribute } from '#wire/stun.ts'
 import { readPlainAddress, readXorAddress } from '#wire/stun-value.ts'
-import type { NatBehaviour } from '#wire/path-offer.ts'
 import { type Base, familyOf, isSameAddress } from './base.ts'
 import { natBehaviour, type Observation, UNKNOWN_NAT } from './nat-behaviour.ts'
 import { Retransmission } from './retransmission.ts'
@@ -44,9 +44,7 @@ export class Gatherer {
   constructor(options: GathererOptions) {
     this.#options = options
     this.base = options.base
-    this.#servers = options.servers
-      .filter(({ host }) => familyOf(host) === options.base.family)
-      .slice(0, MAX_SERVERS)
+    this.#servers = options.servers.filter(({ host }) => familyOf(host) === options.base.family).slice(0, MAX_SERVERS)
   }
 
   /** Whether every server has answered or is given up. */

@@ -27,7 +27,12 @@ export type PathCommand =
   | { readonly kind: 'closeSocket'; readonly local: number }
   /** Carry this to the peer by the way that is slow and sure; only the newest counts. */
   | { readonly kind: 'offer'; readonly peer: number; readonly offer: PathOffer }
-  | { readonly kind: 'path'; readonly peer: number; readonly path: Path | undefined; readonly rttMs: number | undefined }
+  | {
+      readonly kind: 'path'
+      readonly peer: number
+      readonly path: Path | undefined
+      readonly rttMs: number | undefined
+    }
   /** Nothing answers; tried again on an offer, on traffic, or when the network changes. */
   | { readonly kind: 'failed'; readonly peer: number }
 

@@ -86,10 +86,7 @@ export class MappingLifetime {
       { type: STUN_ATTRIBUTE.echoAfter, value: u32Value(SILENCES_SECONDS[this.#step] ?? 0) },
       { type: STUN_ATTRIBUTE.software, value: new Uint8Array(MIN_ECHO_REQUEST_BYTES - 40).fill(0x20) },
     ]
-    this.#send(
-      this.#server,
-      encodeStun({ class: 'request', method: STUN_METHOD.binding, transaction, attributes }),
-    )
+    this.#send(this.#server, encodeStun({ class: 'request', method: STUN_METHOD.binding, transaction, attributes }))
   }
 
   #end(): void {

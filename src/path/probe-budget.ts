@@ -8,7 +8,7 @@ const MAX_TARGETS = 1_024
 const CHECKS = 160
 const GUESSES = 4_500
 const CHECK_REFILL_MS = 2_000
-const GUESS_REFILL_MS = 120
+const GUESS_REFILL_MS = 2_000
 const PROVEN_MS = 120_000
 
 interface Target {

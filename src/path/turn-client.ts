@@ -143,12 +143,7 @@ export class TurnClient {
 
   begin(now: number): void {
     this.#state = 'allocating'
-    this.#relayed = undefined
-    this.#requests.clear()
-    this.#permissions.clear()
-    this.#channels.clear()
-    this.#refreshMs = Number.POSITIVE_INFINITY
-    this.#retryMs = Number.POSITIVE_INFINITY
+    this.#forget()
     this.#ask({ method: STUN_METHOD.allocate, about: 'allocate', attributes: this.#allocation() }, now)
   }
 
@@ -165,7 +160,7 @@ export class TurnClient {
       this.#ask({ method: STUN_METHOD.refresh, about: 'close', attributes }, now)
     }
     this.#state = 'closed'
-    this.#requests.clear()
+    this.#forget()
   }
 
   /** Sends a datagram to a peer through the server; it waits until the server permits that peer. */
@@ -360,13 +355,18 @@ export class TurnClient {
 
   #fail(now: number): void {
     this.#state = 'failed'
+    this.#forget()
+    this.#retryMs = now + this.#retryDelayMs
+    this.#retryDelayMs = Math.min(this.#retryDelayMs * 2, MAX_RETRY_MS)
+  }
+
+  #forget(): void {
     this.#relayed = undefined
     this.#requests.clear()
     this.#permissions.clear()
     this.#channels.clear()
     this.#refreshMs = Number.POSITIVE_INFINITY
-    this.#retryMs = now + this.#retryDelayMs
-    this.#retryDelayMs = Math.min(this.#retryDelayMs * 2, MAX_RETRY_MS)
+    this.#retryMs = Number.POSITIVE_INFINITY
   }
 
   #permit(host: string, now: number): Permission {

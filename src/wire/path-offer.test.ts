@@ -24,7 +24,8 @@ test('an offer comes back as it was', () => {
 
 test('every truncation, a trailing byte and what is out of range is refused', () => {
   const bytes = encodePathOffer(offer)
-  for (let length = 0; length < bytes.length; length++) assert.equal(decodePathOffer(bytes.subarray(0, length)), undefined)
+  for (let length = 0; length < bytes.length; length++)
+    assert.equal(decodePathOffer(bytes.subarray(0, length)), undefined)
   assert.equal(decodePathOffer(Buffer.concat([bytes, Uint8Array.of(0)])), undefined)
   for (const [at, value] of [
     [0, 2],

@@ -141,11 +141,18 @@ test('channel data is recognised by its number and length', () => {
 test('random bytes behind a good header never throw, and are stable once accepted', () => {
   for (let i = 0; i < 5_000; i++) {
     const body = random((i % 30) * 4)
-    const bytes = Buffer.concat([Uint8Array.of(i % 4, i & 0xff, 0, body.length), [0x21, 0x12, 0xa4, 0x42], transaction, body].map(part => Uint8Array.from(part)))
+    const bytes = Buffer.concat(
+      [Uint8Array.of(i % 4, i & 0xff, 0, body.length), [0x21, 0x12, 0xa4, 0x42], transaction, body].map(part =>
+        Uint8Array.from(part),
+      ),
+    )
     const first = decodeStun(bytes)
     if (first === undefined) continue
     const second = decodeStun(encodeStun(first, undefined, false))
-    assert.deepEqual(second?.attributes, first.attributes.map(({ type, value }) => ({ type, value: new Uint8Array(value) })))
+    assert.deepEqual(
+      second?.attributes,
+      first.attributes.map(({ type, value }) => ({ type, value: new Uint8Array(value) })),
+    )
   }
 })
 
