@@ -79,6 +79,7 @@ const schema = z.strictObject({
       max_streams_per_client: z.number().int().min(1).max(65_536).default(1_024),
     })
     .prefault({}),
+  engine: z.strictObject({ kind: z.enum(['auto', 'linux', 'portable']).default('auto') }).prefault({}),
   log: z.strictObject({ level: z.enum(['error', 'warn', 'info', 'debug']).default('info') }).prefault({}),
   lab: z.strictObject({ observe: z.boolean().default(false) }).prefault({}),
 })

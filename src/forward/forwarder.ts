@@ -48,7 +48,8 @@ export class Forwarder {
   readonly tables = new Tables()
   readonly #outlet: Outlet
   readonly #counters: Counters
-  readonly #slab = new Slab()
+  /** Where packets are sealed: an engine that sends from memory tells the kernel where it is. */
+  readonly slab = new Slab()
   #handshakeRoom = MAX_PENDING_HANDSHAKES
   /** Laboratory only: sees every datagram and every opened packet. */
   watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
@@ -91,7 +92,7 @@ export class Forwarder {
 
   /** A socket has a backlog: sealed packets are still to be read. */
   retainPackets(): void {
-    this.#slab.retain()
+    this.slab.retain()
   }
 
   /** A datagram from the node's own socket. `buffer` is ours and is overwritten. */
@@ -152,7 +153,7 @@ export class Forwarder {
     const entry = this.tables.sessions.get(session)
     if (entry === undefined) return
     const at = this.#stage(claims ? FRAME.claim : FRAME.probe, 0, token, 0, token.length)
-    this.#seal(entry, via ?? entry.via, this.#slab.buffer, at, FRAME_HEADER_BYTES + token.length, 0)
+    this.#seal(entry, via ?? entry.via, this.slab.buffer, at, FRAME_HEADER_BYTES + token.length, 0)
   }
 
   /** Sends the datagram that opened a hop's flow. */
@@ -256,20 +257,20 @@ export class Forwarder {
   ): void {
     const at = this.#stage(FRAME.echo, 0, buffer, body, PROBE_BYTES - FRAME_HEADER_BYTES)
     const back: Via | undefined = from === undefined ? via : { kind: 'socket', address: from }
-    this.#seal(session, back ?? session.via, this.#slab.buffer, at, PROBE_BYTES, 0)
+    this.#seal(session, back ?? session.via, this.slab.buffer, at, PROBE_BYTES, 0)
   }
 
   #frame(session: SessionEntry, kind: number, flow: number, bytes: Uint8Array, offset: number, length: number): void {
     const at = this.#stage(kind, flow, bytes, offset, length)
     session.packets++
     session.bytes += FRAME_HEADER_BYTES + length
-    this.#seal(session, session.via, this.#slab.buffer, at, FRAME_HEADER_BYTES + length, 0)
+    this.#seal(session, session.via, this.slab.buffer, at, FRAME_HEADER_BYTES + length, 0)
   }
 
   /** Copies a frame into the slab, with room around it for every layer; returns where it begins. */
   #stage(kind: number, flow: number, bytes: Uint8Array, offset: number, length: number): number {
-    const at = this.#slab.take(FRAME_HEADER_BYTES + length) + HEADROOM
-    const buffer = this.#slab.buffer
+    const at = this.slab.take(FRAME_HEADER_BYTES + length) + HEADROOM
+    const buffer = this.slab.buffer
     writeFrameHeader(buffer, at, kind, flow)
     buffer.set(bytes.subarray(offset, offset + length), at + FRAME_HEADER_BYTES)
     return at

@@ -2,12 +2,12 @@
 // to a real engine socket; what comes out of the flow's socket is counted. Runs in a worker of the benchmark.
 
 import { createSocket } from 'node:dgram'
-import { parentPort } from 'node:worker_threads'
+import { parentPort, workerData } from 'node:worker_threads'
 import { systemRandom } from '#crypto/random.ts'
 import type { Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
-import { startPortableEngine } from '#platform/engine.ts'
+import { type EngineKind, startEngineOf } from '#platform/engine.ts'
 
 const BATCH = 32
 const PACKETS = 150_000
@@ -22,7 +22,7 @@ await new Promise<void>(resolve => sink.bind(0, '127.0.0.1', resolve))
 sink.setRecvBufferSize(4 << 20)
 
 const ready = Promise.withResolvers<{ host: string; port: number }>()
-const engine = startPortableEngine({
+const engine = startEngineOf((workerData as { engine: EngineKind }).engine, {
   host: '127.0.0.1',
   port: 0,
   maxStreamDatagram: LENGTH,

@@ -31,7 +31,7 @@ if (!values.json)
 handshakes()
 packets()
 descriptors()
-await relayForwarding()
+for (const engine of ['portable', 'linux']) await relayForwarding(engine)
 for (const hops of [1, 2, 3]) await route(hops)
 if (values.json) process.stdout.write(`${JSON.stringify({ bench: 'hoplite', version: VERSION, figures })}\n`)
 process.exit(0)
@@ -114,13 +114,13 @@ function descriptors(): void {
 }
 
 /** Packets a second through one relay's data plane: one layer opened, out of a flow's socket, with 1,200-byte datagrams. */
-async function relayForwarding(): Promise<void> {
-  const worker = new Worker(siblingModule(import.meta.url, './bench-relay'))
+async function relayForwarding(engine: string): Promise<void> {
+  const worker = new Worker(siblingModule(import.meta.url, './bench-relay'), { workerData: { engine } })
   const { forwarded, seconds } = await new Promise<{ forwarded: number; seconds: number }>(resolve =>
     worker.once('message', resolve),
   )
   await worker.terminate()
-  report('relay.portable', forwarded / seconds, 'PacketsPerSecond')
+  report(`relay.${engine}`, forwarded / seconds, 'PacketsPerSecond')
 }
 
 /** Throughput, added round-trip time, start-up and memory over a number of hops. */

@@ -27,7 +27,7 @@ export class DataPlane implements Outlet {
   readonly #options: DataPlaneOptions
   readonly #socket: DatagramSocket
   readonly #flows = new Map<HopFlow, DatagramSocket>()
-  readonly #taps = new Map<number, { readonly socket: DatagramSocket; isOpen: boolean }>()
+  readonly #taps = new Map<number, DatagramSocket>()
   readonly #associations: AssociationSockets
   #observer: Observer | undefined
 
@@ -86,8 +86,7 @@ export class DataPlane implements Outlet {
   }
 
   toTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number): void {
-    const tap = this.#taps.get(session.session)
-    if (tap?.isOpen) tap.socket.send(buffer, offset, length)
+    this.#taps.get(session.session)?.send(buffer, offset, length)
   }
 
   toAssociation(flow: AssociationFlow, buffer: Uint8Array, offset: number, length: number): void {
@@ -151,20 +150,14 @@ export class DataPlane implements Outlet {
     const entry = this.forwarder.tables.sessions.get(session)
     if (entry === undefined || this.#taps.has(session)) return
     const { datagrams, settings } = this.#options
-    const socket = datagrams.open(
-      { connect: address, isBusy: true },
-      {
-        onDatagram: (buffer, offset, length) =>
-          this.forwarder.receiveFromTap(entry, buffer, offset, length, settings.maxStreamDatagram),
-        onOpen: own => {
-          tap.isOpen = true
-          this.report({ kind: 'tapReady', session, address: own })
-        },
-        onFailed: code => this.report({ kind: 'failed', what: `connect a tap: ${code}` }),
-      },
-    )
-    const tap = { socket, isOpen: false }
-    this.#taps.set(session, tap)
+    const plan = { connect: address, isBusy: true }
+    const socket = datagrams.open(plan, {
+      onDatagram: (buffer, offset, length) =>
+        this.forwarder.receiveFromTap(entry, buffer, offset, length, settings.maxStreamDatagram),
+      onOpen: own => this.report({ kind: 'tapReady', session, address: own }),
+      onFailed: code => this.report({ kind: 'failed', what: `connect a tap: ${code}` }),
+    })
+    this.#taps.set(session, socket)
     entry.hasTap = true
   }
 
@@ -172,7 +165,7 @@ export class DataPlane implements Outlet {
     const entry = this.forwarder.tables.removeSession(session)
     if (entry === undefined) return
     for (const flow of entry.flows.values()) if (flow.kind === 'hop') this.#closeFlow(flow)
-    this.#taps.get(session)?.socket.close()
+    this.#taps.get(session)?.close()
     this.#taps.delete(session)
     this.#associations.removeSession(session)
   }

@@ -23,6 +23,7 @@ const report = (report: Report) => {
 }
 const datagrams = new PortableDatagrams(counters, () => plane.forwarder.retainPackets())
 const plane = new DataPlane({ settings, counters, datagrams, report })
-port.on('message', (commands: Command[]) => {
-  for (const command of commands) plane.apply(command)
+port.on('message', (message: Command[] | 'close') => {
+  if (message === 'close') process.exit(0)
+  for (const command of message) plane.apply(command)
 })

@@ -18,9 +18,12 @@ export const O_NONBLOCK = 0o4000
 export const O_CLOEXEC = 0o2000000
 
 let ffi: Ffi | undefined
+let errnoLocation: bigint | undefined
 
 /** Binds calls of the C library by name. Throws FFI_MISSING when this Node has no node:ffi or may not use it. */
 export function bind<const T extends Definitions>(definitions: T): ReturnType<typeof dlopen<T>>['functions'] {
+  // Looked up here, because looking up changes it.
+  errnoLocation ??= dlopen({ __errno_location: { arguments: [], return: 'pointer' } }).functions.__errno_location()
   return dlopen(definitions).functions
 }
 
@@ -39,7 +42,7 @@ export function fileCalls(): ReturnType<typeof bindFiles> {
 
 /** The number of the last call's error in this thread, such as 1 for EPERM. */
 export function errno(): number {
-  return loaded().getInt32(fileCalls().__errno_location())
+  return loaded().getInt32(errnoLocation ?? 0n)
 }
 
 /** The name of an error number, such as `EPERM`. */
@@ -52,7 +55,6 @@ function bindFiles() {
     open: { arguments: ['string', 'int32', 'uint32'], return: 'int32' },
     close: { arguments: ['int32'], return: 'int32' },
     ioctl: { arguments: ['int32', 'uint64', 'pointer'], return: 'int32' },
-    __errno_location: { arguments: [], return: 'pointer' },
   })
 }
 
