@@ -6,10 +6,10 @@
 //             └─ carrier NAT ─┬─ NAT ── home: host
 //                             └─ NAT ── home: host
 
-import { copyBytes } from '#bytes/copy.ts'
 import { type Random, seededRandom } from '#crypto/random.ts'
 import { answerBinding } from '#path/answer-binding.ts'
-import { type Address, formatAddress, parseIp } from '#wire/address.ts'
+import { type Address, formatAddress } from '#wire/address.ts'
+import { unwrap, wrap } from './flow-frame.ts'
 
 /** Endpoint-independent, address-dependent, address- and port-dependent (RFC 4787 §4.1, §5). */
 export type Dependence = 'independent' | 'address' | 'port'
@@ -264,22 +264,6 @@ export class VirtualRelay {
 /** Where clients send what their flows carry. */
 export function tunnelAddress(relay: VirtualRelay): Address {
   return { host: relay.stun.host, port: TUNNEL_PORT }
-}
-
-/** A datagram of flow `port`, to or from `address`, as it travels between a client and its relay. */
-export function wrap(port: number, address: Address, bytes: Uint8Array): Uint8Array {
-  const header = Buffer.alloc(8)
-  header.writeUInt16LE(port, 0)
-  header.writeUInt16LE(address.port, 2)
-  header.set(parseIp(address.host) ?? [0, 0, 0, 0], 4)
-  return Buffer.concat([header, bytes])
-}
-
-export function unwrap(bytes: Uint8Array): { port: number; address: Address; bytes: Uint8Array } | undefined {
-  if (bytes.length < 8) return undefined
-  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const address = { host: view.subarray(4, 8).join('.'), port: view.readUInt16LE(2) }
-  return { port: view.readUInt16LE(0), address, bytes: copyBytes(bytes, 8) }
 }
 
 function contact(dependence: Dependence, to: Address): string {

@@ -6,7 +6,8 @@ import { Endpoint, type EndpointOptions } from '#path/endpoint.ts'
 import type { Path, PathCommand } from '#path/ground.ts'
 import type { Address } from '#wire/address.ts'
 import { decodePathOffer, encodePathOffer } from '#wire/path-offer.ts'
-import { type Realm, tunnelAddress, unwrap, type VirtualInternet, type VirtualRelay, wrap } from './virtual-nat.ts'
+import { unwrap, wrap } from './flow-frame.ts'
+import { type Realm, tunnelAddress, type VirtualInternet, type VirtualRelay } from './virtual-nat.ts'
 
 export interface VirtualPeerOptions {
   readonly host: string
