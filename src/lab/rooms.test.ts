@@ -22,9 +22,9 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   discover: ['bytes', 'crypto', 'wire'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
-  platform: ['bytes', 'crypto', 'wire', 'session', 'forward', 'api'],
+  platform: ['bytes', 'crypto', 'wire', 'session', 'path', 'forward', 'api'],
   daemon: [
-    ...['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'discover', 'stream'],
+    ...['bytes', 'crypto', 'wire', 'session', 'path', 'forward', 'route', 'relay', 'discover', 'stream'],
     ...['api', 'platform'],
   ],
   cli: ['api', 'daemon', 'platform', 'discover'],

@@ -13,21 +13,24 @@
 import { copyBytes } from '#bytes/copy.ts'
 import type { Address } from '#wire/address.ts'
 import { MAX_CANDIDATES, type PathOffer } from '#wire/path-offer.ts'
+import { type DecodedStun, STUN_ATTRIBUTE, type StunMessage, stunAttribute, unknownRequired } from '#wire/stun.ts'
+import { readErrorCode } from '#wire/stun-value.ts'
+import { type Base, candidatePriority, isSameAddress } from './base.ts'
 import {
-  type DecodedStun,
-  readU32Value,
-  STUN_ATTRIBUTE,
-  STUN_METHOD,
-  type StunAttribute,
-  stunAttribute,
-  u32Value,
-  unknownRequired,
-} from '#wire/stun.ts'
-import { errorValue, readErrorCode, unknownAttributesValue, xorAddressValue } from '#wire/stun-value.ts'
-import { type Base, candidatePriority, isPrivate, isSameAddress } from './base.ts'
+  checkAnswer,
+  checkRequest,
+  conflictingTieBreaker,
+  ROLE_CONFLICT,
+  readCheck,
+  roleConflict,
+  unknownAttributes,
+} from './check-message.ts'
 import { Checklist, isBetter, type Pair, type RemoteCandidate } from './checklist.ts'
+import { ufragOf } from './credentials.ts'
 import type { Ground, Path } from './ground.ts'
-import { PUNCH_SOCKETS, Punch } from './punch.ts'
+import { Offering } from './offering.ts'
+import { type Check, Outstanding } from './outstanding.ts'
+import { Punching } from './punching.ts'
 import { Retransmission } from './retransmission.ts'
 import { iceKey, iceText, isAuthentic, type StunKey, sealStun } from './stun-auth.ts'
 
@@ -52,38 +55,12 @@ const BUSY_FOR_MS = 6_000
 const SILENT_MS = 1_400
 const SILENT_CHECKS = 4
 const WORRIED_CHECKS = 2
-/** Offers wait this long for servers to answer, and are no closer together. */
-const OFFER_GATHER_MS = 120
-const OFFER_SPACING_MS = 200
 /** Without a direct path everything is tried anew after this long, doubled each time. */
 const MIN_RETRY_MS = 4_000
 const MAX_RETRY_MS = 120_000
 const FAILED_MS = 300_000
-/** Sockets that did not become the path are kept this long, for the other side's nomination. */
-const EXTRA_KEPT_MS = 3_000
 const MAX_SEEN_AT = 32
 const MAX_EARLY = 8
-const MAX_CHECKS = 512
-const MAX_GUESSES = 4_096
-const TAG_BYTES = 4
-
-interface Check {
-  readonly base: Base
-  readonly to: Address
-  readonly sentMs: number
-  readonly nomination: number | undefined
-  readonly wasControlling: boolean
-}
-
-interface Credentials {
-  readonly generation: number
-  readonly ufragBytes: Uint8Array
-  readonly passwordBytes: Uint8Array
-  readonly ufrag: string
-  readonly key: StunKey
-}
-
-type Answer = (kind: 'success' | 'error', attributes: readonly StunAttribute[]) => void
 
 /** A check of the peer's that came before its offer. */
 interface EarlyCheck {
@@ -95,13 +72,11 @@ interface EarlyCheck {
 
 export class Agent {
   readonly peer: number
-  /** The first bytes of every transaction id of ours, so that answers find us. */
-  readonly tag: string
-  readonly #tagBytes: Uint8Array
   readonly #ground: Ground
-  #credentials: Credentials
-  /** Those before the last restart: the peer may not have heard of the new ones. */
-  #previous: Credentials | undefined
+  readonly #offering: Offering
+  readonly #outstanding: Outstanding
+  readonly #checklist = new Checklist()
+  readonly #punching: Punching
   readonly #tieBreaker: Uint8Array
   #isControlling: boolean
   #state: AgentState = 'waiting'
@@ -110,41 +85,32 @@ export class Agent {
   #candidates: RemoteCandidate[] = []
   #seenAt: RemoteCandidate[] = []
   #early: EarlyCheck[] = []
-  readonly #checklist = new Checklist()
-  readonly #checks = new Map<string, Check>()
-  readonly #guesses = new Map<string, Check>()
   #triggered: Pair[] = []
   #selected: Pair | undefined
   #nominating: Pair | undefined
   #nomination = 0
-  #punch: Punch | undefined
-  /** What the peer had said of its NAT when that began. */
-  #punchedAbout = ''
-  #extras: Base[] = []
-  #extrasUntilMs = Number.POSITIVE_INFINITY
   #slotMs = Number.NEGATIVE_INFINITY
   #slotIsRelayed = false
   #busyUntilMs = Number.NEGATIVE_INFINITY
   #retryMs = Number.POSITIVE_INFINITY
   #retryDelayMs = MIN_RETRY_MS
   #searchingSinceMs: number
-  #offerMs: number
-  #offeredMs = Number.NEGATIVE_INFINITY
-  #revision = 0
-  #offered = ''
   #told = ''
 
-  constructor(options: AgentOptions, now: number) {
-    const { random } = options.ground
-    this.peer = options.peer
-    this.#ground = options.ground
-    this.#isControlling = options.isControlling
-    this.#tagBytes = copyBytes(random(TAG_BYTES))
-    this.tag = tagOf(this.#tagBytes)
-    this.#credentials = newCredentials(options.ground, 1)
-    this.#tieBreaker = copyBytes(random(8))
+  constructor({ peer, ground, isControlling }: AgentOptions, now: number) {
+    this.peer = peer
+    this.#ground = ground
+    this.#isControlling = isControlling
+    this.#offering = new Offering(ground, now)
+    this.#outstanding = new Outstanding(ground.random)
+    this.#punching = new Punching(peer, ground, this.#checklist)
+    this.#tieBreaker = copyBytes(ground.random(8))
     this.#searchingSinceMs = now
-    this.#offerMs = now + (options.ground.isGathering ? OFFER_GATHER_MS : 0)
+  }
+
+  /** Transaction ids of ours begin with it, so that answers find us (`tagOf`). */
+  get tag(): string {
+    return this.#outstanding.tag
   }
 
   get state(): AgentState {
@@ -153,7 +119,7 @@ export class Agent {
 
   /** The names by which the peer's checks are for us. */
   get ufrags(): readonly string[] {
-    return [this.#credentials.ufrag, ...(this.#previous === undefined ? [] : [this.#previous.ufrag])]
+    return this.#offering.credentials.map(({ ufrag }) => ufrag)
   }
 
   get isControlling(): boolean {
@@ -195,7 +161,7 @@ export class Agent {
   /** Our bases or candidates changed. */
   handleGroundChange(now: number): void {
     if (this.#state === 'closed') return
-    this.#offerSoon(now)
+    this.#offering.soon(now)
     if (this.#remote !== undefined) this.#checklist.form(this.#ground.bases(), this.#allCandidates())
   }
 
@@ -206,7 +172,7 @@ export class Agent {
     if (this.#nominating?.base.local === local) this.#nominating = undefined
     this.#checklist.removeBase(local)
     this.#triggered = this.#triggered.filter(({ base }) => base.local !== local)
-    this.#extras = this.#extras.filter(base => base.local !== local)
+    this.#punching.removeBase(local)
     if (wasInUse) this.#search(now)
     this.#settle(now)
   }
@@ -217,18 +183,14 @@ export class Agent {
     this.#busyUntilMs = now + BUSY_FOR_MS
     for (const pair of this.#checklist.pairs()) if (pair.state === 'valid') this.#ask(pair, now)
     this.#retryDelayMs = MIN_RETRY_MS
-    this.#offerSoon(now)
+    this.#offering.soon(now)
     if (this.#remote !== undefined) this.#search(now)
   }
 
   /** ICE restart (RFC 8445 §9): new credentials, and every pair is checked anew; the path stays in use meanwhile. */
   restart(now: number): void {
     if (this.#state === 'closed') return
-    this.#previous = this.#credentials
-    this.#credentials = newCredentials(this.#ground, this.#previous.generation + 1)
-    this.#revision = 0
-    this.#offered = ''
-    this.#offerSoon(now)
+    this.#offering.restart(now)
     this.handleNetworkChange(now)
   }
 
@@ -240,55 +202,47 @@ export class Agent {
 
   /** A socket that was asked for. */
   addSocket(base: Base): void {
-    this.#extras.push(base)
-    this.#punch?.addSocket(base)
+    this.#punching.addSocket(base)
   }
 
   close(): void {
     this.#state = 'closed'
-    this.#forget()
-    for (const base of this.#extras.splice(0)) this.#ground.closeSocket(base)
+    this.#checklist.clear()
+    this.#outstanding.clear()
+    this.#punching.close()
+    this.#triggered = []
+    this.#selected = undefined
+    this.#nominating = undefined
   }
 
   /** Takes a binding request whose USERNAME is ours; nothing is done unless it proves the password. */
   handleRequest(bytes: Uint8Array, message: DecodedStun, from: Address, base: Base, now: number): void {
     if (this.#state === 'closed') return
     const ufrag = ufragOf(message)
-    const own = [this.#credentials, this.#previous].find(each => each?.ufrag === ufrag)
+    const own = this.#offering.credentials.find(each => each.ufrag === ufrag)
     if (own === undefined || !isAuthentic(bytes, message, own.key.key)) return
-    const answer: Answer = (kind, attributes) => {
-      const reply = { class: kind, method: STUN_METHOD.binding, transaction, attributes }
-      this.#ground.send(base, from, sealStun(reply, own.key), now)
-    }
-    const transaction = copyBytes(message.transaction)
+    const answer = (reply: StunMessage) => this.#ground.send(base, from, sealStun(reply, own.key), now)
     const unknown = unknownRequired(message)
-    if (unknown.length > 0) {
-      const list = { type: STUN_ATTRIBUTE.unknownAttributes, value: unknownAttributesValue(unknown.slice(0, 8)) }
-      return answer('error', [errorAttribute(420), list])
-    }
-    if (!this.#settleRoles(message)) return answer('error', [errorAttribute(487)])
-    const mapped = { type: STUN_ATTRIBUTE.xorMappedAddress, value: xorAddressValue(from, transaction) }
-    answer('success', [mapped])
-    const priority = readU32Value(stunAttribute(message, STUN_ATTRIBUTE.priority)) ?? 0
-    const isNominated = !this.#isControlling && stunAttribute(message, STUN_ATTRIBUTE.useCandidate) !== undefined
-    const number = readU32Value(stunAttribute(message, STUN_ATTRIBUTE.nomination)) ?? 1
-    this.#trigger(base, from, priority, isNominated ? Math.max(1, number) : 0, now)
+    if (unknown.length > 0) return answer(unknownAttributes(message, unknown))
+    if (!this.#settleRoles(message)) return answer(roleConflict(message))
+    answer(checkAnswer(message, from))
+    const { priority, nomination } = readCheck(message)
+    this.#trigger(base, from, priority, this.#isControlling ? 0 : nomination, now)
     this.#settle(now)
   }
 
   /** Takes an answer whose transaction id has our tag. */
   handleAnswer(bytes: Uint8Array, message: DecodedStun, from: Address, base: Base, now: number): void {
-    const name = nameOf(message.transaction)
-    const check = this.#checks.get(name) ?? this.#guesses.get(name)
+    const check = this.#outstanding.get(message.transaction)
     const key = this.#remoteKey
     if (check === undefined || key === undefined || !isAuthentic(bytes, message, key.key)) return
-    this.#checks.delete(name)
-    this.#guesses.delete(name)
+    this.#outstanding.delete(message.transaction)
     if (message.class === 'error') {
       const code = readErrorCode(stunAttribute(message, STUN_ATTRIBUTE.errorCode))
-      if (code === 487 && check.wasControlling === this.#isControlling) this.#isControlling = !check.wasControlling
+      if (code !== ROLE_CONFLICT) return
+      if (check.wasControlling === this.#isControlling) this.#isControlling = !check.wasControlling
       const pair = this.#checklist.get(check.base, check.to)
-      if (code === 487 && pair !== undefined && pair.state === 'inProgress') this.#retrigger(pair)
+      if (pair?.state === 'inProgress') this.#retrigger(pair)
       return
     }
     // RFC 8445 §7.2.5.2.1: an answer that came another way shows no path.
@@ -300,9 +254,9 @@ export class Agent {
 
   deadline(): number {
     if (this.#state === 'closed') return Number.POSITIVE_INFINITY
-    let due = this.#offerMs
+    let due = this.#offering.deadline()
     if (this.#state === 'waiting' || this.#state === 'failed') return due
-    due = Math.min(due, this.#retryMs, this.#extrasUntilMs, this.#punch?.deadline() ?? Number.POSITIVE_INFINITY)
+    due = Math.min(due, this.#retryMs, this.#punching.deadline())
     const kept = this.#checklist.kept(this.#current())
     let isWaiting = this.#triggered.length > 0
     for (const pair of this.#checklist.pairs()) {
@@ -315,13 +269,13 @@ export class Agent {
 
   handleDeadline(now: number): void {
     if (this.#state === 'closed') return
-    if (this.#offerMs <= now) this.#offer(now)
+    const offer = this.#offering.next(now)
+    if (offer !== undefined) this.#ground.out.push({ kind: 'offer', peer: this.peer, offer })
     if (this.#state === 'waiting' || this.#state === 'failed') return
     if (this.#slotMs + TA_MS <= now) this.#fillSlot(now)
     for (const pair of this.#checklist.pairs()) if (pair.check !== undefined) this.#repeat(pair, now)
     this.#keep(now)
-    this.#tickPunch(now)
-    if (this.#extrasUntilMs <= now) this.#closeExtras()
+    for (const { base, to } of this.#punching.handleDeadline(now)) this.#check(base, to, now, undefined, true)
     if (this.#retryMs <= now) this.#retry(now)
     this.#settle(now)
   }
@@ -335,17 +289,6 @@ export class Agent {
     return state === 'valid' && unanswered < SILENT_CHECKS ? this.#selected : this.#checklist.bestValid()
   }
 
-  #forget(): void {
-    this.#checklist.clear()
-    this.#checks.clear()
-    this.#guesses.clear()
-    this.#triggered = []
-    this.#seenAt = []
-    this.#selected = undefined
-    this.#nominating = undefined
-    this.#punch = undefined
-  }
-
   #search(now: number): void {
     if (this.#remote === undefined) return
     this.#checklist.form(this.#ground.bases(), this.#allCandidates())
@@ -356,7 +299,7 @@ export class Agent {
     }
     if (this.#current()?.isRelayed === false) return
     this.#retryMs = now + this.#retryDelayMs
-    this.#beginPunch(now)
+    this.#punch(now)
   }
 
   #retry(now: number): void {
@@ -371,37 +314,7 @@ export class Agent {
     this.#checklist.form(this.#ground.bases(), this.#allCandidates())
     this.#checklist.revive()
     this.#retryMs = now + this.#retryDelayMs
-    this.#beginPunch(now)
-  }
-
-  // ---- offers
-
-  #offerSoon(now: number): void {
-    const dueMs = Math.max(now + (this.#ground.isGathering ? OFFER_GATHER_MS : 0), this.#offeredMs + OFFER_SPACING_MS)
-    this.#offerMs = Math.min(this.#offerMs, dueMs)
-  }
-
-  #offer(now: number): void {
-    this.#offerMs = Number.POSITIVE_INFINITY
-    const nat = this.#ground.nat()
-    const candidates = this.#ground.candidates()
-    const offered = JSON.stringify([nat, candidates])
-    if (offered === this.#offered) return
-    this.#offered = offered
-    this.#offeredMs = now
-    this.#revision++
-    this.#ground.out.push({
-      kind: 'offer',
-      peer: this.peer,
-      offer: {
-        generation: this.#credentials.generation,
-        revision: this.#revision,
-        ufrag: this.#credentials.ufragBytes,
-        password: this.#credentials.passwordBytes,
-        nat,
-        candidates,
-      },
-    })
+    this.#punch(now)
   }
 
   // ---- checks
@@ -454,25 +367,16 @@ export class Agent {
   #check(base: Base, to: Address, now: number, nomination?: number, isGuess = false): Uint8Array | undefined {
     const remote = this.#remote
     if (remote === undefined || !this.#ground.budget.spend(to.host, isGuess ? 'guess' : 'check', now)) return undefined
-    const transaction = new Uint8Array(12)
-    transaction.set(this.#tagBytes)
-    transaction.set(this.#ground.random(12 - TAG_BYTES), TAG_BYTES)
-    const role = this.#isControlling ? STUN_ATTRIBUTE.iceControlling : STUN_ATTRIBUTE.iceControlled
-    const attributes: StunAttribute[] = [
-      { type: STUN_ATTRIBUTE.username, value: Buffer.from(`${iceText(remote.ufrag)}:${this.#credentials.ufrag}`) },
-      { type: STUN_ATTRIBUTE.priority, value: u32Value(candidatePriority('peerReflexive', base.family)) },
-      { type: role, value: this.#tieBreaker },
-    ]
-    if (nomination !== undefined) {
-      attributes.push({ type: STUN_ATTRIBUTE.useCandidate, value: new Uint8Array(0) })
-      attributes.push({ type: STUN_ATTRIBUTE.nomination, value: u32Value(nomination) })
-    }
-    const message = { class: 'request' as const, method: STUN_METHOD.binding, transaction, attributes }
-    const bytes = sealStun(message, this.#remoteKey)
-    const checks = isGuess ? this.#guesses : this.#checks
-    const wasControlling = this.#isControlling
-    checks.set(nameOf(transaction), { base, to, sentMs: now, nomination, wasControlling })
-    if (checks.size > (isGuess ? MAX_GUESSES : MAX_CHECKS)) dropOldest(checks)
+    const isControlling = this.#isControlling
+    const check = { base, to, sentMs: now, nomination, wasControlling: isControlling }
+    const request = checkRequest(this.#outstanding.add(check, isGuess), {
+      username: `${iceText(remote.ufrag)}:${this.#offering.credentials[0].ufrag}`,
+      priority: candidatePriority('peerReflexive', base.family),
+      isControlling,
+      tieBreaker: this.#tieBreaker,
+      nomination,
+    })
+    const bytes = sealStun(request, this.#remoteKey)
     this.#ground.send(base, to, bytes, now)
     return bytes
   }
@@ -499,8 +403,7 @@ export class Agent {
 
   /** RFC 8445 §7.3.1.1; false when the peer has to change its role. */
   #settleRoles(message: DecodedStun): boolean {
-    const type = this.#isControlling ? STUN_ATTRIBUTE.iceControlling : STUN_ATTRIBUTE.iceControlled
-    const theirs = stunAttribute(message, type)
+    const theirs = conflictingTieBreaker(message, this.#isControlling)
     if (theirs === undefined) return true
     const isOursLarger = Buffer.compare(this.#tieBreaker, theirs) >= 0
     if (this.#isControlling && isOursLarger) return false
@@ -522,7 +425,7 @@ export class Agent {
       pair.nominated = nominated
       if (pair.state === 'valid') this.#accept(pair)
     }
-    if (pair.state === 'valid' || pair.unanswered > 0) return
+    if (pair.state === 'valid') return
     // RFC 8445 §7.3.1.4: a check in progress was perhaps dropped by a filter that is open now.
     this.#retrigger(pair)
     if (this.#state === 'failed') this.#search(now)
@@ -558,7 +461,7 @@ export class Agent {
   #nextAskMs(pair: Pair, kept: readonly (Pair | undefined)[]): number {
     if (!kept.includes(pair)) return pair.heardMs + UNUSED_MS
     if (pair.unanswered > 0) return pair.askedMs + BUSY_CHECK_MS
-    if (pair.askedMs >= this.#busyUntilMs) return pair.askedMs + this.#ground.keepaliveMs
+    if (pair.askedMs >= this.#busyUntilMs) return pair.askedMs + this.#ground.keepaliveMs()
     return pair.askedMs + (pair === kept[0] ? BUSY_CHECK_MS : SPARE_CHECK_MS)
   }
 
@@ -581,7 +484,7 @@ export class Agent {
     // Our NAT may have forgotten us, or our address may be another: ask, and tell the peer.
     this.#retryDelayMs = MIN_RETRY_MS
     this.#ground.refresh(now)
-    this.#offerSoon(now)
+    this.#offering.soon(now)
     this.#search(now)
   }
 
@@ -594,53 +497,10 @@ export class Agent {
     if (this.#nominating === pair) this.#nominating = undefined
   }
 
-  // ---- punching
-
-  #beginPunch(now: number): void {
-    const theirs = this.#remote?.nat
-    const base = [...this.#ground.bases()].find(
-      ({ kind, family, isExtra }) => kind === 'socket' && family === 4 && !isExtra,
-    )
-    if (theirs === undefined || base === undefined) return
-    const targets = this.#candidates
-      .filter(
-        ({ kind, address }) => kind === 'serverReflexive' && !isPrivate(address.host) && !address.host.includes(':'),
-      )
-      .map(({ address }) => address)
-      .toReversed()
-    const about = JSON.stringify([theirs, targets])
-    if (this.#punch !== undefined && this.#punchedAbout === about) return
-    this.#punchedAbout = about
-    this.#closeExtras()
-    this.#guesses.clear()
-    const start = Buffer.from(this.#ground.random(4)).readUInt32LE()
-    this.#punch = Punch.begin(this.#ground.nat(), theirs, base, targets, start, now)
-  }
-
-  #tickPunch(now: number): void {
-    const punch = this.#punch
-    if (punch === undefined || punch.deadline() > now) return
-    if (this.#current()?.isRelayed === false) {
-      this.#punch = undefined
-      return
-    }
-    const { probes, needsSockets } = punch.handleDeadline(now)
-    if (needsSockets) this.#ground.openSockets(this.peer, PUNCH_SOCKETS)
-    for (const { base, to } of probes) this.#check(base, to, now, undefined, true)
-    if (punch.deadline() === Number.POSITIVE_INFINITY) {
-      this.#punch = undefined
-      if (this.#extras.length > 0) this.#extrasUntilMs = now + EXTRA_KEPT_MS
-    }
-  }
-
-  #closeExtras(): void {
-    this.#extrasUntilMs = Number.POSITIVE_INFINITY
-    const inUse = new Set<Base>()
-    for (const { state, base } of this.#checklist.pairs()) if (state === 'valid') inUse.add(base)
-    for (const base of this.#extras) if (!inUse.has(base)) this.#ground.closeSocket(base)
-    this.#extras = this.#extras.filter(base => inUse.has(base))
-    for (const pair of [...this.#checklist.pairs()]) {
-      if (pair.base.isExtra && !inUse.has(pair.base)) this.#checklist.removeBase(pair.base.local)
+  #punch(now: number): void {
+    const remote = this.#remote
+    if (remote !== undefined && this.#punching.begin(remote.nat, remote.candidates, now)) {
+      this.#outstanding.forgetGuesses()
     }
   }
 
@@ -658,11 +518,8 @@ export class Agent {
     if (current !== undefined && !current.isRelayed) {
       this.#retryMs = Number.POSITIVE_INFINITY
       this.#retryDelayMs = MIN_RETRY_MS
-      if (this.#punch !== undefined || this.#guesses.size > 0) {
-        this.#punch = undefined
-        this.#guesses.clear()
-      }
-      if (this.#extras.length > 1) this.#extrasUntilMs = Math.min(this.#extrasUntilMs, now + EXTRA_KEPT_MS)
+      this.#punching.end(now)
+      this.#outstanding.forgetGuesses()
     }
     this.#tell(now)
   }
@@ -687,39 +544,7 @@ export class Agent {
   }
 }
 
-/** Whom a check is for: what stands before the colon of its USERNAME (RFC 8445 §7.2.2). */
-export function ufragOf(message: DecodedStun): string | undefined {
-  const username = stunAttribute(message, STUN_ATTRIBUTE.username)
-  return username && Buffer.from(username.subarray(0, 513)).toString('latin1').split(':')[0]
-}
-
-/** The name by which an agent is found from a transaction id. */
-export function tagOf(transaction: Uint8Array): string {
-  return Buffer.from(transaction.subarray(0, TAG_BYTES)).toString('hex')
-}
-
-function nameOf(transaction: Uint8Array): string {
-  return Buffer.from(transaction).toString('hex')
-}
-
-function newCredentials({ random }: Ground, generation: number): Credentials {
-  const ufragBytes = copyBytes(random(6))
-  const passwordBytes = copyBytes(random(18))
-  return { generation, ufragBytes, passwordBytes, ufrag: iceText(ufragBytes), key: iceKey(passwordBytes) }
-}
-
 function isSilent(pair: Pair, now: number): boolean {
   const deadAfterMs = Math.max(SILENT_MS, 3 * (pair.rttMs ?? 0))
   return pair.unanswered >= SILENT_CHECKS && now - pair.silentSinceMs >= deadAfterMs
-}
-
-function errorAttribute(code: number): StunAttribute {
-  return { type: STUN_ATTRIBUTE.errorCode, value: errorValue(code, '') }
-}
-
-function dropOldest(checks: Map<string, unknown>): void {
-  for (const oldest of checks.keys()) {
-    checks.delete(oldest)
-    return
-  }
 }

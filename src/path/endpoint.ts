@@ -11,12 +11,14 @@ import type { Random } from '#crypto/random.ts'
 import type { Address } from '#wire/address.ts'
 import { type Candidate, MAX_CANDIDATES, type NatBehaviour, type PathOffer } from '#wire/path-offer.ts'
 import { type DecodedStun, decodeStun, isStun, STUN_METHOD } from '#wire/stun.ts'
-import { Agent, tagOf, ufragOf } from './agent.ts'
+import { Agent } from './agent.ts'
 import { type Base, candidatePriority, type Family, isSameAddress } from './base.ts'
+import { ufragOf } from './credentials.ts'
 import { Gatherer } from './gatherer.ts'
 import type { Ground, Path, PathCommand } from './ground.ts'
 import { DEFAULT_KEEPALIVE_MS, MappingLifetime } from './mapping-lifetime.ts'
 import { UNKNOWN_NAT } from './nat-behaviour.ts'
+import { tagOf } from './outstanding.ts'
 import { ProbeBudget } from './probe-budget.ts'
 import { TurnClient, type TurnServer } from './turn-client.ts'
 
@@ -88,17 +90,12 @@ export class Endpoint {
 
   constructor(options: EndpointOptions) {
     this.#options = options
-    const endpoint = this
     this.#ground = {
       random: options.random,
       budget: new ProbeBudget(),
       out: this.#out,
-      get keepaliveMs() {
-        return endpoint.keepaliveMs
-      },
-      get isGathering() {
-        return [...endpoint.#sockets.values()].some(({ gatherer }) => !gatherer.isDone)
-      },
+      keepaliveMs: () => this.keepaliveMs,
+      isGathering: () => [...this.#sockets.values()].some(({ gatherer }) => !gatherer.isDone),
       bases: () => this.#usableBases(),
       candidates: () => this.candidates(),
       nat: () => this.nat(),

@@ -40,9 +40,10 @@ export interface Ground {
   readonly random: Random
   readonly budget: ProbeBudget
   readonly out: PathCommand[]
-  readonly keepaliveMs: number
+  /** How long an idle mapping is left alone. */
+  keepaliveMs(): number
   /** Whether servers have still to answer: candidates may be missing. */
-  readonly isGathering: boolean
+  isGathering(): boolean
   bases(): Iterable<Base>
   candidates(): readonly Candidate[]
   nat(): NatBehaviour
