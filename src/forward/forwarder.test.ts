@@ -29,6 +29,8 @@ function station() {
       sent.push({ to: `tap ${session.session}`, bytes: copy(buffer, offset, length) }),
     toAssociation: (flow, buffer, offset, length) =>
       sent.push({ to: `association ${flow.association}`, bytes: copy(buffer, offset, length) }),
+    toEntry: (flow, buffer, offset, length) =>
+      sent.push({ to: `entry ${flow.entry}`, bytes: copy(buffer, offset, length) }),
     report: report => reports.push(report),
     nowMs: () => 0,
   }
@@ -149,10 +151,10 @@ test('a probe is echoed to where it came from and moves nothing; a claim moves t
 
 test('a hop’s flow carries nothing but initiations until a hop has answered one of them', () => {
   const { client, hop, deliver } = pair()
-  const flow = hop.tables.installFlow(1, 7, THERE, true, 0) as HopFlow
+  const flow = hop.tables.installFlow(1, 7, THERE, 'hop', 0) as HopFlow
   client.tables.sessions.get(1)?.flows.set(7, { kind: 'nesting', via: { kind: 'flow', session: 1, flow: 7 } })
   const send = (bytes: Uint8Array) => {
-    client.forwarder.receiveFromAssociation(1, 7, bytes, 0, bytes.length)
+    client.forwarder.send(1, 7, bytes, 0, bytes.length)
     deliver()
   }
   const initiation = new Uint8Array(HOP_HANDSHAKE.initiationBytes)
@@ -184,7 +186,7 @@ test('a hop’s flow carries nothing but initiations until a hop has answered on
 
 test('frames of kinds and flows that nobody installed are dropped under their reasons', () => {
   const { client, hop, deliver } = pair()
-  client.forwarder.receiveFromAssociation(1, 99, Buffer.from('x'), 0, 1)
+  client.forwarder.send(1, 99, Buffer.from('x'), 0, 1)
   const session = client.tables.sessions.get(1)
   assert.ok(session)
   client.forwarder.receiveFromTap(session, Buffer.from('x'), 0, 1, 1_172)

@@ -24,8 +24,9 @@ import {
 import type { Report, TableCommand, Via } from './commands.ts'
 import type { Counter, Counters } from './counters.ts'
 import { HEADROOM, Slab } from './slab.ts'
-import type { AssociationFlow, HopFlow, KeypairEntry, SessionEntry } from './tables.ts'
+import type { AssociationFlow, HopFlow, KeypairEntry, LegFlow, SessionEntry } from './tables.ts'
 import { Tables } from './tables.ts'
+import { TokenBucket } from './token-bucket.ts'
 
 /** Where packets leave to. The bytes belong to the callee until they are sent; no call keeps them longer than that. */
 export interface Outlet {
@@ -33,6 +34,7 @@ export interface Outlet {
   toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void
   toTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number): void
   toAssociation(flow: AssociationFlow, buffer: Uint8Array, offset: number, length: number): void
+  toEntry(flow: LegFlow, buffer: Uint8Array, offset: number, length: number): void
   report(report: Report): void
   nowMs(): number
 }
@@ -51,6 +53,7 @@ export class Forwarder {
   /** Where packets are sealed: an engine that sends from memory tells the kernel where it is. */
   readonly slab = new Slab()
   #handshakeRoom = MAX_PENDING_HANDSHAKES
+  #wireGuardRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
   /** Laboratory only: sees every datagram and every opened packet. */
   watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
 
@@ -78,6 +81,9 @@ export class Forwarder {
         return this.sendProbe(command.session, command.via, command.claims, command.token)
       case 'grantHandshakes':
         return this.grantHandshakes(command.count)
+      case 'limitWireGuard':
+        this.#wireGuardRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
+        return
       case 'reportSession': {
         const { packets, bytes } = this.tables.sessions.get(command.session) ?? { packets: 0, bytes: 0 }
         return this.#outlet.report({ kind: 'sessionReport', request: command.request, packets, bytes })
@@ -115,6 +121,7 @@ export class Forwarder {
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
     if (flow.proof?.admitsInward(buffer, offset, length) === false) return this.#drop('dropFlowType')
     flow.lastUsedMs = this.#outlet.nowMs()
+    if (flow.proof?.kind === 'wireguard' && !this.#mayCarry('wireGuardBytesIn', length, flow.lastUsedMs)) return
     this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, offset, length)
   }
 
@@ -124,12 +131,23 @@ export class Forwarder {
     this.#frame(session, FRAME.stream, 0, buffer, offset, length)
   }
 
-  /** An application's datagram for a flow; `offset` skips the proxy's header. */
-  receiveFromAssociation(session: number, flow: number, buffer: Uint8Array, offset: number, length: number): void {
+  /** Sends a datagram in a flow of a client's session. */
+  send(session: number, flow: number, buffer: Uint8Array, offset: number, length: number): void {
     const entry = this.tables.sessions.get(session)
     if (entry === undefined) return this.#drop('dropUnknownSession')
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
     this.#frame(entry, FRAME.datagram, flow, buffer, offset, length)
+  }
+
+  /** The same without a copy: the datagram lies in the slab, with room around it for every layer. */
+  sendInPlace(session: number, flow: number, buffer: Uint8Array, offset: number, length: number): void {
+    const entry = this.tables.sessions.get(session)
+    if (entry === undefined) return this.#drop('dropUnknownSession')
+    const framed = FRAME_HEADER_BYTES + length
+    writeFrameHeader(buffer, offset - FRAME_HEADER_BYTES, FRAME.datagram, flow)
+    entry.packets++
+    entry.bytes += framed
+    this.#seal(entry, entry.via, buffer, offset - FRAME_HEADER_BYTES, framed, 0)
   }
 
   /** Sends a handshake message as it is, along `via`. */
@@ -211,6 +229,7 @@ export class Forwarder {
         if (flow === undefined) return this.#drop('dropUnknownFlow')
         if (flow.kind === 'hop') return this.#toFlow(flow, buffer, body, bodyLength)
         if (flow.kind === 'association') return this.#outlet.toAssociation(flow, buffer, body, bodyLength)
+        if (flow.kind === 'leg') return this.#outlet.toEntry(flow, buffer, body, bodyLength)
         if (depth >= MAX_DEPTH) return this.#drop('dropTooDeep')
         if (isTransport(buffer, body, bodyLength)) {
           return this.#open(buffer, body, bodyLength, undefined, flow.via, depth + 1)
@@ -244,8 +263,19 @@ export class Forwarder {
   #toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void {
     if (flow.proof?.admitsOutward(buffer, offset, length) === false) return this.#drop('dropUnproven')
     flow.lastUsedMs = this.#outlet.nowMs()
+    if (flow.proof?.kind === 'wireguard' && !this.#mayCarry('wireGuardBytesOut', length, flow.lastUsedMs)) return
     this.#count(length)
     this.#outlet.toFlow(flow, buffer, offset, length)
+  }
+
+  /** Counts what is carried to and from WireGuard servers, and keeps it within what the operator gives. */
+  #mayCarry(counter: 'wireGuardBytesIn' | 'wireGuardBytesOut', length: number, now: number): boolean {
+    if (!this.#wireGuardRate.take(length, now)) {
+      this.#drop('dropRateLimit')
+      return false
+    }
+    this.#counters.add(counter, length)
+    return true
   }
 
   #echo(

@@ -89,7 +89,7 @@ export class AssociationSockets {
     const key = keyOf(message, header)
     const flow = entry.targets.get(key)
     if (flow !== undefined) {
-      return this.#forwarder.receiveFromAssociation(entry.session, flow, message, header, length - header)
+      return this.#forwarder.send(entry.session, flow, message, header, length - header)
     }
     if (entry.targets.has(key) || entry.targets.size >= MAX_TARGETS) return
     entry.targets.set(key, undefined)

@@ -3,16 +3,24 @@
 // Sockets: one for the node itself; one for each flow of a hop, connected, so that the kernel drops what others send to
 // it; one for each tap and each association, on loopback.
 
-import type { Command, Report } from '#forward/commands.ts'
+import type { Command, Report, TunnelPeerReport, TunnelPlan } from '#forward/commands.ts'
 import type { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
-import type { AssociationFlow, HopFlow, SessionEntry } from '#forward/tables.ts'
+import type { AssociationFlow, HopFlow, LegFlow, SessionEntry } from '#forward/tables.ts'
 import { type Address, isWildcard } from '#wire/address.ts'
 import { AssociationSockets } from './association-sockets.ts'
-import { monotonicMs } from './clock.ts'
 import type { DatagramSocket, Datagrams } from './datagrams.ts'
 import type { EngineWorkerData } from './engine.ts'
+import { Entries, type TunnelClient } from './entries.ts'
 import { Observer } from './observer.ts'
+
+/** A tunnel's device as the data plane drives it. */
+export interface TunnelDriver extends TunnelClient {
+  deadline(): number
+  handleDeadline(now: number): void
+  report(): readonly TunnelPeerReport[]
+  close(): void
+}
 
 export interface DataPlaneOptions {
   readonly settings: EngineWorkerData
@@ -20,6 +28,9 @@ export interface DataPlaneOptions {
   readonly datagrams: Datagrams
   /** Hears what happened, in order. */
   readonly report: (report: Report) => void
+  readonly now: () => number
+  /** Opens a tunnel, where the engine can. */
+  readonly openTunnel?: (plan: TunnelPlan, plane: DataPlane) => TunnelDriver
 }
 
 export class DataPlane implements Outlet {
@@ -29,13 +40,29 @@ export class DataPlane implements Outlet {
   readonly #flows = new Map<HopFlow, DatagramSocket>()
   readonly #taps = new Map<number, DatagramSocket>()
   readonly #associations: AssociationSockets
+  readonly entries: Entries
+  #tunnel: TunnelDriver | undefined
   #observer: Observer | undefined
 
   constructor(options: DataPlaneOptions) {
     this.#options = options
     this.forwarder = new Forwarder(this, options.counters)
     this.#associations = new AssociationSockets(this.forwarder, options.datagrams, options.report)
+    const { datagrams, counters, report, now } = options
+    this.entries = new Entries(this.forwarder, datagrams, counters, report, now)
     this.#socket = this.#listen()
+  }
+
+  deadline(): number {
+    return this.#tunnel?.deadline() ?? Number.POSITIVE_INFINITY
+  }
+
+  handleDeadline(now: number): void {
+    this.#tunnel?.handleDeadline(now)
+  }
+
+  close(): void {
+    this.#tunnel?.close()
   }
 
   apply(command: Command): void {
@@ -61,6 +88,22 @@ export class DataPlane implements Outlet {
         return this.#associations.installTarget(command.association, command.header, command.flow)
       case 'removeAssociation':
         return this.#associations.remove(command.association)
+      case 'installEntry':
+        return this.entries.install(command.entry, command.client)
+      case 'removeEntry':
+        return this.entries.remove(command.entry)
+      case 'installLeg':
+        return this.entries.installLeg(command.entry, command.session, command.flow)
+      case 'useLeg':
+        return this.entries.useLeg(command.entry, command.session)
+      case 'removeLeg':
+        return this.entries.removeLeg(command.entry, command.session)
+      case 'proveLeg':
+        return this.entries.prove(command.entry)
+      case 'installTunnel':
+        return this.#installTunnel(command.tunnel)
+      case 'reportTunnel':
+        return this.report({ kind: 'tunnelReport', request: command.request, peers: this.#tunnel?.report() ?? [] })
       case 'sweep':
         return this.#sweep(command.idleMs)
       case 'observe':
@@ -93,12 +136,16 @@ export class DataPlane implements Outlet {
     this.#associations.deliver(flow, buffer, offset, length)
   }
 
+  toEntry(flow: LegFlow, buffer: Uint8Array, offset: number, length: number): void {
+    this.entries.deliver(flow, buffer, offset, length)
+  }
+
   report(report: Report): void {
     this.#options.report(report)
   }
 
   nowMs(): number {
-    return monotonicMs()
+    return this.#options.now()
   }
 
   #listen(): DatagramSocket {
@@ -115,8 +162,8 @@ export class DataPlane implements Outlet {
   }
 
   #installFlow(command: Extract<Command, { kind: 'installFlow' }>): void {
-    const { session, flow, address, prove, first } = command
-    const entry = this.forwarder.tables.installFlow(session, flow, address, prove, this.nowMs())
+    const { session, flow, address, proof, first } = command
+    const entry = this.forwarder.tables.installFlow(session, flow, address, proof, this.nowMs())
     if (entry === undefined) return
     let wasUnreachable = false
     const unreachable = () => {
@@ -159,6 +206,13 @@ export class DataPlane implements Outlet {
     })
     this.#taps.set(session, socket)
     entry.hasTap = true
+  }
+
+  #installTunnel(plan: TunnelPlan): void {
+    this.#tunnel?.close()
+    this.#tunnel = this.#options.openTunnel?.(plan, this)
+    this.entries.tunnel = this.#tunnel
+    if (this.#tunnel === undefined) this.report({ kind: 'failed', what: 'open a tunnel: this engine has none' })
   }
 
   #removeSession(session: number): void {

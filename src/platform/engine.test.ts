@@ -121,6 +121,7 @@ class Rig {
       toFlow: () => assert.fail('the client has no flow of a hop'),
       toTap: (_session, buffer, offset, length) => this.opened.push(textOf(buffer, offset, length)),
       toAssociation: (_flow, buffer, offset, length) => this.opened.push(textOf(buffer, offset, length)),
+      toEntry: () => assert.fail('the client has no entry'),
       report: () => {},
       nowMs: () => 0,
     }
@@ -161,7 +162,7 @@ class Rig {
   async installFlow(flow: number): Promise<Peer> {
     const { peer, address } = await this.#peer()
     const first = Buffer.alloc(0)
-    this.engine.send({ kind: 'installFlow', session: SESSION, flow, address, prove: false, first })
+    this.engine.send({ kind: 'installFlow', session: SESSION, flow, address, first })
     return peer
   }
 
@@ -177,7 +178,7 @@ class Rig {
   packets(count: number): Uint8Array[] {
     for (let i = 0; i < count; i++) {
       const payload = Buffer.from(`packet ${i}`.padEnd(i % 5 === 0 ? 200 : LENGTH))
-      this.#client.receiveFromAssociation(SESSION, 1, payload, 0, payload.length)
+      this.#client.send(SESSION, 1, payload, 0, payload.length)
     }
     return this.#sealed.splice(0)
   }

@@ -10,6 +10,7 @@ import { EventLoop } from './linux/event-loop.ts'
 import { addressOf } from './linux/libc.ts'
 import { LinuxDatagrams } from './linux/linux-datagrams.ts'
 import { Memory, socketCalls } from './linux/socket-calls.ts'
+import { Tunnel } from './linux/tunnel.ts'
 
 const port = parentPort
 if (port === null) throw new Error('start the data plane: not in a worker')
@@ -19,7 +20,27 @@ const loop = new EventLoop()
 const datagrams = new LinuxDatagrams({ counters, loop, mark: settings.mark })
 
 let reports: Report[] = []
-const plane = new DataPlane({ settings, counters, datagrams, report: report => reports.push(report) })
+// The clock is read once in a turn of the loop: no packet waits long enough to notice.
+let turnMs = monotonicMs()
+const now = () => turnMs
+const plane = new DataPlane({
+  settings,
+  counters,
+  datagrams,
+  report: report => reports.push(report),
+  now,
+  openTunnel: (plan, { forwarder, entries }) =>
+    new Tunnel({
+      plan,
+      forwarder,
+      entries,
+      counters,
+      loop,
+      known: datagrams.known,
+      flush: () => datagrams.flush(),
+      now,
+    }),
+})
 const { buffer } = plane.forwarder.slab
 datagrams.known.add(buffer, Number(addressOf(buffer)))
 
@@ -40,8 +61,9 @@ loop.run({
     port.postMessage(reports)
     reports = []
   },
-  deadline: () => Number.POSITIVE_INFINITY,
-  handleDeadline: () => {},
-  now: monotonicMs,
+  deadline: () => plane.deadline(),
+  handleDeadline: now => plane.handleDeadline(now),
+  now: () => (turnMs = monotonicMs()),
 })
+plane.close()
 process.exit(0)

@@ -3,6 +3,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
+import { monotonicMs } from './clock.ts'
 import { DataPlane } from './data-plane.ts'
 import type { EngineWorkerData } from './engine.ts'
 import { PortableDatagrams } from './portable-datagrams.ts'
@@ -22,7 +23,7 @@ const report = (report: Report) => {
   })
 }
 const datagrams = new PortableDatagrams(counters, () => plane.forwarder.retainPackets())
-const plane = new DataPlane({ settings, counters, datagrams, report })
+const plane = new DataPlane({ settings, counters, datagrams, report, now: monotonicMs })
 port.on('message', (message: Command[] | 'close') => {
   if (message === 'close') process.exit(0)
   for (const command of message) plane.apply(command)

@@ -54,6 +54,21 @@ export function encodeWireGuardInitiation({ senderIndex, noise }: WireGuardIniti
   return writer.u32le(senderIndex).bytes(noise).zeros(MACS_BYTES).done()
 }
 
+/** Whether the datagram at `offset` has the type and the exact length of a WireGuard handshake message. */
+export function isWireGuardHandshake(buffer: Uint8Array, offset: number, length: number): boolean {
+  if (buffer[offset + 1] !== 0 || buffer[offset + 2] !== 0 || buffer[offset + 3] !== 0) return false
+  switch (buffer[offset]) {
+    case WIREGUARD_HANDSHAKE.initiation:
+      return length === WIREGUARD_HANDSHAKE.initiationBytes
+    case WIREGUARD_HANDSHAKE.response:
+      return length === WIREGUARD_HANDSHAKE.responseBytes
+    case WIREGUARD_HANDSHAKE.cookieReply:
+      return length === WIREGUARD_HANDSHAKE.cookieReplyBytes
+    default:
+      return false
+  }
+}
+
 /** The parts of an initiation, macs unchecked; `undefined` for another type or length. */
 export function decodeWireGuardInitiation(bytes: Uint8Array): WireGuardInitiation | undefined {
   const reader = begin(bytes, WIREGUARD_HANDSHAKE.initiation, WIREGUARD_HANDSHAKE.initiationBytes)

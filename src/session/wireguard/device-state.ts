@@ -2,6 +2,7 @@
 
 import type { Random } from '#crypto/random.ts'
 import { readU32 } from '#wire/transport.ts'
+import { AllowedIps } from './allowed-ips.ts'
 import { type DropReason, makeDropCounts } from './drops.ts'
 import type { Keypair } from './keypair.ts'
 import { Peer, type PeerHandle } from './peer.ts'
@@ -44,19 +45,22 @@ export interface WireGuardOptions<Endpoint> {
   readonly maxHandshakesPerSecond?: number
 }
 
+type KeptOptions<Endpoint> = Omit<WireGuardOptions<Endpoint>, 'privateKey'>
+
 export class DeviceState<Endpoint> {
-  readonly options: Omit<WireGuardOptions<Endpoint>, 'privateKey'>
+  readonly options: KeptOptions<Endpoint>
   readonly peers = new Map<string, Peer<Endpoint>>()
   /** By local index as a signed 32-bit integer, which needs no memory of its own when it is looked up. */
   readonly keypairs = new Map<number, Keypair<Peer<Endpoint>>>()
   /** Peers with an initiation under way, by its index, likewise. */
   readonly pending = new Map<number, Peer<Endpoint>>()
+  readonly allowedIps = new AllowedIps<Peer<Endpoint>>()
   readonly drops = makeDropCounts()
   isClosed = false
   /** No later than the earliest alarm of any peer. */
   deadline = Number.POSITIVE_INFINITY
 
-  constructor({ privateKey: _, ...options }: WireGuardOptions<Endpoint>) {
+  constructor(options: KeptOptions<Endpoint>) {
     this.options = options
   }
 

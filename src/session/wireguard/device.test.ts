@@ -575,8 +575,9 @@ test('another private key ends every session; the own key is never a peer', () =
   assert.equal(b.inbox.length, 1)
   net.introduce(a, b, 2)
   a.send(FROM_A)
-  net.run(10_000)
-  assert.equal(b.inbox.length, 2)
+  b.send(FROM_B)
+  net.run(100)
+  assert.deepEqual([a.inbox.length, b.inbox.length], [2, 2], 'new sessions begin at once')
   const future = net.random(32)
   a.device.setPeer({ publicKey: x25519FromPrivate(future).publicKey }, net.now)
   const before = a.device.peers(0).length
@@ -615,7 +616,43 @@ test('every initiation has an index of its own', () => {
   const net = new WireGuardNet('indices')
   const [a, b] = net.pair()
   net.delays = () => []
-  for (let i = 0; i < 50; i++) a.device.initiate(keyOf(b), net.now)
+  for (let i = 0; i < 50; i++) {
+    a.device.initiate(keyOf(b), net.now)
+    net.run(20)
+  }
   const indices = net.wire.map(({ bytes }) => decodeWireGuardInitiation(bytes)?.senderIndex)
   assert.equal(new Set(indices).size, 50)
+})
+
+test('a handshake tried at many endpoints at once is one handshake, and is answered from where one of them is right', () => {
+  const net = new WireGuardNet('many')
+  const a = net.add('a')
+  const b = net.add('b')
+  a.device.setPeer({ publicKey: keyOf(b), allowedIps: [{ address: inside4(2), bits: 32 }] }, net.now)
+  net.introduce(b, a, 1)
+  for (const endpoint of ['x', 'b', 'y', 'b']) a.device.initiate(keyOf(b), net.now, endpoint)
+  assert.equal(a.device.peers(net.now)[0]?.endpoint, undefined)
+  net.run(100)
+  assert.equal(new Set(net.wire.slice(0, 4).map(({ bytes }) => Buffer.from(bytes).toString('hex'))).size, 1)
+  assert.equal(a.device.peers(net.now)[0]?.endpoint, 'b')
+  assert.equal(net.types(), 'a1 a1 a1 a1 b2 a4')
+  assert.equal(b.device.drops.replayedInitiation, 1)
+  a.send(FROM_A)
+  net.run(100)
+  assert.equal(b.inbox.length, 1)
+})
+
+test('a peer that is removed by what hears of it is gone', () => {
+  const net = new WireGuardNet('removed')
+  const a = net.add('a')
+  const other = x25519FromPrivate(net.random(32)).publicKey
+  a.device.setPeer({ publicKey: other, endpoint: 'nobody', persistentKeepaliveSeconds: 60_000 }, net.now)
+  a.events.push = () => {
+    a.device.removePeer(other)
+    return 0
+  }
+  net.run(200_000)
+  assert.deepEqual(a.device.peers(net.now), [])
+  assert.equal(a.device.deadline(), Number.POSITIVE_INFINITY)
+  assert.ok((net.wire.at(-1)?.atMs ?? 0) < 1_091_000)
 })

@@ -1,47 +1,25 @@
 // A WireGuard device: what the kernel's `wg0` is, as a pure machine (docs/spec/wireguard.md). No sockets, no clock.
 //
-//   network ─► receive ─┬─ types 1 to 3 ─► handshakes.ts ─────────────────────► outlet.toEndpoint
-//                       └─ type 4 ─► index ─► open ─► source is the peer's? ──► outlet.toTunnel
-//   tunnel  ─► send ─► destination's peer ─► seal (or wait for keys) ─────────► outlet.toEndpoint
-//   clock   ─► handleDeadline ─► timers.ts of every peer ─────────────────────► both
-//
-// Packets are opened and sealed where they lie; in the steady state nothing is allocated here.
+//   network ─► receive ─┬─ types 1 to 3 ─► handshakes.ts ────────────────────────────────► outlet.toEndpoint
+//                       └─ type 4 ─► packets.ts: index ─► open ─► source is the peer's? ──► outlet.toTunnel
+//   tunnel  ─► send ─► packets.ts: destination's peer ─► seal (or wait for keys) ─────────► outlet.toEndpoint
+//   clock   ─► handleDeadline ─► timers.ts of every peer ────────────────────────────────► both
 
 import { Secret } from '#bytes/secret.ts'
-import { openInPlace, sealInPlace, TAG_BYTES } from '#crypto/aead.ts'
 import { isUsableX25519 } from '#crypto/x25519.ts'
-import { ipDestinationOffset, ipFamily, ipLength, ipSourceOffset } from '#wire/ip-header.ts'
-import {
-  isTransport,
-  receiverIndex,
-  TRANSPORT_HEADER_BYTES,
-  TRANSPORT_OVERHEAD_BYTES,
-  TRANSPORT_TYPE,
-  transportCounter,
-  writeTransportHeader,
-} from '#wire/transport.ts'
+import { isTransport, TRANSPORT_TYPE } from '#wire/transport.ts'
 import { WIREGUARD_HANDSHAKE } from '#wire/wireguard.ts'
-import { AllowedIps, isPrefix, type Prefix } from './allowed-ips.ts'
+import { isZeroKey } from '#wire/wireguard-key.ts'
+import { isPrefix, type Prefix } from './allowed-ips.ts'
 import { DeviceState, type WireGuardOptions } from './device-state.ts'
 import type { DropCounts, DropReason } from './drops.ts'
 import { makeIdentity } from './handshake.ts'
 import { Handshakes } from './handshakes.ts'
-import type { Keypair } from './keypair.ts'
+import { Packets } from './packets.ts'
 import { type Peer, peerName, type Roaming } from './peer.ts'
-import { TAILROOM_BYTES } from './staged-packets.ts'
-import {
-  REJECT_AFTER_MESSAGES,
-  REJECT_AFTER_MS,
-  REKEY_AFTER_MESSAGES_PART,
-  REKEY_AFTER_MS,
-  REKEY_ON_RECEIVE_MS,
-} from './timers.ts'
 
-const MTU = 1_420
 const MAX_PEERS = 16_384
 const MAX_ALLOWED_IPS = 262_144
-/** What a UDP datagram over IPv4 holds. */
-const MAX_DATAGRAM_BYTES = 65_507
 const NO_PSK = new Uint8Array(32)
 
 /** What to change of a peer, which is made when it is new; what is absent stays as it is. */
@@ -79,17 +57,14 @@ export interface PeerStatus<Endpoint> {
 export class WireGuardDevice<Endpoint> {
   readonly #state: DeviceState<Endpoint>
   readonly #handshakes: Handshakes<Endpoint>
-  readonly #allowedIps = new AllowedIps<Peer<Endpoint>>()
-  readonly #mtu: number
-  readonly #maxMessages: number
+  readonly #packets: Packets<Endpoint>
   #publicKey: Uint8Array
 
-  constructor(options: WireGuardOptions<Endpoint>) {
-    this.#mtu = options.mtu ?? MTU
-    this.#maxMessages = Math.min(options.maxMessagesPerKey ?? REJECT_AFTER_MESSAGES, REJECT_AFTER_MESSAGES)
+  constructor({ privateKey, ...options }: WireGuardOptions<Endpoint>) {
     this.#state = new DeviceState(options)
-    this.#handshakes = new Handshakes(this.#state, (peer, now) => this.#sendStaged(peer, now, true))
-    const identity = makeIdentity(options.privateKey)
+    this.#handshakes = new Handshakes(this.#state, (peer, now) => this.#packets.sendStaged(peer, now, true))
+    this.#packets = new Packets(this.#state, this.#handshakes)
+    const identity = makeIdentity(privateKey)
     this.#publicKey = identity.publicKey
     this.#handshakes.setIdentity(identity)
   }
@@ -135,11 +110,12 @@ export class WireGuardDevice<Endpoint> {
     if (presharedKey !== undefined) peer.psk.set(presharedKey)
     if (endpoint !== undefined) this.setEndpoint(publicKey, endpoint)
     if (roaming !== undefined) peer.roaming = roaming
-    if (settings.replaceAllowedIps === true) this.#allowedIps.removeAll(peer)
-    for (const prefix of allowedIps) this.#allowedIps.insert(prefix, peer)
+    if (settings.replaceAllowedIps === true) this.#state.allowedIps.removeAll(peer)
+    for (const prefix of allowedIps) this.#state.allowedIps.insert(prefix, peer)
     if (persistentKeepaliveSeconds !== undefined) {
+      const isFirst = peer.timers.persistentKeepaliveMs === 0
       peer.timers.setPersistentKeepalive(persistentKeepaliveSeconds * 1_000, now)
-      if (persistentKeepaliveSeconds > 0) this.#keepalive(peer, now)
+      if (isFirst && persistentKeepaliveSeconds > 0) this.#packets.keepalive(peer, now)
       state.arm(peer)
     }
     return undefined
@@ -149,8 +125,10 @@ export class WireGuardDevice<Endpoint> {
     const peer = this.#peer(publicKey)
     if (peer === undefined) return
     this.#forgetSession(peer)
+    peer.timers.setPersistentKeepalive(0, 0)
+    peer.endpoint = undefined
     peer.psk.fill(0)
-    this.#allowedIps.removeAll(peer)
+    this.#state.allowedIps.removeAll(peer)
     this.#state.peers.delete(peer.handle.name)
   }
 
@@ -162,7 +140,8 @@ export class WireGuardDevice<Endpoint> {
 
   /**
    * Begins a handshake at once, keys or not. With an `endpoint` this one initiation goes there, and the peer's own
-   * endpoint stays until something authenticated comes from elsewhere.
+   * endpoint stays until something authenticated comes from elsewhere. Asked again within 20 ms, for another endpoint,
+   * the same initiation goes there too: the first answer counts.
    */
   initiate(publicKey: Uint8Array, now: number, endpoint?: Endpoint): DropReason | undefined {
     const peer = this.#peer(publicKey)
@@ -173,13 +152,13 @@ export class WireGuardDevice<Endpoint> {
   /** Sends an empty packet, after a handshake when there are no keys. */
   keepalive(publicKey: Uint8Array, now: number): DropReason | undefined {
     const peer = this.#peer(publicKey)
-    return peer === undefined ? this.#state.drop('unknownPeer') : this.#keepalive(peer, now)
+    return peer === undefined ? this.#state.drop('unknownPeer') : this.#packets.keepalive(peer, now)
   }
 
   /** Takes a datagram from the network, and opens it in place; says why when it was dropped. */
   receive(buffer: Uint8Array, offset: number, length: number, endpoint: Endpoint, now: number): DropReason | undefined {
     if (this.#state.isClosed) return this.#state.drop('closed')
-    if (isTransport(buffer, offset, length)) return this.#receiveTransport(buffer, offset, length, endpoint, now)
+    if (isTransport(buffer, offset, length)) return this.#packets.receive(buffer, offset, length, endpoint, now)
     if (buffer[offset] === TRANSPORT_TYPE || length > WIREGUARD_HANDSHAKE.initiationBytes) {
       return this.#state.drop('malformed')
     }
@@ -191,24 +170,7 @@ export class WireGuardDevice<Endpoint> {
    * are overwritten. Without keys a copy waits for them. Says why when the packet was dropped.
    */
   send(buffer: Uint8Array, offset: number, length: number, now: number): DropReason | undefined {
-    const state = this.#state
-    if (state.isClosed) return state.drop('closed')
-    if (offset < TRANSPORT_HEADER_BYTES || offset + length + TAILROOM_BYTES > buffer.length) return state.drop('noRoom')
-    const family = ipFamily(buffer, offset, length)
-    if (family === undefined || length > MAX_DATAGRAM_BYTES - TRANSPORT_OVERHEAD_BYTES) {
-      return state.drop('innerMalformed')
-    }
-    const peer = this.#allowedIps.lookup(buffer, offset + ipDestinationOffset(family), family)
-    if (peer === undefined) return state.drop('noPeer')
-    if (peer.endpoint === undefined) return state.drop('noEndpoint')
-    const keypair = peer.slots.current
-    if (keypair !== undefined && this.#canSeal(keypair, now)) {
-      this.#seal(peer, keypair, buffer, offset, length, now)
-      return undefined
-    }
-    const gone = peer.staged.push(buffer, offset, length)
-    for (let i = 0; i < gone; i++) state.drop('stagedOverflow')
-    return this.#handshakes.initiate(peer, now, 'wanted')
+    return this.#state.isClosed ? this.#state.drop('closed') : this.#packets.send(buffer, offset, length, now)
   }
 
   /** Does what is due at `now`. */
@@ -226,7 +188,7 @@ export class WireGuardDevice<Endpoint> {
             this.#handshakes.initiate(peer, now, 'wanted')
             break
           case 'keepalive':
-            this.#keepalive(peer, now)
+            this.#packets.keepalive(peer, now)
             break
           case 'giveUp':
             this.#giveUp(peer)
@@ -245,21 +207,21 @@ export class WireGuardDevice<Endpoint> {
   /** All peers as they are; the pre-shared keys are copies. */
   peers(now: number): readonly PeerStatus<Endpoint>[] {
     const prefixes = new Map<Peer<Endpoint>, Prefix[]>()
-    for (const [prefix, peer] of this.#allowedIps.entries()) {
+    for (const [prefix, peer] of this.#state.allowedIps.entries()) {
       const own = prefixes.get(peer)
       if (own === undefined) prefixes.set(peer, [prefix])
       else own.push(prefix)
     }
     return [...this.#state.peers.values()].map(peer => ({
       publicKey: Uint8Array.from(peer.publicKey),
-      presharedKey: peer.psk.some(byte => byte !== 0) ? new Secret(Uint8Array.from(peer.psk)) : undefined,
+      presharedKey: isZeroKey(peer.psk) ? undefined : new Secret(Uint8Array.from(peer.psk)),
       endpoint: peer.endpoint,
       allowedIps: prefixes.get(peer) ?? [],
       latestHandshakeUnixMs: peer.latestHandshakeUnixMs,
       rxBytes: peer.rxBytes,
       txBytes: peer.txBytes,
       persistentKeepaliveSeconds: peer.timers.persistentKeepaliveMs / 1_000,
-      hasKeys: peer.slots.current !== undefined && this.#canSeal(peer.slots.current, now),
+      hasKeys: peer.slots.current !== undefined && this.#packets.canSeal(peer.slots.current, now),
     }))
   }
 
@@ -269,112 +231,6 @@ export class WireGuardDevice<Endpoint> {
     this.#state.isClosed = true
     this.#state.deadline = Number.POSITIVE_INFINITY
     this.#handshakes.setIdentity(undefined)
-  }
-
-  #receiveTransport(
-    buffer: Uint8Array,
-    offset: number,
-    length: number,
-    endpoint: Endpoint,
-    now: number,
-  ): DropReason | undefined {
-    const state = this.#state
-    const keypair = state.keypairs.get(receiverIndex(buffer, offset) | 0)
-    if (keypair === undefined) return state.drop('unknownIndex')
-    if (now - keypair.createdMs >= REJECT_AFTER_MS) return state.drop('expiredKeys')
-    const counter = transportCounter(buffer, offset)
-    const { window, peer } = keypair
-    if (counter >= REJECT_AFTER_MESSAGES || !window.isFresh(counter)) return state.drop('replayedCounter')
-    const body = offset + TRANSPORT_HEADER_BYTES
-    if (!openInPlace(keypair.receiveKey, counter, buffer, body, length - TRANSPORT_HEADER_BYTES)) {
-      return state.drop('forgedPacket')
-    }
-    const isNewest = counter > window.newest
-    window.mark(counter)
-    peer.rxBytes += length
-    const isFirst = peer.slots.confirm(keypair)
-    if (isNewest && speaksForPeer(keypair)) state.roam(peer, endpoint)
-    const plain = length - TRANSPORT_OVERHEAD_BYTES
-    peer.timers.packetReceived(now)
-    if (plain > 0) peer.timers.dataReceived(now)
-    if (isFirst) {
-      this.#handshakes.completed(peer, now, 'responder')
-      this.#sendStaged(peer, now, false)
-    }
-    this.#renewOnReceive(peer, now)
-    state.arm(peer)
-    return plain === 0 ? undefined : this.#toTunnel(peer, buffer, body, plain)
-  }
-
-  #toTunnel(peer: Peer<Endpoint>, buffer: Uint8Array, offset: number, length: number): DropReason | undefined {
-    const state = this.#state
-    const family = ipFamily(buffer, offset, length)
-    if (family === undefined) return state.drop('innerMalformed')
-    const told = ipLength(buffer, offset, family)
-    if (told > length || told < 20) return state.drop('innerMalformed')
-    if (this.#allowedIps.lookup(buffer, offset + ipSourceOffset(family), family) !== peer) {
-      return state.drop('sourceNotAllowed')
-    }
-    state.options.outlet.toTunnel(peer.handle, buffer, offset, told)
-    return undefined
-  }
-
-  /** Keys that we initiated are renewed before they end, when packets keep coming and we send none. */
-  #renewOnReceive(peer: Peer<Endpoint>, now: number): void {
-    const { current } = peer.slots
-    if (peer.hasRenewedOnReceive || current === undefined || !current.isInitiator) return
-    if (now - current.createdMs < REKEY_ON_RECEIVE_MS) return
-    peer.hasRenewedOnReceive = true
-    this.#handshakes.initiate(peer, now, 'wanted')
-  }
-
-  #seal(
-    peer: Peer<Endpoint>,
-    keypair: Keypair<Peer<Endpoint>>,
-    buffer: Uint8Array,
-    offset: number,
-    length: number,
-    now: number,
-  ): void {
-    const { endpoint } = peer
-    if (endpoint === undefined) {
-      this.#state.drop('noEndpoint')
-      return
-    }
-    const padded = length >= this.#mtu ? length : Math.min((length + 15) & ~15, this.#mtu)
-    if (padded > length) buffer.fill(0, offset + length, offset + padded)
-    const counter = keypair.sendCounter++
-    const start = offset - TRANSPORT_HEADER_BYTES
-    const sealed = TRANSPORT_HEADER_BYTES + padded + TAG_BYTES
-    writeTransportHeader(buffer, start, keypair.remoteIndex, counter)
-    sealInPlace(keypair.sendKey, counter, buffer, offset, padded)
-    peer.txBytes += sealed
-    peer.timers.packetSent(now)
-    if (length > 0) peer.timers.dataSent(now)
-    this.#state.options.outlet.toEndpoint(peer.handle, endpoint, buffer, start, sealed)
-    const isOld = keypair.isInitiator && now - keypair.createdMs >= REKEY_AFTER_MS
-    if (isOld || keypair.sendCounter >= this.#maxMessages * REKEY_AFTER_MESSAGES_PART)
-      this.#handshakes.initiate(peer, now, 'wanted')
-    this.#state.arm(peer)
-  }
-
-  /** Sends what waited for keys; when nothing did and `always`, an empty packet, which tells the peer that we have them. */
-  #sendStaged(peer: Peer<Endpoint>, now: number, always: boolean): void {
-    const keypair = peer.slots.current
-    if (keypair === undefined) return
-    if (always && peer.staged.size === 0) this.#keepalive(peer, now)
-    for (const { buffer, offset, length } of peer.staged.drain()) {
-      if (this.#canSeal(keypair, now)) this.#seal(peer, keypair, buffer, offset, length, now)
-      else this.#state.drop('gaveUp')
-    }
-  }
-
-  #keepalive(peer: Peer<Endpoint>, now: number): DropReason | undefined {
-    const keypair = peer.slots.current
-    if (keypair === undefined || !this.#canSeal(keypair, now)) return this.#handshakes.initiate(peer, now, 'wanted')
-    const buffer = Buffer.allocUnsafeSlow(TRANSPORT_OVERHEAD_BYTES)
-    this.#seal(peer, keypair, buffer, TRANSPORT_HEADER_BYTES, 0, now)
-    return undefined
   }
 
   #giveUp(peer: Peer<Endpoint>): void {
@@ -388,6 +244,7 @@ export class WireGuardDevice<Endpoint> {
     peer.slots.wipe()
     peer.timers.reset()
     peer.staged.drain()
+    peer.initiationSentMs = Number.NEGATIVE_INFINITY
     peer.cookie = undefined
     peer.lastHandshake = undefined
   }
@@ -402,20 +259,10 @@ export class WireGuardDevice<Endpoint> {
     if (Buffer.compare(publicKey, this.#publicKey) === 0) return 'ownKey'
     if (known === undefined && peers.size >= (options.maxPeers ?? MAX_PEERS)) return 'tooManyPeers'
     const most = options.maxAllowedIps ?? MAX_ALLOWED_IPS
-    return this.#allowedIps.size + allowedIps.length > most ? 'tooManyAllowedIps' : undefined
-  }
-
-  #canSeal(keypair: Keypair<Peer<Endpoint>>, now: number): boolean {
-    return now - keypair.createdMs < REJECT_AFTER_MS && keypair.sendCounter < this.#maxMessages
+    return this.#state.allowedIps.size + allowedIps.length > most ? 'tooManyAllowedIps' : undefined
   }
 
   #peer(publicKey: Uint8Array): Peer<Endpoint> | undefined {
     return this.#state.peers.get(peerName(publicKey))
   }
-}
-
-/** Packets under keys of before say nothing about where the peer is, once one under newer keys has come. */
-function speaksForPeer<Endpoint>(keypair: Keypair<Peer<Endpoint>>): boolean {
-  const { current } = keypair.peer.slots
-  return keypair === current || current === undefined || current.window.newest < 0
 }

@@ -56,9 +56,13 @@ export class Handshakes<Endpoint> {
     endpoint = peer.endpoint,
   ): DropReason | undefined {
     const state = this.#state
-    const { random, unixOffsetMs, outlet } = state.options
+    const { random, unixOffsetMs } = state.options
     if (cause === 'wanted' && now - peer.initiationSentMs < REKEY_TIMEOUT_MS) return undefined
     if (endpoint === undefined || this.#identity === undefined) return state.drop('noEndpoint')
+    // A second initiation would be a flood to the peer; the same one, at another endpoint, is either lost or the first there.
+    if (cause === 'forced' && peer.pending !== undefined && now - peer.initiationSentMs < INITIATION_INTERVAL_MS) {
+      return this.#send(peer, endpoint, peer.pending.message, now)
+    }
     state.dropPending(peer)
     const stamp = encodeTimestamp(now + unixOffsetMs, peer.stampUnixMs)
     const sent = writeInitiation({
@@ -76,9 +80,7 @@ export class Handshakes<Endpoint> {
     state.pending.set(sent.localIndex | 0, peer)
     peer.timers.initiationSent(now, (random(1)[0] ?? 0) / 255, cause === 'retry')
     this.#addMacs(peer, sent.message, sent.localIndex, now)
-    this.#sent(peer, sent.message.length, now)
-    outlet.toEndpoint(peer.handle, endpoint, sent.message, 0, sent.message.length)
-    return undefined
+    return this.#send(peer, endpoint, sent.message, now)
   }
 
   /** Takes a datagram of type 1 to 3, which is not kept. */
@@ -122,10 +124,8 @@ export class Handshakes<Endpoint> {
     state.roam(peer, endpoint)
     peer.timers.packetReceived(now)
     this.#addMacs(peer, made.message, localIndex, now)
-    this.#sent(peer, made.message.length, now)
     // To where the initiation came from: of a peer that is fixed elsewhere too, for there its handshake waits.
-    state.options.outlet.toEndpoint(peer.handle, endpoint, made.message, 0, made.message.length)
-    return undefined
+    return this.#send(peer, endpoint, made.message, now)
   }
 
   #refusal(peer: Peer<Endpoint> | undefined, timestamp: Uint8Array, now: number): DropReason | undefined {
@@ -189,9 +189,10 @@ export class Handshakes<Endpoint> {
     peer.lastHandshake = { message, localIndex }
   }
 
-  #sent(peer: Peer<Endpoint>, bytes: number, now: number): void {
-    peer.txBytes += bytes
+  #send(peer: Peer<Endpoint>, endpoint: Endpoint, message: Uint8Array, now: number): undefined {
+    peer.txBytes += message.length
     peer.timers.packetSent(now)
     this.#state.arm(peer)
+    this.#state.options.outlet.toEndpoint(peer.handle, endpoint, message, 0, message.length)
   }
 }

@@ -5,7 +5,8 @@ import fc from 'fast-check'
 import { type Random, seededRandom } from '#crypto/random.ts'
 import { inside4, ipPacket, WireGuardNet, type WireGuardNode } from '#lab/wireguard-net.ts'
 import { decodePskMessage, encodePskMessage } from '#wire/psk-exchange.ts'
-import { PSK_LIFETIME_MS, PSK_RENEW_MS, type PskCommand, PskInitiator, PskResponder } from './psk-exchange.ts'
+import { PSK_RENEW_MS, PskInitiator, PskResponder } from './psk-exchange.ts'
+import { PSK_LIFETIME_MS, type PskCommand } from './psk-slot.ts'
 
 const KEYS = { a: new Uint8Array(32).fill(1), b: new Uint8Array(32).fill(2) }
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')

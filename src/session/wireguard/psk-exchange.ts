@@ -13,28 +13,19 @@
 // 120 s and lives for 180. When there is none, or none any more, the slot holds random bytes that nobody else has: no
 // handshake succeeds, and the failure is told. There is never a fall-back to a session without the secret.
 
-import { Secret } from '#bytes/secret.ts'
 import { blake2s, keyedBlake2s, noiseHkdf } from '#crypto/blake2s.ts'
 import { decapsulateMlKem, encapsulateMlKem, type MlKemKeyPair, mlKemFromSeed } from '#crypto/mlkem768.ts'
 import type { Random } from '#crypto/random.ts'
 import { decodePskMessage, EXCHANGE_ID_BYTES, encodePskMessage, type PskMessage } from '#wire/psk-exchange.ts'
+import { type PskCommand, PskSlot } from './psk-slot.ts'
 
 export const PSK_RENEW_MS = 120_000
-export const PSK_LIFETIME_MS = 180_000
 const REPEAT_MS = 1_000
 /** An exchange that is not done by then is begun anew: the other side may have been restarted in the middle. */
 const EXCHANGE_MS = 15_000
 const NEVER = Number.POSITIVE_INFINITY
 const LABEL = Buffer.from('hoplite wireguard psk v1')
 const TAG_LABELS = { confirm: Buffer.from('confirm'), done: Buffer.from('done') } as const
-
-export type PskCommand =
-  | { readonly kind: 'send'; readonly bytes: Uint8Array }
-  /** The key to put into the slot, 32 bytes; with `handshake`, a handshake is to begin at once. */
-  | { readonly kind: 'use'; readonly psk: Secret; readonly handshake: boolean }
-  /** There is no agreed key: no handshake will succeed until `agreed`. Told once for each failure. */
-  | { readonly kind: 'failed' }
-  | { readonly kind: 'agreed' }
 
 export interface PskExchangeOptions {
   /** WireGuard public keys, 32 bytes each. */
@@ -46,60 +37,6 @@ export interface PskExchangeOptions {
 interface Agreed {
   readonly psk: Uint8Array
   readonly tagKey: Uint8Array
-}
-
-/** What both sides do: use a key for its lifetime, and random bytes without one. */
-class PskSlot {
-  readonly #random: Random
-  readonly #commands: PskCommand[] = []
-  #expiresAt: number
-  #isClosed = false
-
-  constructor(random: Random, now: number) {
-    this.#random = random
-    this.#expiresAt = now + PSK_LIFETIME_MS
-    this.#useRandom()
-  }
-
-  get expiresAt(): number {
-    return this.#expiresAt
-  }
-
-  get isClosed(): boolean {
-    return this.#isClosed
-  }
-
-  push(command: PskCommand): void {
-    this.#commands.push(command)
-  }
-
-  take(): readonly PskCommand[] {
-    return this.#commands.splice(0)
-  }
-
-  use(psk: Uint8Array, handshake: boolean, now: number): void {
-    this.#expiresAt = now + PSK_LIFETIME_MS
-    this.#commands.push({ kind: 'use', psk: new Secret(psk), handshake }, { kind: 'agreed' })
-  }
-
-  expire(now: number): void {
-    if (now < this.#expiresAt) return
-    this.#expiresAt = NEVER
-    this.#useRandom()
-    this.#commands.push({ kind: 'failed' })
-  }
-
-  close(): void {
-    if (this.#isClosed) return
-    this.#isClosed = true
-    this.#expiresAt = NEVER
-    this.#commands.splice(0)
-    this.#useRandom()
-  }
-
-  #useRandom(): void {
-    this.#commands.push({ kind: 'use', psk: new Secret(this.#random(32)), handshake: false })
-  }
 }
 
 /** The side that renews. Begins at once. */
