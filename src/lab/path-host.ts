@@ -9,7 +9,6 @@ import { createInterface } from 'node:readline'
 import { systemRandom } from '#crypto/random.ts'
 import { PathShell } from '#platform/path-shell.ts'
 import { type Address, parseAddress } from '#wire/address.ts'
-import { decodePathOffer, encodePathOffer } from '#wire/path-offer.ts'
 import { FrameReader, frame, unwrap, wrap } from './flow-frame.ts'
 
 interface Setup {
@@ -22,7 +21,6 @@ interface Setup {
 }
 
 const MAIN_PORT = 41_000
-const RELAY = 1
 const PEER = 1
 const SEND_EVERY_MS = 20
 const NOBODY: Address = { host: '0.0.0.0', port: 0 }
@@ -39,22 +37,22 @@ const shell = new PathShell({
   random: systemRandom,
   stunServers: addresses(setup.stun),
   turnServers: turn === undefined ? [] : addresses([turn.address]).map(address => ({ ...turn, address })),
-  onOffer: (_peer, offer) => say({ offer: Buffer.from(encodePathOffer(offer)).toString('hex') }),
+  onOffer: (_peer, offer) => say({ offer: Buffer.from(offer).toString('hex') }),
   onPath: (_peer, path) => say({ path: path?.kind ?? 'none', to: path?.to }),
   onPacket: ({ bytes }) => {
     if (bytes.length !== 8) return
     received++
     say({ received, number: Buffer.from(bytes).readUInt32LE(4) })
   },
-  onRelay: (_local, to, bytes) => flow !== undefined && toRelay(wrap(flow, to, bytes)),
 })
 
 await shell.listen(4, MAIN_PORT)
 shell.do((endpoint, now) => endpoint.connect(PEER, setup.isControlling, now))
 if (relay !== undefined && flow !== undefined) {
+  let local = -1
   const hear = (packet: Uint8Array) => {
     const tunnelled = unwrap(packet)
-    if (tunnelled !== undefined) shell.deliver(tunnelled.bytes, tunnelled.address, RELAY)
+    if (tunnelled !== undefined) shell.deliver(tunnelled.bytes, tunnelled.address, local)
   }
   if (setup.isStreamOnly) {
     const reader = new FrameReader()
@@ -69,21 +67,16 @@ if (relay !== undefined && flow !== undefined) {
     toRelay = packet => socket.send(packet, 51_821, relay, () => undefined)
   }
   toRelay(wrap(flow, NOBODY, new Uint8Array(0)))
-  shell.do((endpoint, now) => endpoint.addRelay(RELAY, { host: relay, port: flow }, now))
+  local = shell.attachRelay({ host: relay, port: flow }, (to, bytes) => toRelay(wrap(flow, to, bytes)))
 }
 
 setInterval(() => {
   const packet = Buffer.from([4, 0, 0, 0, 0, 0, 0, 0])
   packet.writeUInt32LE(sent, 4)
-  const isSent = shell.do((endpoint, now) => {
-    if (endpoint.path(PEER, now) !== undefined) endpoint.handleTraffic(PEER, now)
-    return endpoint.send(PEER, packet, now)
-  })
-  if (isSent) sent++
+  if (shell.send(PEER, packet)) sent++
 }, SEND_EVERY_MS)
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const offer = decodePathOffer(Buffer.from((JSON.parse(line) as { offer: string }).offer, 'hex'))
-  if (offer !== undefined) shell.do((endpoint, now) => endpoint.handleOffer(PEER, offer, now))
+  shell.handleOffer(PEER, Buffer.from((JSON.parse(line) as { offer: string }).offer, 'hex'))
 }
 process.exit(0)

@@ -10,28 +10,29 @@
 // checks never end, because NATs forget. Every answer and request is verified before anything is done about it.
 // Bounds: 24 candidates of the peer and 32 that it was seen at, 96 pairs, 512 checks and 4,096 guesses outstanding.
 
-import { copyBytes } from '#bytes/copy.ts'
 import type { Address } from '#wire/address.ts'
-import { MAX_CANDIDATES, type PathOffer } from '#wire/path-offer.ts'
+import type { PathOffer } from '#wire/path-offer.ts'
 import { type DecodedStun, STUN_ATTRIBUTE, type StunMessage, stunAttribute, unknownRequired } from '#wire/stun.ts'
 import { readErrorCode } from '#wire/stun-value.ts'
 import { type Base, candidatePriority, isSameAddress } from './base.ts'
 import {
   checkAnswer,
   checkRequest,
-  conflictingTieBreaker,
   ROLE_CONFLICT,
   readCheck,
   roleConflict,
   unknownAttributes,
 } from './check-message.ts'
-import { Checklist, isBetter, type Pair, type RemoteCandidate } from './checklist.ts'
+import { Checklist, isBetter, type Pair } from './checklist.ts'
 import { ufragOf } from './credentials.ts'
 import type { Ground, Path } from './ground.ts'
+import { BUSY_CHECK_MS, isSilent, type Keeping, nextAskMs, SILENT_CHECKS } from './keeping.ts'
 import { Offering } from './offering.ts'
 import { type Check, Outstanding } from './outstanding.ts'
 import { Punching } from './punching.ts'
+import { RemoteAddresses } from './remote-addresses.ts'
 import { Retransmission } from './retransmission.ts'
+import { Role } from './role.ts'
 import { iceKey, iceText, isAuthentic, type StunKey, sealStun } from './stun-auth.ts'
 
 export interface AgentOptions {
@@ -44,22 +45,12 @@ export interface AgentOptions {
 export type AgentState = 'waiting' | 'checking' | 'connected' | 'failed' | 'closed'
 
 const TA_MS = 50
-/** A pair in use is asked this often while there is traffic, or while it does not answer. */
-const BUSY_CHECK_MS = 400
-/** Pairs that are not in use, while there is traffic. */
-const SPARE_CHECK_MS = 4_000
-/** Pairs that work and are not kept are forgotten after this long. */
-const UNUSED_MS = 20_000
 const BUSY_FOR_MS = 6_000
-/** A pair is dead after this long without an answer and this many questions. */
-const SILENT_MS = 1_400
-const SILENT_CHECKS = 4
 const WORRIED_CHECKS = 2
 /** Without a direct path everything is tried anew after this long, doubled each time. */
 const MIN_RETRY_MS = 4_000
 const MAX_RETRY_MS = 120_000
 const FAILED_MS = 300_000
-const MAX_SEEN_AT = 32
 const MAX_EARLY = 8
 
 /** A check of the peer's that came before its offer. */
@@ -77,13 +68,11 @@ export class Agent {
   readonly #outstanding: Outstanding
   readonly #checklist = new Checklist()
   readonly #punching: Punching
-  readonly #tieBreaker: Uint8Array
-  #isControlling: boolean
+  readonly #addresses = new RemoteAddresses()
+  readonly #role: Role
   #state: AgentState = 'waiting'
   #remote: PathOffer | undefined
   #remoteKey: StunKey | undefined
-  #candidates: RemoteCandidate[] = []
-  #seenAt: RemoteCandidate[] = []
   #early: EarlyCheck[] = []
   #triggered: Pair[] = []
   #selected: Pair | undefined
@@ -100,11 +89,10 @@ export class Agent {
   constructor({ peer, ground, isControlling }: AgentOptions, now: number) {
     this.peer = peer
     this.#ground = ground
-    this.#isControlling = isControlling
+    this.#role = new Role(isControlling, ground.random)
     this.#offering = new Offering(ground, now)
     this.#outstanding = new Outstanding(ground.random)
     this.#punching = new Punching(peer, ground, this.#checklist)
-    this.#tieBreaker = copyBytes(ground.random(8))
     this.#searchingSinceMs = now
   }
 
@@ -123,7 +111,7 @@ export class Agent {
   }
 
   get isControlling(): boolean {
-    return this.#isControlling
+    return this.#role.isControlling
   }
 
   /** Where packets go now. */
@@ -150,8 +138,8 @@ export class Agent {
     }
     this.#remote = offer
     this.#remoteKey = iceKey(offer.password)
-    this.#candidates = offer.candidates.slice(0, MAX_CANDIDATES)
-    this.#checklist.learn(this.#candidates)
+    this.#addresses.offer(offer.candidates)
+    this.#checklist.learn(this.#addresses.offered)
     for (const { base, from, priority, nominated } of this.#early.splice(0)) {
       this.#trigger(base, from, priority, nominated, now)
     }
@@ -162,7 +150,7 @@ export class Agent {
   handleGroundChange(now: number): void {
     if (this.#state === 'closed') return
     this.#offering.soon(now)
-    if (this.#remote !== undefined) this.#checklist.form(this.#ground.bases(), this.#allCandidates())
+    if (this.#remote !== undefined) this.#checklist.form(this.#ground.bases(), this.#addresses.all())
   }
 
   /** A base is gone, with everything that went over it. */
@@ -224,10 +212,12 @@ export class Agent {
     const answer = (reply: StunMessage) => this.#ground.send(base, from, sealStun(reply, own.key), now)
     const unknown = unknownRequired(message)
     if (unknown.length > 0) return answer(unknownAttributes(message, unknown))
-    if (!this.#settleRoles(message)) return answer(roleConflict(message))
+    const settled = this.#role.settle(message)
+    if (settled === 'peerMustChange') return answer(roleConflict(message))
+    if (settled === 'changed') this.#nominating = undefined
     answer(checkAnswer(message, from))
     const { priority, nomination } = readCheck(message)
-    this.#trigger(base, from, priority, this.#isControlling ? 0 : nomination, now)
+    this.#trigger(base, from, priority, this.#role.isControlling ? 0 : nomination, now)
     this.#settle(now)
   }
 
@@ -240,7 +230,7 @@ export class Agent {
     if (message.class === 'error') {
       const code = readErrorCode(stunAttribute(message, STUN_ATTRIBUTE.errorCode))
       if (code !== ROLE_CONFLICT) return
-      if (check.wasControlling === this.#isControlling) this.#isControlling = !check.wasControlling
+      this.#role.yield(check.wasControlling)
       const pair = this.#checklist.get(check.base, check.to)
       if (pair?.state === 'inProgress') this.#retrigger(pair)
       return
@@ -257,12 +247,12 @@ export class Agent {
     let due = this.#offering.deadline()
     if (this.#state === 'waiting' || this.#state === 'failed') return due
     due = Math.min(due, this.#retryMs, this.#punching.deadline())
-    const kept = this.#checklist.kept(this.#current())
+    const keeping = this.#keeping()
     let isWaiting = this.#triggered.length > 0
     for (const pair of this.#checklist.pairs()) {
       if (pair.state === 'waiting') isWaiting = true
       else if (pair.check !== undefined) due = Math.min(due, pair.check.timer.dueMs)
-      else if (pair.state === 'valid') due = Math.min(due, this.#nextAskMs(pair, kept))
+      else if (pair.state === 'valid') due = Math.min(due, nextAskMs(pair, keeping))
     }
     return isWaiting ? Math.min(due, this.#slotMs + TA_MS) : due
   }
@@ -280,10 +270,6 @@ export class Agent {
     this.#settle(now)
   }
 
-  #allCandidates(): RemoteCandidate[] {
-    return [...this.#candidates, ...this.#seenAt]
-  }
-
   #current(): Pair | undefined {
     const { state, unanswered } = this.#selected ?? { state: 'failed', unanswered: 0 }
     return state === 'valid' && unanswered < SILENT_CHECKS ? this.#selected : this.#checklist.bestValid()
@@ -291,7 +277,7 @@ export class Agent {
 
   #search(now: number): void {
     if (this.#remote === undefined) return
-    this.#checklist.form(this.#ground.bases(), this.#allCandidates())
+    this.#checklist.form(this.#ground.bases(), this.#addresses.all())
     this.#checklist.revive()
     if (this.#state !== 'connected') {
       this.#state = 'checking'
@@ -311,7 +297,7 @@ export class Agent {
     }
     this.#retryDelayMs = Math.min(this.#retryDelayMs * 2, MAX_RETRY_MS)
     this.#ground.refresh(now)
-    this.#checklist.form(this.#ground.bases(), this.#allCandidates())
+    this.#checklist.form(this.#ground.bases(), this.#addresses.all())
     this.#checklist.revive()
     this.#retryMs = now + this.#retryDelayMs
     this.#punch(now)
@@ -367,13 +353,13 @@ export class Agent {
   #check(base: Base, to: Address, now: number, nomination?: number, isGuess = false): Uint8Array | undefined {
     const remote = this.#remote
     if (remote === undefined || !this.#ground.budget.spend(to.host, isGuess ? 'guess' : 'check', now)) return undefined
-    const isControlling = this.#isControlling
+    const { isControlling, tieBreaker } = this.#role
     const check = { base, to, sentMs: now, nomination, wasControlling: isControlling }
     const request = checkRequest(this.#outstanding.add(check, isGuess), {
       username: `${iceText(remote.ufrag)}:${this.#offering.credentials[0].ufrag}`,
       priority: candidatePriority('peerReflexive', base.family),
       isControlling,
-      tieBreaker: this.#tieBreaker,
+      tieBreaker,
       nomination,
     })
     const bytes = sealStun(request, this.#remoteKey)
@@ -384,7 +370,7 @@ export class Agent {
   /** A check was answered: the pair works. */
   #confirm(check: Check, now: number): void {
     const { base, to, nomination } = check
-    const pair = this.#checklist.get(base, to) ?? this.#checklist.add(base, this.#seen(base, to, 0))
+    const pair = this.#checklist.get(base, to) ?? this.#checklist.add(base, this.#addresses.seen(base, to, 0))
     if (pair === undefined) return
     if (pair.check === undefined || pair.check.timer.sends === 1) pair.rttMs = now - check.sentMs
     pair.check = undefined
@@ -396,22 +382,10 @@ export class Agent {
       this.#selected = pair
       this.#nominating = undefined
     }
-    if (!this.#isControlling && pair.nominated > 0 && pair.nominated >= this.#nomination) this.#accept(pair)
+    if (!this.#role.isControlling && pair.nominated > 0 && pair.nominated >= this.#nomination) this.#accept(pair)
   }
 
   // ---- the peer's checks
-
-  /** RFC 8445 §7.3.1.1; false when the peer has to change its role. */
-  #settleRoles(message: DecodedStun): boolean {
-    const theirs = conflictingTieBreaker(message, this.#isControlling)
-    if (theirs === undefined) return true
-    const isOursLarger = Buffer.compare(this.#tieBreaker, theirs) >= 0
-    if (this.#isControlling && isOursLarger) return false
-    if (!this.#isControlling && !isOursLarger) return false
-    this.#isControlling = !this.#isControlling
-    this.#nominating = undefined
-    return true
-  }
 
   #trigger(base: Base, from: Address, priority: number, nominated: number, now: number): void {
     if (this.#remote === undefined) {
@@ -419,7 +393,7 @@ export class Agent {
       return
     }
     const known = this.#checklist.get(base, from)
-    const pair = known ?? this.#checklist.add(base, this.#seen(base, from, priority))
+    const pair = known ?? this.#checklist.add(base, this.#addresses.seen(base, from, priority))
     if (pair === undefined) return
     if (nominated > 0 && nominated >= Math.max(pair.nominated, this.#nomination)) {
       pair.nominated = nominated
@@ -437,19 +411,6 @@ export class Agent {
     if (!this.#triggered.includes(pair)) this.#triggered.push(pair)
   }
 
-  /** The candidate at an address that a packet of the peer came from. */
-  #seen(base: Base, from: Address, priority: number): RemoteCandidate {
-    const known = this.#allCandidates().find(({ address }) => isSameAddress(address, from))
-    if (known !== undefined) return known
-    const kind = 'peerReflexive' as const
-    const candidate = { kind, priority: priority || candidatePriority(kind, base.family), address: { ...from } }
-    if (!base.isExtra) {
-      this.#seenAt.push(candidate)
-      if (this.#seenAt.length > MAX_SEEN_AT) this.#seenAt.shift()
-    }
-    return candidate
-  }
-
   #accept(pair: Pair): void {
     this.#nomination = Math.max(this.#nomination, pair.nominated)
     this.#selected = pair
@@ -457,23 +418,23 @@ export class Agent {
 
   // ---- keeping what works
 
-  /** When a pair that works is asked, or let go of if it is none of those that are kept. */
-  #nextAskMs(pair: Pair, kept: readonly (Pair | undefined)[]): number {
-    if (!kept.includes(pair)) return pair.heardMs + UNUSED_MS
-    if (pair.unanswered > 0) return pair.askedMs + BUSY_CHECK_MS
-    if (pair.askedMs >= this.#busyUntilMs) return pair.askedMs + this.#ground.keepaliveMs()
-    return pair.askedMs + (pair === kept[0] ? BUSY_CHECK_MS : SPARE_CHECK_MS)
+  #keeping(): Keeping {
+    return {
+      kept: this.#checklist.kept(this.#current()),
+      busyUntilMs: this.#busyUntilMs,
+      keepaliveMs: this.#ground.keepaliveMs(),
+    }
   }
 
   #keep(now: number): void {
     const current = this.#current()
-    const kept = this.#checklist.kept(current)
+    const keeping = this.#keeping()
     const isWorried = current !== undefined && current.unanswered >= WORRIED_CHECKS
     let wasLost = false
     for (const pair of this.#checklist.pairs()) {
       if (pair.state !== 'valid') continue
-      const isDue = this.#nextAskMs(pair, kept) <= now
-      if (isSilent(pair, now) || (isDue && !kept.includes(pair))) {
+      const isDue = nextAskMs(pair, keeping) <= now
+      if (isSilent(pair, now) || (isDue && !keeping.kept.includes(pair))) {
         wasLost ||= pair === current || !pair.isRelayed
         this.#giveUp(pair)
       } else if (isDue || (isWorried && pair !== current && now - pair.askedMs >= BUSY_CHECK_MS)) {
@@ -509,7 +470,7 @@ export class Agent {
   #settle(now: number): void {
     if (this.#state === 'closed') return
     const current = this.#current()
-    if (this.#isControlling) this.#nominate(now)
+    if (this.#role.isControlling) this.#nominate(now)
     if (current !== undefined && this.#state !== 'connected') this.#state = 'connected'
     if (current === undefined && this.#state === 'connected') {
       this.#state = 'checking'
@@ -542,9 +503,4 @@ export class Agent {
     this.#told = told
     this.#ground.out.push({ kind: 'path', peer: this.peer, path, rttMs: pair?.rttMs })
   }
-}
-
-function isSilent(pair: Pair, now: number): boolean {
-  const deadAfterMs = Math.max(SILENT_MS, 3 * (pair.rttMs ?? 0))
-  return pair.unanswered >= SILENT_CHECKS && now - pair.silentSinceMs >= deadAfterMs
 }

@@ -16,6 +16,8 @@ export interface Base {
   address: Address | undefined
   /** Opened for one purpose of one peer; it takes no part in ordinary pairs. */
   readonly isExtra: boolean
+  /** It is offered at a loopback address, for tests on one machine; only from such a one loopback is checked. */
+  readonly isOnLoopback?: boolean
 }
 
 /** Candidates by kind (RFC 8445 §5.1.2.2); a port that a router opened is as good as an own one, but not as near. */
@@ -45,6 +47,10 @@ export function isUnreachable(host: string): boolean {
   if (ip.length === 4) return a === 0 || a === 127 || a >= 224 || (a === 169 && b === 254)
   if (a === 0xff || (a === 0xfe && (b & 0xc0) === 0x80)) return true
   return ip.subarray(0, 15).every(byte => byte === 0) && (ip[15] ?? 0) < 2
+}
+
+export function isLoopback(host: string): boolean {
+  return host.startsWith('127.') || host === '::1'
 }
 
 /** Whether the address means something only near its host: RFC 1918, RFC 6598 (carrier NAT), RFC 4193. */

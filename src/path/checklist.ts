@@ -8,7 +8,7 @@
 
 import { type Address, formatAddress } from '#wire/address.ts'
 import type { CandidateKind } from '#wire/path-offer.ts'
-import { type Base, candidatePriority, familyOf, isPrivate, isUnreachable } from './base.ts'
+import { type Base, candidatePriority, familyOf, isLoopback, isPrivate, isUnreachable } from './base.ts'
 import type { Retransmission } from './retransmission.ts'
 
 export interface RemoteCandidate {
@@ -183,7 +183,8 @@ function priorities({ base, remote }: Pair): readonly [number, number] {
 }
 
 function canReach(base: Base, to: Address): boolean {
-  if (familyOf(to.host) !== base.family || isUnreachable(to.host)) return false
+  if (familyOf(to.host) !== base.family) return false
+  if (isUnreachable(to.host)) return base.isOnLoopback === true && isLoopback(to.host)
   // A relay on the internet has no way into the peer's home.
   return base.address === undefined || isPrivate(base.address.host) || !isPrivate(to.host)
 }

@@ -12,7 +12,7 @@ import type { Address } from '#wire/address.ts'
 import { type Candidate, MAX_CANDIDATES, type NatBehaviour, type PathOffer } from '#wire/path-offer.ts'
 import { type DecodedStun, decodeStun, isStun, STUN_METHOD } from '#wire/stun.ts'
 import { Agent } from './agent.ts'
-import { type Base, candidatePriority, type Family, isSameAddress } from './base.ts'
+import { type Base, candidatePriority, type Family, isLoopback, isSameAddress } from './base.ts'
 import { ufragOf } from './credentials.ts'
 import { Gatherer } from './gatherer.ts'
 import type { Ground, Path, PathCommand } from './ground.ts'
@@ -115,7 +115,8 @@ export class Endpoint {
   /** A socket of the node; its servers are asked at once. */
   addSocket({ local, family, port, hosts }: SocketDescription, now: number): void {
     if (this.#bases.size >= MAX_BASES || this.#bases.has(local)) return
-    const base: Base = { local, kind: 'socket', family, address: undefined, isExtra: false }
+    const isOnLoopback = hosts.some(isLoopback)
+    const base: Base = { local, kind: 'socket', family, address: undefined, isExtra: false, isOnLoopback }
     const { random, stunServers, turnServers } = this.#options
     const isFirst = ![...this.#sockets.values()].some(({ base }) => base.family === family)
     const send = (to: Address, bytes: Uint8Array) => this.#out.push({ kind: 'send', local, to, bytes })
