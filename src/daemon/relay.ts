@@ -10,6 +10,7 @@ import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
 import { type DiscoveryNode, startDiscovery } from '#discover/node.ts'
 import type { Report } from '#forward/commands.ts'
+import { StunServer } from '#path/stun-server.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { socketPath } from '#platform/directories.ts'
 import type { Engine } from '#platform/engine.ts'
@@ -58,6 +59,8 @@ class Relay {
   readonly #hop: Hop
   readonly #loop: ControlLoop
   readonly #exit: ExitStreams | undefined
+  readonly #stun = new StunServer()
+  readonly #stunLoop = new ControlLoop(this.#stun, () => this.#answerStun())
   readonly #laboratory: Laboratory
   readonly #directory = new Directory()
   readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
@@ -113,6 +116,7 @@ class Relay {
     clearTimeout(this.#publishing)
     clearInterval(this.#measuring)
     this.#loop.close()
+    this.#stunLoop.close()
     this.#exit?.close()
     await Promise.allSettled([this.#api?.close(), this.#engine?.close(), this.#discovery?.close()])
   }
@@ -175,6 +179,7 @@ class Relay {
   #handleReport(report: Report, now: number): void {
     this.#hop.handleReport(report, now)
     this.#laboratory.handleReport(report)
+    if (report.kind === 'stun') this.#stunLoop.run(() => this.#stun.handlePacket(report.bytes, report.from, now))
     if (report.kind === 'tapReady') {
       this.#exit?.findLink(report.session)?.attach(report.address)
       this.#taps.get(report.session)?.settle(true)
@@ -192,6 +197,16 @@ class Relay {
       this.#taps.delete(session)
     }
     this.#engine?.send(...this.#hop.take())
+  }
+
+  #answerStun(): void {
+    const answers = this.#stun.take()
+    const commands = answers.map(({ to, bytes }) => ({
+      kind: 'sendHandshake' as const,
+      via: { kind: 'socket' as const, address: to },
+      bytes,
+    }))
+    this.#engine?.send(...commands)
   }
 
   async #serveExit({ session, number, request }: ExitRequest): Promise<void> {
