@@ -7,7 +7,7 @@ import { PortMapper } from '#platform/port-mapping.ts'
 const [port = '', host = ''] = process.argv.slice(2)
 await using mapper = new PortMapper({
   port: Number(port),
-  hosts: [host],
+  hosts: () => [host],
   onMapping: address => process.stdout.write(`${JSON.stringify({ address: address ?? null })}\n`),
 })
 await mapper.start()

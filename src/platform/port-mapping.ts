@@ -16,7 +16,7 @@ export interface PortMapperOptions {
   /** The UDP port that packets are to come to. */
   readonly port: number
   /** Addresses of the machine that a router may send to. */
-  readonly hosts: readonly string[]
+  readonly hosts: () => readonly string[]
   /** Hears of the port that was opened, and of `undefined` when it is gone. */
   readonly onMapping: (address: Address | undefined) => void
 }
@@ -72,7 +72,7 @@ export class PortMapper implements AsyncDisposable {
 
   async #askGateway(gateway: Gateway, signal: AbortSignal): Promise<void> {
     const { port, hosts } = this.#options
-    for (const host of hosts) {
+    for (const host of hosts()) {
       if (host.includes(':') !== (gateway.family === 'IPv6') || this.#mapped !== undefined) continue
       const options = { protocol: 'udp' as const, signal: AbortSignal.any([signal, timeout()]) }
       const mapping = await gateway.map(port, host, options).catch(() => undefined)
@@ -81,7 +81,7 @@ export class PortMapper implements AsyncDisposable {
   }
 
   async #askRouters(signal: AbortSignal): Promise<void> {
-    const host = this.#options.hosts.find(host => !host.includes(':'))
+    const host = this.#options.hosts().find(host => !host.includes(':'))
     const routers = host === undefined ? [] : await defaultGateways()
     for (const router of routers.slice(0, MAX_ROUTERS)) {
       if (signal.aborted || this.#controls.length === MAX_ROUTERS) return
