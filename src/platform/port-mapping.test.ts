@@ -7,7 +7,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { addHome } from '#lab/home.ts'
+import { addHome, PORT_RESTRICTED } from '#lab/home.ts'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
 import { skipUnless } from '#lab/skip.ts'
 
@@ -49,7 +49,7 @@ test('a router opens the port when it is asked, whichever way it understands', {
     for (const ways of ['enable_upnp=yes\nenable_natpmp=no', 'enable_upnp=no\nenable_natpmp=yes']) {
       await using lab = new Namespaces()
       const internet = await lab.switch('inet')
-      const { router, host } = await addHome(lab, internet, 1, 'port-restricted')
+      const { router, host } = await addHome(lab, internet, 1, PORT_RESTRICTED)
       await startRouter(router, directory, ways)
       const asker = host.start(process.execPath, [WORKER, '41000', '192.168.1.2'], {
         stdio: ['pipe', 'pipe', 'inherit'],
