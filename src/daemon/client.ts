@@ -9,6 +9,7 @@ import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { socketPath } from '#platform/directories.ts'
 import type { Engine } from '#platform/engine.ts'
+import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { Routes } from '#route/routes.ts'
@@ -17,6 +18,7 @@ import { ProxyServer } from '#stream/proxy.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { Detour } from './detour.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
@@ -54,6 +56,8 @@ class Client {
   readonly #loop: ControlLoop
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
+  readonly #detour: Detour
+  readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
   readonly #laboratory: Laboratory
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
@@ -70,6 +74,7 @@ class Client {
     this.#config = config
     this.#options = options
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
+    this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log)
     this.#routes = new Routes({
@@ -156,6 +161,8 @@ class Client {
     this.#streams.close()
     for (const key of this.#routes.keys) this.#routes.close(key)
     this.#loop.close()
+    this.#watch[Symbol.dispose]()
+    this.#detour[Symbol.dispose]()
     const { listening } = this.#proxy
     await Promise.allSettled([
       this.#keeper.close(),
@@ -165,7 +172,8 @@ class Client {
     ])
   }
 
-  #handleReport(report: Report): void {
+  #handleReport(told: Report): void {
+    const report = this.#detour.inward(told)
     this.#laboratory.handleReport(report)
     this.#streams.handleReport(report)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
@@ -173,7 +181,7 @@ class Client {
   }
 
   #carryOut(now: number): void {
-    this.#engine?.send(...this.#routes.take(now))
+    this.#engine?.send(...this.#detour.outward(this.#routes.take(now)))
     const { log } = this.#options
     for (const { key, route, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
@@ -198,6 +206,9 @@ class Client {
           break
         case 'hopFailed':
           this.#choice.handleFailure(event.hop)
+          if (this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) {
+            log.warn('no UDP passes: relays are reached by WebSocket')
+          }
           log.warn('hop failed', { id: own(event.hop.id) })
           break
       }

@@ -17,6 +17,7 @@ import type { Engine } from '#platform/engine.ts'
 import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
+import { serveWebSocketRelay, type WebSocketRelay } from '#platform/websocket-relay.ts'
 import { CapacityMeter, SAMPLE_MS } from '#relay/capacity.ts'
 import { type ExitRequest, Hop } from '#relay/hop.ts'
 import { ExitStreams } from '#stream/exit.ts'
@@ -72,6 +73,7 @@ class Relay {
   readonly signal: AbortSignal
   #engine!: Engine
   #address!: Address
+  #door: WebSocketRelay | undefined
   #discovery: DiscoveryNode | undefined
   #api: { close(): Promise<void> } | undefined
   #publishing: NodeJS.Timeout | undefined
@@ -118,7 +120,12 @@ class Relay {
     this.#loop.close()
     this.#stunLoop.close()
     this.#exit?.close()
-    await Promise.allSettled([this.#api?.close(), this.#engine?.close(), this.#discovery?.close()])
+    await Promise.allSettled([
+      this.#door?.[Symbol.asyncDispose](),
+      this.#api?.close(),
+      this.#engine?.close(),
+      this.#discovery?.close(),
+    ])
   }
 
   async #start(): Promise<void> {
@@ -135,6 +142,7 @@ class Relay {
     )
     this.#engine = engine
     this.#address = address
+    await this.#openDoor()
     this.#loop.run(() => {})
     const measure = () => this.#capacity.sample(engine.counters.get('bytesOut'), monotonicMs())
     measure()
@@ -197,6 +205,21 @@ class Relay {
       this.#taps.delete(session)
     }
     this.#engine?.send(...this.#hop.take())
+  }
+
+  /** Lets in clients whose network has no UDP. */
+  async #openDoor(): Promise<void> {
+    const { websocket_listen: text } = this.#config.relay
+    if (text === '') return
+    const { host, port } = this.#address
+    const own = isWildcard(host) ? { host: host.includes(':') ? '::1' : '127.0.0.1', port } : this.#address
+    try {
+      this.#door = await serveWebSocketRelay(parseListen(text), own)
+    } catch (error) {
+      const advice = 'another program uses this address, or it is not one of this machine; change the configuration'
+      const { code } = error as NodeJS.ErrnoException
+      throw new HopliteError('ADDRESS_IN_USE', `listen on ${text}: ${code}`, advice, error)
+    }
   }
 
   #answerStun(): void {
