@@ -103,7 +103,7 @@ test('a client without UDP has its route by WebSocket', {
   const net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: true, websocketPort })
   try {
     await net.waitReady()
-    await callAction(socketPath(net.client.stateDir), 'observe', { marker: 'nothing' })
+    await callAction(socketPath(net.client.stateDir), 'observe', { marker: 'nothing is looked for' })
     const { status } = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, '/page')
     assert.equal(status, 200)
     const { addresses } = await callAction(socketPath(net.client.stateDir), 'observation', {})
