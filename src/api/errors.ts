@@ -10,6 +10,8 @@ export const ERROR_CODES = [
   'DAEMON_NOT_RUNNING',
   'DAEMON_FAILED',
   'NO_ROUTE',
+  'ENTRY_FILE_INVALID',
+  'NAME_NOT_FOUND',
   'FFI_MISSING',
   'NOT_PERMITTED',
   'TUN_UNAVAILABLE',
@@ -18,6 +20,8 @@ export const ERROR_CODES = [
   'CHANGES_PENDING',
   'REQUEST_INVALID',
   'ACTION_UNKNOWN',
+  'NOT_SIGNED_IN',
+  'NOT_ALLOWED',
   'INTERNAL',
 ] as const
 export type ErrorCode = (typeof ERROR_CODES)[number]
