@@ -3,11 +3,8 @@ import dgram from 'node:dgram'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { WebSocket } from 'ws'
-import { callAction } from '#api/client.ts'
 import type { Command } from '#forward/commands.ts'
-import { fetchThrough } from '#lab/socks-client.ts'
-import { SIX_RELAYS, Testnet, waitFor } from '#lab/testnet.ts'
-import { socketPath } from '#platform/directories.ts'
+import { waitFor } from '#lab/testnet.ts'
 import { WebSocketBridge } from '#platform/websocket-bridge.ts'
 import { MAX_MESSAGE_BYTES, serveWebSocketRelay } from '#platform/websocket-relay.ts'
 import { Detour } from './detour.ts'
@@ -93,26 +90,4 @@ test('commands for a relay go to its bridge, and reports of the bridge count as 
   const inner: Command = { kind: 'sendHandshake', via: { kind: 'flow', session: 1, flow: 2 }, bytes: Buffer.alloc(1) }
   assert.deepEqual(detour.outward([inner]), [inner])
   socket.close()
-})
-
-test('a client without UDP has its route by WebSocket', {
-  skip: process.platform !== 'linux' && 'all of 127/8 is loopback only on Linux',
-  timeout: 60_000,
-}, async () => {
-  const websocketPort = 20_000 + (process.pid % 20_000)
-  const net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: true, websocketPort })
-  try {
-    await net.waitReady()
-    await callAction(socketPath(net.client.stateDir), 'observe', { marker: 'nothing is looked for' })
-    const { status } = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, '/page')
-    assert.equal(status, 200)
-    const { addresses } = await callAction(socketPath(net.client.stateDir), 'observation', {})
-    const statuses = await Promise.all(net.relays.map(relay => net.status(relay)))
-    const ports = statuses.flatMap(status => status?.listening['udp'] ?? [])
-    assert.ok(ports.length === SIX_RELAYS.length && addresses.length > 0)
-    const direct = addresses.filter(address => ports.includes(address))
-    assert.deepEqual(direct, [], 'no datagram to or from a relay')
-  } finally {
-    await net.stop()
-  }
 })

@@ -196,3 +196,25 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     await assert.rejects(callAction(socketPath(stateDir), 'status', {}))
   })
 })
+
+test('a client without UDP has its route by WebSocket', {
+  skip: process.platform !== 'linux' && 'all of 127/8 is loopback only on Linux',
+  timeout: 60_000,
+}, async () => {
+  const websocketPort = 20_000 + (process.pid % 20_000)
+  const net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: true, websocketPort })
+  try {
+    await net.waitReady()
+    await callAction(socketPath(net.client.stateDir), 'observe', { marker: 'nothing is looked for' })
+    const { status } = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, '/page')
+    assert.equal(status, 200)
+    const { addresses } = await callAction(socketPath(net.client.stateDir), 'observation', {})
+    const statuses = await Promise.all(net.relays.map(relay => net.status(relay)))
+    const ports = statuses.flatMap(status => status?.listening['udp'] ?? [])
+    assert.ok(ports.length === SIX_RELAYS.length && addresses.length > 0)
+    const direct = addresses.filter(address => ports.includes(address))
+    assert.deepEqual(direct, [], 'no datagram to or from a relay')
+  } finally {
+    await net.stop()
+  }
+})
