@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -24,23 +24,34 @@ const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
 const isLinux = process.platform === 'linux'
 
 /** Runs the command; its exit code, and what it printed. */
-async function hoplite(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+const hoplite = (...args: string[]) => hopliteIn(tmpdir(), ...args)
+
+/** The same with temporary files in `directory`. */
+async function hopliteIn(
+  directory: string,
+  ...args: string[]
+): Promise<{ code: number; stdout: string; stderr: string }> {
   try {
-    return { code: 0, ...(await run(process.execPath, [COMMAND, ...args], { timeout: 60_000 })) }
+    return {
+      code: 0,
+      ...(await run(process.execPath, [COMMAND, ...args], {
+        timeout: 60_000,
+        env: { ...process.env, TMPDIR: directory },
+      })),
+    }
   } catch (error) {
     const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string }
     return { code, stdout, stderr }
   }
 }
 
-const leftovers = () => readdirSync(tmpdir()).filter(name => name.startsWith('hoplite-net-'))
-
 test('the demo, once: a page through three hops, read by nobody else, and nothing left behind', {
   skip: !isLinux && 'all of 127/8 is loopback only on Linux',
   timeout: 60_000,
-}, async () => {
-  const before = leftovers()
-  const { code, stdout } = await hoplite('demo', '--once', '--json', '--port', '0')
+}, async t => {
+  const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-demo-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const { code, stdout } = await hopliteIn(directory, 'demo', '--once', '--json', '--port', '0')
   assert.equal(stdout.trim().split('\n').length, 1, 'one line')
   const result = JSON.parse(stdout) as DemoResult
   assert.equal(code, 0, stdout)
@@ -54,10 +65,7 @@ test('the demo, once: a page through three hops, read by nobody else, and nothin
     result.observed.some(({ role, saw }) => role !== 'client' && saw.includes('client') && saw.includes('origin')),
     false,
   )
-  assert.deepEqual(
-    leftovers().filter(name => !before.includes(name)),
-    [],
-  )
+  assert.deepEqual(readdirSync(directory), [])
 })
 
 describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback only on Linux' }, () => {
