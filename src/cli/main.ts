@@ -54,6 +54,12 @@ command('keygen', 'make the keys of a relay or bootstrap node')
 command('doctor', 'say what this machine can and cannot do').action(async options =>
   (await import('./commands/doctor.ts')).doctor(options),
 )
+command('install-service', 'run a node from now on, and after every start of this machine')
+  .addArgument(new Argument('[role]').choices(['client', 'relay', 'bootstrap']).default('client'))
+  .option('--exit', 'for a relay: also let traffic out to the internet')
+  .option('--print', 'print the file for the service manager and install nothing')
+  .option('--remove', 'stop it and take it away')
+  .action(async (role, options) => (await import('./commands/install-service.ts')).installService(role, options))
 program
   .command('demo')
   .description('run a whole network on this machine and fetch a page through it')
