@@ -45,7 +45,7 @@ test('what is taken away, renamed, or asked for in addition is named', () => {
     [
       'a choice',
       document => (at(document, 'paths./v1/relays.post.requestBody.SCHEMA.properties.role')['enum'] = ['exit']),
-      /guard, middle is refused now/,
+      /guard, middle, peer is refused now/,
     ],
     [
       'an output',

@@ -51,3 +51,4 @@ export type Told = { readonly [N in EventName]: { readonly name: N; readonly dat
 /** What a node offers: some actions, carried out. */
 export type Handlers = { readonly [N in ActionName]?: (input: Input<N>) => Output<N> | Promise<Output<N>> }
 export type Status = Output<'status'>
+export type PeerStatus = NonNullable<Status['peer']>

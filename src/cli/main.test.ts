@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { lockState } from '#platform/state-lock.ts'
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 
@@ -51,7 +52,7 @@ function json(text: string): {
 test('help names every command but the daemon, which up starts', async () => {
   const { code, stdout } = await hoplite('--help')
   assert.equal(code, 0)
-  for (const name of ['up', 'down', 'status', 'relay', 'bootstrap', 'demo', 'doctor', 'keygen'])
+  for (const name of ['up', 'down', 'recover', 'status', 'relay', 'bootstrap', 'demo', 'doctor', 'keygen'])
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
   assert.doesNotMatch(stdout, /^ {2}daemon/m)
 })
@@ -106,6 +107,38 @@ test('keygen prints the id, refuses to overwrite, and with --force sets the old 
   const third = await hoplite('keygen', '--json', '--force', '--state-dir', stateDir)
   assert.notEqual(json(third.stdout)['id'], json(first.stdout)['id'])
   assert.deepEqual(readdirSync(stateDir).toSorted(), ['node.key', 'node.key.old-1'])
+})
+
+test('recover undoes what a dead node has changed, says what it cannot undo, and leaves a living one alone', async t => {
+  const directory = temporary(t)
+  const changed = path.join(directory, 'changed')
+  const stateDir = path.join(directory, 'state')
+  const recover = () => hoplite('recover', '--json', '--state-dir', stateDir)
+  const nothing = await recover()
+  assert.deepEqual([nothing.code, json(nothing.stdout)['undone'], existsSync(stateDir)], [0, [], false])
+
+  mkdirSync(stateDir, { mode: 0o700 })
+  const before = { kind: 'content', base64: btoa('before'), mode: 0o644 }
+  const record = (id: string, undo: unknown) => `${JSON.stringify({ id, undo })}\n`
+  writeFileSync(changed, 'ours')
+  writeFileSync(
+    path.join(stateDir, 'network-changes.jsonl'),
+    record('firewall x', { kind: 'commands', undo: [{ run: ['no-such-program'] }] }) +
+      record('dns x', { kind: 'file', file: changed, content: 'ours', before }),
+  )
+  const unlock = lockState(stateDir)
+  const locked = await recover()
+  assert.deepEqual([locked.code, json(locked.stdout).error.code], [75, 'STATE_LOCKED'])
+  unlock()
+
+  const partly = await recover()
+  assert.deepEqual([partly.code, json(partly.stdout).error.code], [69, 'PROGRAM_MISSING'])
+  assert.match(json(partly.stdout).error.message, /undo firewall x: run no-such-program/)
+  assert.equal(readFileSync(changed, 'utf8'), 'before')
+
+  writeFileSync(path.join(stateDir, 'network-changes.jsonl'), record('link x', { kind: 'commands', undo: [] }))
+  assert.deepEqual(json((await recover()).stdout), { ok: true, undone: ['link x'] })
+  assert.deepEqual(readdirSync(stateDir), [])
 })
 
 test('a node in the foreground answers status, keeps its state directory to itself, and leaves nothing on SIGTERM', async t => {

@@ -27,6 +27,9 @@ command('up', 'connect: start the daemon if none runs, and wait for a route')
 command('down', 'disconnect: stop the daemon').action(async options =>
   (await import('./commands/down.ts')).down(options),
 )
+command('recover', 'undo what a node that died has changed of the network').action(async options =>
+  (await import('./commands/recover.ts')).recover(options),
+)
 command('status', 'show what the node is doing').action(async options =>
   (await import('./commands/status.ts')).showStatus(options),
 )
@@ -40,6 +43,9 @@ command('logs', 'show what the daemon did')
 command('relay', 'carry traffic for others, in the foreground')
   .option('--exit', 'also let traffic out to the internet')
   .action(async options => (await import('./commands/run.ts')).relay(options))
+command('peer', "lend your address to others' WireGuard tunnels, in the foreground").action(async options =>
+  (await import('./commands/peer.ts')).peer(options),
+)
 command('bootstrap', 'serve the directory, in the foreground').action(async options =>
   (await import('./commands/run.ts')).bootstrap(options),
 )
@@ -55,7 +61,7 @@ command('doctor', 'say what this machine can and cannot do').action(async option
   (await import('./commands/doctor.ts')).doctor(options),
 )
 command('install-service', 'run a node from now on, and after every start of this machine')
-  .addArgument(new Argument('[role]').choices(['client', 'relay', 'bootstrap']).default('client'))
+  .addArgument(new Argument('[role]').choices(['client', 'relay', 'peer', 'bootstrap']).default('client'))
   .option('--exit', 'for a relay: also let traffic out to the internet')
   .option('--print', 'print the file for the service manager and install nothing')
   .option('--remove', 'stop it and take it away')

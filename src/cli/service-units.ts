@@ -4,7 +4,7 @@
 // write, and Node's permission model says the same a second time. What a sandbox can take from a process with a compiler in it
 // is taken; MemoryDenyWriteExecute cannot be.
 
-export const ROLES = ['client', 'relay', 'bootstrap'] as const
+export const ROLES = ['client', 'relay', 'peer', 'bootstrap'] as const
 export type ServiceRole = (typeof ROLES)[number]
 
 export interface Service {
@@ -18,7 +18,7 @@ export interface Service {
   readonly exit?: boolean
 }
 
-/** The name of the service: `hoplite` for the client, `hoplite-relay` and `hoplite-bootstrap`. */
+/** The name of the service: `hoplite` for the client, `hoplite-relay` and so on. */
 export function serviceName(role: ServiceRole): string {
   return role === 'client' ? 'hoplite' : `hoplite-${role}`
 }

@@ -42,9 +42,10 @@ test('the examples of docs/configuration.md are read', () => {
   const examples = [...DOCUMENT.matchAll(/```toml\n([\s\S]*?)```/g)].map(([, text = '']) =>
     parseConfig(text, 'example'),
   )
-  assert.equal(examples.length, 2)
+  assert.equal(examples.length, 3)
   assert.equal(examples[0]?.client.hops, 3)
   assert.equal(examples[1]?.exit.rules.length, 3)
+  assert.equal(examples[2]?.peer.hours, '22-6')
 })
 
 test('an empty file is the defaults', () => {

@@ -6,6 +6,7 @@ import { distance } from 'fastest-levenshtein'
 import { parse, TomlError } from 'smol-toml'
 import { z } from 'zod'
 import { HopliteError } from '#api/errors.ts'
+import type { Hours } from '#relay/wireguard-gate.ts'
 import { parseAddress, parseIp } from '#wire/address.ts'
 
 const MAX_FILE_BYTES = 256 * 1024
@@ -81,6 +82,16 @@ const schema = z.strictObject({
       rules: z.array(rule).max(64).default([]),
       allow_private: z.array(address).max(64).default([]),
       max_streams_per_client: z.number().int().min(1).max(65_536).default(1_024),
+    })
+    .prefault({}),
+  peer: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      rate_kbit: z.number().int().min(64).max(4_294_967_295).default(20_000),
+      volume_mib_per_day: z.number().int().min(1).max(4_294_967_295).default(10_240),
+      max_clients: z.number().int().min(1).max(100_000).default(16),
+      hours: z.string().refine(isHours, 'whole hours of the day like "22-6", or "" for all').default(''),
+      allow_private: z.array(address).max(64).default([]),
     })
     .prefault({}),
   api: z.strictObject({ listen: loopbackAddress.default('127.0.0.1:0') }).prefault({}),
@@ -241,6 +252,16 @@ function leafOf(key: string): string {
 
 function clip(text: string): string {
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+/** The hours of `peer.hours`: undefined for all of them, and for what is none. */
+export function parseHours(text: string): Hours | undefined {
+  const [, from, to] = /^([01]?[0-9]|2[0-3])-([01]?[0-9]|2[0-4])$/.exec(text) ?? []
+  return from === undefined || Number(from) === Number(to) ? undefined : { from: Number(from), to: Number(to) }
+}
+
+function isHours(text: string): boolean {
+  return text === '' || parseHours(text) !== undefined
 }
 
 function isNetwork(text: string): boolean {

@@ -218,6 +218,7 @@ export const texts = {
       client: 'Your routes',
       relay: 'As a relay',
       exit: 'As an exit',
+      peer: 'As a peer',
       api: 'Dashboard',
       metrics: 'Metrics',
       engine: 'Packets',

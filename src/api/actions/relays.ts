@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { defineAction } from '../action.ts'
 
-const role = z.enum(['guard', 'middle', 'exit'])
+const role = z.enum(['guard', 'middle', 'exit', 'peer'])
 
 export const relays = defineAction({
   name: 'relays',

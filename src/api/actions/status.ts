@@ -16,13 +16,33 @@ const route = z.strictObject({
   problem: z.string().optional(),
 })
 
+/** What a peer lends, and what became of it. */
+const peer = z.strictObject({
+  clients: z.number(),
+  maxClients: z.number(),
+  flows: z.number(),
+  /** To WireGuard servers and from them, since the node started. */
+  bytesOut: z.number(),
+  bytesIn: z.number(),
+  /** Both together, on this day of the operator's calendar. */
+  bytesToday: z.number(),
+  bytesPerDay: z.number(),
+  rateKbit: z.number(),
+  /** Like "22-6"; empty for always. */
+  hours: z.string(),
+  /** Why nothing is carried at this time. */
+  closed: z.enum(['volume', 'hours']).optional(),
+  /** Flows that were not opened, by reason. */
+  refused: z.record(z.string(), z.number()),
+})
+
 export const status = defineAction({
   name: 'status',
   summary: 'What this node is doing',
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    role: z.enum(['client', 'relay', 'bootstrap']),
+    role: z.enum(['client', 'entry', 'relay', 'peer', 'bootstrap']),
     state: z.enum(['off', 'starting', 'building', 'ready', 'moving', 'failed']),
     version: z.string(),
     pid: z.number(),
@@ -35,6 +55,7 @@ export const status = defineAction({
     sessions: z.number(),
     flows: z.number(),
     streams: z.number(),
+    peer: peer.optional(),
     counters: z.record(z.string(), z.number()),
     memoryBytes: z.number(),
     problem: z.string().optional(),

@@ -29,7 +29,8 @@ export async function daemon(options: NodeOptions & { hops?: number; proxy?: str
   await run('client', options, main, config => withFlags(config, options))
 }
 
-async function run(
+/** Runs a node until it is told to stop, and ends the process. */
+export async function run(
   component: string,
   options: NodeOptions,
   main: (config: Config, options: RunOptions) => Promise<void>,

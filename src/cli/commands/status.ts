@@ -2,6 +2,7 @@ import { callAction } from '#api/client.ts'
 import type { Status } from '#api/table.ts'
 import { socketPath, stateDirectory } from '#platform/directories.ts'
 import { print } from '../output.ts'
+import { describePeer } from '../peer-words.ts'
 
 /** Shows what the node of a state directory is doing. */
 export async function showStatus(options: { stateDir?: string; json?: boolean }): Promise<void> {
@@ -29,6 +30,7 @@ export function describe(status: Status): string {
   }
   if (status.role !== 'client')
     lines.push(`carries    ${status.sessions} sessions, ${status.flows} flows, ${status.streams} streams`)
+  if (status.peer !== undefined) lines.push(`peer       ${describePeer(status.peer)}`)
   const drops = Object.entries(status.counters).filter(([name, count]) => name.startsWith('drop') && count > 0)
   if (drops.length > 0) lines.push(`dropped    ${drops.map(([name, count]) => `${name.slice(4)} ${count}`).join(', ')}`)
   if (status.problem !== undefined) lines.push(`problem    ${status.problem}`)
