@@ -57,9 +57,9 @@ command('daemon', 'run the client in the foreground', true)
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
   .action(async options => (await import('./commands/keygen.ts')).keygen(options))
-command('doctor', 'say what this machine can and cannot do').action(async options =>
-  (await import('./commands/doctor.ts')).doctor(options),
-)
+command('doctor', 'say what this machine can and cannot do')
+  .option('--bundle <file>', 'write what a bug report needs, with nothing personal in it')
+  .action(async options => (await import('./commands/doctor.ts')).doctor(options))
 command('install-service', 'run a node from now on, and after every start of this machine')
   .addArgument(new Argument('[role]').choices(['client', 'relay', 'peer', 'bootstrap']).default('client'))
   .option('--exit', 'for a relay: also let traffic out to the internet')
