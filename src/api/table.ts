@@ -6,7 +6,7 @@ import { activity } from './actions/activity.ts'
 import { connect, disconnect } from './actions/connect.ts'
 import { down } from './actions/down.ts'
 import { newRoute } from './actions/new-route.ts'
-import { observation, observe } from './actions/observe.ts'
+import { crash, observation, observe } from './actions/observe.ts'
 import { relays } from './actions/relays.ts'
 import { setRoute } from './actions/set-route.ts'
 import { checkSettings, saveSettings, settings } from './actions/settings.ts'
@@ -37,6 +37,7 @@ export const ACTIONS = {
   'token.revoke': revokeToken,
   observe,
   observation,
+  crash,
 } as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS
 export type Input<N extends ActionName> = InputOf<(typeof ACTIONS)[N]>

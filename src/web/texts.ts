@@ -205,7 +205,8 @@ export const texts = {
     'descriptor published': (fields: Fields) => `The relay told others about itself; ${fields['stored']} keep it.`,
     'damaged state file set aside': () => 'A damaged file was found, set aside, and made anew.',
     'state file not written': () => 'A file could not be written. Is the disk full?',
-    'data plane failed': () => 'The part that moves packets failed, and the daemon ends.',
+    'data plane failed': () => 'The part that moves packets failed, and is started again.',
+    'safe mode': () => 'The part that moves packets fails again and again. Hoplite stays off until you turn it on.',
     'dashboard not served: its port is taken': () => 'Another program uses the port of the dashboard.',
   } as Record<string, (fields: Fields) => string>,
 
