@@ -12,6 +12,7 @@ import { setRoute } from './actions/set-route.ts'
 import { checkSettings, saveSettings, settings } from './actions/settings.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
+import { wgShow } from './actions/wg-show.ts'
 import { failover } from './events/failover.ts'
 import { log } from './events/log.ts'
 import { routeEvent } from './events/route.ts'
@@ -28,6 +29,7 @@ export const ACTIONS = {
   relays,
   traffic,
   activity,
+  wgShow,
   settings,
   'settings.check': checkSettings,
   'settings.save': saveSettings,

@@ -20,6 +20,7 @@ export function exitCodeOf(code: ErrorCode): number {
   switch (code) {
     case 'CONFIG_INVALID':
     case 'CONFIG_UNREADABLE':
+    case 'ENTRY_FILE_INVALID':
       return EXIT.config
     case 'STATE_LOCKED':
     case 'NO_ROUTE':
@@ -31,6 +32,7 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'ADDRESS_IN_USE':
     case 'DAEMON_NOT_RUNNING':
     case 'DAEMON_FAILED':
+    case 'NAME_NOT_FOUND':
     case 'FFI_MISSING':
     case 'TUN_UNAVAILABLE':
     case 'PROGRAM_MISSING':

@@ -52,7 +52,7 @@ function json(text: string): {
 test('help names every command but the daemon, which up starts', async () => {
   const { code, stdout } = await hoplite('--help')
   assert.equal(code, 0)
-  for (const name of ['up', 'down', 'recover', 'status', 'relay', 'bootstrap', 'demo', 'doctor', 'keygen'])
+  for (const name of ['up', 'down', 'recover', 'status', 'relay', 'peer', 'bootstrap', 'demo', 'doctor', 'keygen'])
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
   assert.doesNotMatch(stdout, /^ {2}daemon/m)
 })
@@ -88,7 +88,7 @@ test('a wrong configuration ends with 78 before anything starts', async t => {
   const file = path.join(directory, 'hoplite.toml')
   const stateDir = path.join(directory, 'state')
   writeFileSync(file, '[client]\nhopz = 3\n')
-  const commands = ['up', 'relay', 'bootstrap', 'daemon']
+  const commands = ['up', 'relay', 'peer', 'bootstrap', 'daemon']
   const common = ['--json', '--config', file, '--state-dir', stateDir]
   for (const { code, stdout } of await Promise.all(commands.map(command => hoplite(command, ...common)))) {
     assert.equal(code, 78)
@@ -161,6 +161,34 @@ test('a node in the foreground answers status, keeps its state directory to itse
   assert.equal(findings.find(({ check }) => check === 'daemon')?.found, 'bootstrap, ready')
   assert.equal((await node.ended).code, 0)
   assert.deepEqual(readdirSync(stateDir), ['node.key'])
+})
+
+test('a peer says what one takes on before it begins, then what it carries, in words and as JSON', async t => {
+  const directory = temporary(t)
+  const file = path.join(directory, 'hoplite.toml')
+  const listen = 'listen = "127.0.0.1:0"\ncontrol_listen = "127.0.0.1:0"'
+  writeFileSync(file, `[relay]\n${listen}\n[peer]\nmax_clients = 3\nhours = "0-24"\n[exit]\nenabled = true\n`)
+  const common = ['--config', file, '--state-dir', path.join(directory, 'state')]
+  const node = start(['peer', ...common])
+  await node.started
+  const [words, json_] = await Promise.all([hoplite('status', ...common), hoplite('status', '--json', ...common)])
+  const status = json(json_.stdout)
+  assert.equal(status['role'], 'peer')
+  assert.deepEqual(status['peer'], {
+    ...{ clients: 0, maxClients: 3, flows: 0, bytesOut: 0, bytesIn: 0, bytesToday: 0 },
+    ...{ bytesPerDay: 10_240 * 2 ** 20, rateKbit: 20_000, hours: '0-24', refused: {} },
+  })
+  assert.match(words.stdout, /^peer {7}0 of 3 clients, 0 flows, 0 B out, 0 B in, today 0 B of 10 GiB$/m)
+  node.stop()
+  const { code, stdout } = await node.ended
+  assert.equal(code, 0)
+  for (const said of ['You relay', 'You see', 'Blame', 'Limits', '3 clients at once']) assert.ok(stdout.includes(said))
+  const asJson = start(['peer', '--json', ...common])
+  await asJson.started
+  asJson.stop()
+  const { statement, maxClients } = json((await asJson.ended).stdout)
+  assert.equal(maxClients, 3)
+  assert.match(String(statement), /You lend your internet address/)
 })
 
 test('down stops a node and waits until it has ended', async t => {

@@ -49,6 +49,25 @@ command('peer', "lend your address to others' WireGuard tunnels, in the foregrou
 command('bootstrap', 'serve the directory, in the foreground').action(async options =>
   (await import('./commands/run.ts')).bootstrap(options),
 )
+for (const [name, isHidden] of [
+  ['entry', false],
+  ['entry-daemon', true],
+] as const) {
+  command(name, 'put a stranger in front of the WireGuard VPN you have', isHidden)
+    .argument('[file]', 'the WireGuard file of your VPN: hoplite brings its tunnel up')
+    .option('--peers <n>', 'strangers between you and the VPN, 1 or 2', count(1, 2), 1)
+    .option('--listen <address>', 'instead of a file: where a WireGuard client of yours connects to')
+    .option('--to <host:port>', 'with --listen: the WireGuard server to lead it to')
+    .option('--run-hooks', 'run the PreUp, PostUp, PreDown and PostDown commands of the file')
+    .option('--no-kill-switch', 'let packets leave around the tunnel when it is down')
+    .action(async (file, options) => (await import('./commands/entry.ts')).entry(file, options, isHidden))
+}
+const wg = program.command('wg').description('the WireGuard interfaces of the node')
+wg.command('show')
+  .description('show them as wg(8) does')
+  .option('--state-dir <dir>', 'keys, state and control socket')
+  .option('--json', 'one line of JSON')
+  .action(async options => (await import('./commands/wg.ts')).wgShow(options))
 command('daemon', 'run the client in the foreground', true)
   .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
   .option('--proxy <address>', 'where the proxy listens')

@@ -9,17 +9,23 @@ type Limits = Pick<PeerStatus, 'rateKbit' | 'bytesPerDay' | 'maxClients' | 'hour
 export function peerStatement(limits: Limits): string {
   return `You lend your internet address to other people's WireGuard tunnels.
 
-  You relay      Datagrams that their WireGuard has sealed, to and from their VPN's server; with routes over two peers also
-                 to the next peer. You hold no key to them, and nothing else is carried.
-  You see        A client's address, a server's address, sizes and times. Not what is sent, nor where it goes from there.
-  Others see     The VPN's server sees your address as its customer's. Websites see the VPN's address, not yours. Your
-                 internet provider sees traffic between you and VPN servers.
-  Blame          Whoever asks the VPN where a customer came from is told of your address. You cannot tell who it was or what
-                 was done, and keep no record of it. Your address counts as a VPN user's: some services may be wary of it.
-  Never reached  Private, loopback, multicast and reserved addresses, your own, and whatever does not prove to be a
-                 WireGuard server: three handshakes at most go out before it has.
+  You relay      Datagrams that their WireGuard has sealed, to and from their
+                 VPN's server; on routes over two peers also to the next peer.
+                 You hold no key to them, and nothing else is carried.
+  You see        A client's address, a server's address, sizes and times. Not
+                 what is sent, nor where it goes beyond the server.
+  Others see     The VPN's server sees your address as its customer's. Websites
+                 see the VPN's address, not yours. Your internet provider sees
+                 traffic between you and VPN servers.
+  Blame          Whoever asks the VPN where a customer came from is told of your
+                 address. You cannot say who it was or what was done: you do not
+                 know it, and keep no record. Services that are wary of VPN
+                 users may become wary of your address.
+  Never reached  Private, loopback, multicast and reserved addresses, your own,
+                 and what does not prove to be a WireGuard server: before it
+                 has, three handshakes at most go out to it.
   Limits         ${describeLimits(limits)}.
-                 They are in [peer] of hoplite.toml. Ctrl-C ends it at once.
+                 They stand in [peer] of hoplite.toml. Ctrl-C ends it at once.
 `
 }
 
@@ -33,7 +39,8 @@ export function describePeer(peer: PeerStatus): string {
     `${amount(bytesIn)} in`,
     `today ${amount(bytesToday)} of ${amount(bytesPerDay)}`,
   ]
-  if (closed !== undefined) parts.push(closed === 'volume' ? 'closed until midnight' : `closed, open ${peer.hours} h`)
+  if (closed !== undefined)
+    parts.push(closed === 'volume' ? 'closed until midnight' : `closed, open ${describeHours(peer.hours)}`)
   const refused = Object.entries(peer.refused).map(([reason, count]) => `${REASONS[reason] ?? reason} ${count}`)
   if (refused.length > 0) parts.push(`refused: ${refused.join(', ')}`)
   return parts.join(', ')
@@ -44,15 +51,19 @@ const REASONS: Readonly<Record<string, string>> = {
   volume: 'volume used',
   hours: 'outside the hours',
   clients: 'too many clients',
+  clientsOfAddress: 'too many clients of an address',
   flowsOfClient: 'too many flows of a client',
   flowsOfServer: 'too many flows to a server',
   opens: 'opened too often',
 }
 
 function describeLimits({ rateKbit, bytesPerDay, maxClients, hours }: Limits): string {
-  const when = hours === '' ? 'at all hours' : `from ${hours.replace('-', ' to ')} o'clock`
   const clients = `${maxClients} ${maxClients === 1 ? 'client' : 'clients'} at once`
-  return `${(rateKbit / 1000).toLocaleString('en')} Mbit/s, ${amount(bytesPerDay)} a day, ${clients}, ${when}`
+  return `${(rateKbit / 1000).toLocaleString('en')} Mbit/s, ${amount(bytesPerDay)} a day, ${clients}, ${describeHours(hours)}`
+}
+
+function describeHours(hours: string): string {
+  return hours === '' ? 'at all hours' : `from ${hours.replace('-', ' to ')} o’clock`
 }
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const

@@ -6,10 +6,12 @@ import { systemRandom } from '#crypto/random.ts'
 import type { Descriptor } from '#discover/descriptor.ts'
 import type { Directory } from '#discover/directory.ts'
 import { readStateFile, setAside, writeStateFile } from '#platform/state-file.ts'
-import { type Candidate, chooseRoute } from '#route/choose.ts'
+import { type Candidate, choosePeers, chooseRoute } from '#route/choose.ts'
+import type { PeerChoice } from '#route/entry-route.ts'
 import { Guards } from '#route/guards.ts'
 import type { Choice } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
+import type { Address } from '#wire/address.ts'
 import type { Log } from './log.ts'
 
 const MAX_CACHE_BYTES = 200 * 1024 * 1024
@@ -115,6 +117,23 @@ export class RelayChoice {
       if ('hops' in chosen) return chosen.hops
     }
     return undefined
+  }
+
+  /** Peers of a way to a WireGuard server, other than those in use. */
+  pickPeers(count: number, server: Address, inUse: readonly RouteHop[]): PeerChoice {
+    const relays = this.#relays()
+    const used = relays.filter(({ id }) => inUse.some(hop => hop.id === id))
+    const options = { relays, count, random: systemRandom, outsideOf: [server.host] }
+    // Rather a peer that failed lately than none; never one that is in use.
+    for (const failed of [this.#doubted(), this.#avoidedNow(), new Set<string>()]) {
+      for (const apartFrom of [used, []]) {
+        const avoid = new Set([...failed, ...inUse.map(({ id }) => id)])
+        const hops = choosePeers({ ...options, avoid, apartFrom })
+        if (hops.length === count) return { hops }
+      }
+    }
+    const known = relays.filter(({ roles }) => roles.includes('peer')).length
+    return { problem: `no further peer outside the server's network: ${known} known, ${used.length} in use` }
   }
 
   handleFailure(hop: RouteHop): void {

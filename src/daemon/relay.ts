@@ -184,7 +184,8 @@ class Relay {
     log.info(`${this.#lendsOnly ? 'peer' : 'relay'} is up`, {
       id: own(this.#id),
       listening: own(formatAddress(address)),
-      roles: own(this.#roles.join(' ')),
+      exit: this.#roles.includes('exit'),
+      peer: this.#roles.includes('peer'),
     })
     await this.#publish()
   }

@@ -66,6 +66,8 @@ type OpenRequest = Extract<ControlRequest, { kind: 'open' }>
 
 interface Session {
   readonly session: number
+  /** The IP address that it was begun from. */
+  readonly host: string
   readonly ticket: string
   readonly answers: Answerer
   readonly flows: Set<number>
@@ -238,6 +240,7 @@ export class Hop {
     }
     const session: Session = {
       session: this.#nextSession++,
+      host: via.kind === 'socket' ? via.address.host : '',
       ticket,
       answers: new Answerer(),
       flows: new Set(),
@@ -330,7 +333,7 @@ export class Hop {
     }
     const gate = this.#options.lendsOnly ? this.#options.wireGuard : undefined
     const isNew = !session.flows.has(request.flow)
-    const refusal = isNew ? gate?.admitHop(session.session, request.flow, { host, port }, now) : undefined
+    const refusal = isNew ? gate?.admitHop(session, request.flow, { host, port }, now) : undefined
     if (refusal !== undefined) return this.#refuse(session, number, 'open', refusal)
     this.#installFlow(session, number, request.flow, { host, port }, 'hop', request.first)
     if (!session.flows.has(request.flow)) gate?.release(session.session, request.flow)
@@ -342,7 +345,7 @@ export class Hop {
     if (gate === undefined || parseIp(host) === undefined || session.flows.has(request.flow)) {
       return this.#refuse(session, number, 'open', REFUSAL.notAllowed)
     }
-    const refusal = gate.admit(session.session, request.flow, { host, port }, now)
+    const refusal = gate.admit(session, request.flow, { host, port }, now)
     if (refusal !== undefined) return this.#refuse(session, number, 'open', refusal)
     this.#installFlow(session, number, request.flow, { host, port }, 'wireguard', request.first)
     if (!session.flows.has(request.flow)) gate.release(session.session, request.flow)

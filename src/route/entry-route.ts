@@ -158,6 +158,12 @@ export class EntryRoute {
     this.#drop(lane, now)
   }
 
+  /** There may be peers now that were not known before: a missing way is built at once. */
+  retry(now: number): void {
+    if (this.#active === undefined && Number.isFinite(this.#nextLaneMs)) this.#nextLaneMs = now
+    this.handleDeadline(now)
+  }
+
   deadline(): number {
     if (this.#state === 'closed') return Number.POSITIVE_INFINITY
     let due = Math.min(this.#rotateAtMs, this.#nextLaneMs)

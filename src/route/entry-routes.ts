@@ -56,6 +56,11 @@ export class EntryRoutes {
     return true
   }
 
+  /** There may be peers now that were not known before. */
+  retry(now: number): void {
+    for (const route of this.#routes.values()) route.retry(now)
+  }
+
   close(entry: number, now: number): void {
     const route = this.#routes.get(entry)
     if (route === undefined) return

@@ -83,8 +83,11 @@ export const texts = {
 
   node: {
     relay: 'This node is a relay',
+    peer: 'This node is a peer',
     bootstrap: 'This node serves the directory',
     relayText: 'It carries packets for others. It knows neither what is in them nor, as a middle, between whom.',
+    peerText:
+      'It lends its address to others’ WireGuard tunnels. It knows who they are and which VPN they use, not what they do.',
     bootstrapText: 'It tells others which relays there are, and carries no traffic.',
     state: 'State',
     uptime: 'Up for',
@@ -92,6 +95,9 @@ export const texts = {
     flows: 'Flows',
     streams: 'Streams',
     carried: 'Carried',
+    clients: 'Clients now',
+    today: 'Lent today',
+    of: (part: string, whole: string) => `${part} of ${whole}`,
     memory: 'Memory',
     directory: 'Relays known',
     listening: 'Listens on',
@@ -188,6 +194,12 @@ export const texts = {
   events: {
     'client is up': () => 'Hoplite started.',
     'relay is up': (fields: Fields) => (fields['exit'] ? 'The relay started; it is an exit.' : 'The relay started.'),
+    'peer is up': () => 'The peer started.',
+    'lending nothing until later': (fields: Fields) =>
+      fields['why'] === 'volume'
+        ? 'What you lend in a day is used up. Nothing is lent until midnight.'
+        : 'The hours in which you lend are over.',
+    'lending again': () => 'You lend your address again.',
     'bootstrap node is up': () => 'The bootstrap node started.',
     'switched on': () => 'You turned Hoplite on.',
     'switched off': () => 'You turned Hoplite off. Programs that use the proxy are refused.',

@@ -11,6 +11,10 @@ const route = z.strictObject({
   hops: z.array(hop),
   /** The hops of the way kept ready. */
   spare: z.array(hop).optional(),
+  /** The WireGuard server that an entry leads to. */
+  server: z.string().optional(),
+  /** An entry's further peers, and whether the server has answered through them. */
+  spares: z.array(z.strictObject({ hops: z.array(hop), isProven: z.boolean() })).optional(),
   rttMs: z.number().optional(),
   streams: z.number(),
   problem: z.string().optional(),
@@ -56,6 +60,9 @@ export const status = defineAction({
     flows: z.number(),
     streams: z.number(),
     peer: peer.optional(),
+    /** The interface of an entry's tunnel, and the longest packet that fits it or its client's, in bytes. */
+    interface: z.string().optional(),
+    mtu: z.number().optional(),
     counters: z.record(z.string(), z.number()),
     memoryBytes: z.number(),
     problem: z.string().optional(),

@@ -219,14 +219,28 @@ function Proxy({ live }: { live: Live }): JSX.Element {
   )
 }
 
-/** A relay or a bootstrap node: it has no route, and carries for others. */
+/** A relay, a peer or a bootstrap node: it has no route, and carries for others. */
 function NodePage({ live }: { live: Live }): JSX.Element {
   const { status } = live
   if (status === undefined) return <p>{texts.loading}</p>
-  const isRelay = status.role === 'relay'
   const words = texts.node
+  const [title, text] =
+    status.role === 'relay'
+      ? [words.relay, words.relayText]
+      : status.role === 'peer'
+        ? [words.peer, words.peerText]
+        : [words.bootstrap, words.bootstrapText]
+  const { peer } = status
+  const lent: [string, string][] =
+    peer === undefined
+      ? []
+      : [
+          [words.clients, words.of(String(peer.clients), String(peer.maxClients))],
+          [words.today, words.of(bytes(peer.bytesToday), bytes(peer.bytesPerDay))],
+        ]
   const figures: [string, string][] = [
     [words.uptime, duration(status.uptimeMs)],
+    ...lent,
     [words.sessions, String(status.sessions)],
     [words.flows, String(status.flows)],
     [words.streams, String(status.streams)],
@@ -239,8 +253,8 @@ function NodePage({ live }: { live: Live }): JSX.Element {
     <>
       <section class="hero hero-good">
         <div class="hero-words">
-          <h1 class="hero-title">{isRelay ? words.relay : words.bootstrap}</h1>
-          <p class="hero-text">{isRelay ? words.relayText : words.bootstrapText}</p>
+          <h1 class="hero-title">{title}</h1>
+          <p class="hero-text">{text}</p>
         </div>
       </section>
       <dl class="figures">
