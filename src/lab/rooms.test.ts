@@ -14,6 +14,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   bytes: [],
   crypto: ['bytes'],
   wire: ['bytes'],
+  packet: ['bytes', 'wire'],
   session: ['bytes', 'crypto', 'wire'],
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
@@ -21,13 +22,13 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   discover: ['bytes', 'crypto', 'wire'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
-  platform: ['bytes', 'crypto', 'wire', 'session', 'forward', 'api'],
+  platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'api'],
   daemon: [
-    ...['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'discover', 'stream'],
+    ...['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'route', 'relay', 'discover', 'stream'],
     ...['api', 'platform', 'web'],
   ],
   web: ['api'],
-  cli: ['api', 'daemon', 'platform', 'discover'],
+  cli: ['bytes', 'wire', 'api', 'daemon', 'platform', 'discover'],
 }
 
 /** Rooms that may import anything, and what one file may beyond its room. */
@@ -37,7 +38,7 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay']
+const CORE = ['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'route', 'relay']
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
