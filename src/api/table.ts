@@ -9,7 +9,7 @@ import { newRoute } from './actions/new-route.ts'
 import { crash, observation, observe } from './actions/observe.ts'
 import { relays } from './actions/relays.ts'
 import { setRoute } from './actions/set-route.ts'
-import { checkSettings, saveSettings, settings } from './actions/settings.ts'
+import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
 import { wgShow } from './actions/wg-show.ts'
@@ -33,6 +33,7 @@ export const ACTIONS = {
   settings,
   'settings.check': checkSettings,
   'settings.save': saveSettings,
+  reload,
   login,
   'token.create': createToken,
   'token.list': listTokens,

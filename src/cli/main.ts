@@ -40,6 +40,9 @@ command('logs', 'show what the daemon did')
   .option('-f, --follow', 'go on with each new line')
   .option('-n, --lines <n>', 'how many lines', count(0, 1_000_000))
   .action(async options => (await import('./commands/logs.ts')).logs(options))
+command('reload', 'read the configuration file again, without dropping anything').action(async options =>
+  (await import('./commands/reload.ts')).reload(options),
+)
 command('relay', 'carry traffic for others, in the foreground')
   .option('--exit', 'also let traffic out to the internet')
   .action(async options => (await import('./commands/run.ts')).relay(options))

@@ -36,6 +36,7 @@ export function systemdUnit(service: Service): string {
   ]
   const run = [
     `ExecStart=${argumentsOf(service).map(quoteForSystemd).join(' ')}`,
+    `ExecReload=${[...service.command, 'reload', '--state-dir', service.stateDir].map(quoteForSystemd).join(' ')}`,
     'Restart=on-failure',
     'RestartSec=1',
     'TimeoutStopSec=20',

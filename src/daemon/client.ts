@@ -163,6 +163,7 @@ class Client {
         crash: () => this.#laboratory.crash(this.#engine),
       },
       this.#face.events,
+      { 'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }) },
     )
     log.info('client is up', { proxy: own(formatAddress(this.#proxyAddress)) })
     this.#keeper.start()

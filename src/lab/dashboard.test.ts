@@ -148,7 +148,7 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     await page.getByLabel('Hops').fill('2')
     await page.getByText('2 changes').waitFor()
     await page.getByRole('button', { name: 'Save' }).click()
-    await page.getByText('It holds when the daemon starts again').waitFor()
+    await page.getByText('It holds from now on').waitFor()
     const { fields, file } = await callAction(socketPath(net.client.stateDir), 'settings', {})
     assert.equal(fields.find(({ key }) => key === 'client.hops')?.inFile, 2)
     assert.match(readFileSync(file, 'utf8'), /^hops = 2$/m)

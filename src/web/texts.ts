@@ -223,7 +223,7 @@ export const texts = {
   } as Record<string, (fields: Fields) => string>,
 
   settings: {
-    intro: 'Everything in the configuration file. Changes hold when the daemon starts again.',
+    intro: 'Everything in the configuration file.',
     file: (file: string) => `Kept in ${file}`,
     noFile: (file: string) => `There is no file yet; saving makes ${file}`,
     sections: {
@@ -248,6 +248,9 @@ export const texts = {
     wrong: (count: number) => (count === 1 ? '1 thing to mend' : `${count} things to mend`),
     save: 'Save',
     discard: 'Discard',
-    saved: 'Saved. It holds when the daemon starts again: hoplite down, then hoplite up.',
+    saved: (later: readonly string[]) =>
+      later.length === 0
+        ? 'Saved. It holds from now on.'
+        : `Saved. What holds when the daemon starts again (hoplite down, then hoplite up): ${later.join(', ')}.`,
   },
 }
