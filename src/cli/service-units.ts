@@ -35,8 +35,13 @@ export function systemdUnit(service: Service): string {
     'StartLimitBurst=5',
   ]
   const run = [
+    'Type=notify',
+    'NotifyAccess=main',
+    // A control plane that hangs for so long does not come back by itself.
+    'WatchdogSec=30',
     `ExecStart=${argumentsOf(service).map(quoteForSystemd).join(' ')}`,
     `ExecReload=${[...service.command, 'reload', '--state-dir', service.stateDir].map(quoteForSystemd).join(' ')}`,
+    'TimeoutStartSec=60',
     'Restart=on-failure',
     'RestartSec=1',
     'TimeoutStopSec=20',

@@ -83,6 +83,7 @@ class Face implements ApiServer {
       this.#servers.push(await serveMetrics(listen, () => this.#handlers.status({})))
     }
     this.#servers.push(await serveApi(this.#handlers, socketPath(this.#options.stateDir), this.#events))
+    this.#options.onUp?.()
     const isFixed = !this.#config.api.listen.endsWith(':0')
     if (!isFixed && !this.#access.isInUse) return
     await this.#browse().catch(() => this.#options.log.warn('dashboard not served: its port is taken'))

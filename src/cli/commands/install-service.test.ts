@@ -20,6 +20,7 @@ test('a unit starts the role with its own configuration and state, again after a
   const start = 'relay --config /etc/hoplite/hoplite.toml --state-dir /var/lib/hoplite-relay --exit'
   assert.ok(unit.includes(`\nExecStart=/usr/bin/hoplite ${start}\n`), unit)
   assert.match(unit, /^Restart=on-failure$/m)
+  assert.match(unit, /^Type=notify$/m)
   assert.match(unit, /^StateDirectory=hoplite-relay$/m)
   const own = systemdUnit(serviceOf({ role: 'client', scope: 'user' }))
   assert.doesNotMatch(own, /DynamicUser/)

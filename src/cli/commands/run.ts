@@ -9,6 +9,7 @@ import { keepLogShort } from '#daemon/log-file.ts'
 import type { RunOptions } from '#daemon/node.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
+import { openServiceWatch } from '#platform/linux/service-notify.ts'
 import { stopSignal } from '../stop-signal.ts'
 
 export interface NodeOptions {
@@ -47,7 +48,9 @@ export async function run(
   const config = change(loadConfig(file))
   const stateDir = stateDirectory(options.stateDir)
   keepLogShort(config, stateDir)
+  const watch = process.platform === 'linux' ? openServiceWatch(process.env) : undefined
   const runOptions: RunOptions = {
+    onUp: () => watch?.ready(),
     stateDir,
     ...(file !== undefined && { configFile: file }),
     signal: stopSignal(),
