@@ -6,10 +6,10 @@ import { activity } from './actions/activity.ts'
 import { connect, disconnect } from './actions/connect.ts'
 import { down } from './actions/down.ts'
 import { newRoute } from './actions/new-route.ts'
-import { observation, observe } from './actions/observe.ts'
+import { crash, observation, observe } from './actions/observe.ts'
 import { relays } from './actions/relays.ts'
 import { setRoute } from './actions/set-route.ts'
-import { checkSettings, saveSettings, settings } from './actions/settings.ts'
+import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
 import { wgShow } from './actions/wg-show.ts'
@@ -33,12 +33,14 @@ export const ACTIONS = {
   settings,
   'settings.check': checkSettings,
   'settings.save': saveSettings,
+  reload,
   login,
   'token.create': createToken,
   'token.list': listTokens,
   'token.revoke': revokeToken,
   observe,
   observation,
+  crash,
 } as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS
 export type Input<N extends ActionName> = InputOf<(typeof ACTIONS)[N]>

@@ -68,6 +68,10 @@ export class EventLoop {
       if (turn.deadline() <= now) turn.handleDeadline(now)
       turn.settle()
     }
+  }
+
+  /** Nothing may be watched or unwatched afterwards. */
+  close(): void {
     socketCalls().close(this.#fd)
   }
 }

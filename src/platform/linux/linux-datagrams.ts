@@ -59,6 +59,7 @@ export class LinuxDatagrams implements Datagrams {
   readonly #options: LinuxDatagramsOptions
   readonly #queues: SendQueue[]
   readonly #receive: ReceiveMemory
+  readonly #open = new Set<LinuxSocket>()
   #nextQueue = 0
   #lastQueue: SendQueue
 
@@ -71,7 +72,18 @@ export class LinuxDatagrams implements Datagrams {
   }
 
   open(plan: SocketPlan, handlers: SocketHandlers): DatagramSocket {
-    return new LinuxSocket(plan, handlers, this, this.#receive, this.#options)
+    const socket = new LinuxSocket(plan, handlers, this, this.#receive, this.#options)
+    if (!socket.isClosed) this.#open.add(socket)
+    return socket
+  }
+
+  /** Closes every socket: nobody else does when the thread ends. */
+  close(): void {
+    for (const socket of this.#open) socket.close()
+  }
+
+  forget(socket: LinuxSocket): void {
+    this.#open.delete(socket)
   }
 
   queue(target: SendTarget, buffer: Uint8Array, offset: number, length: number, to: Address | undefined): void {
@@ -131,9 +143,14 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     if (!this.#isClosed) this.#datagrams.queue(this, buffer, offset, length, to)
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#datagrams.forget(this)
     if (this.fd < 0) return
     // What waits for this socket goes out first: its descriptor may be another's the next moment.
     this.#datagrams.flush()
