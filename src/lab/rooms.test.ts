@@ -18,12 +18,13 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
   relay: ['bytes', 'crypto', 'wire', 'session', 'forward'],
-  discover: ['bytes', 'crypto', 'wire'],
+  meet: ['bytes', 'crypto', 'wire'],
+  discover: ['bytes', 'crypto', 'wire', 'meet'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
   platform: ['bytes', 'crypto', 'wire', 'session', 'forward', 'api'],
   daemon: [
-    ...['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'discover', 'stream'],
+    ...['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'meet', 'discover', 'stream'],
     ...['api', 'platform'],
   ],
   cli: ['api', 'daemon', 'platform', 'discover'],
@@ -36,7 +37,7 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay']
+const CORE = ['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'meet']
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
