@@ -26,19 +26,21 @@ export interface PairCode {
   readonly secret: Uint8Array
 }
 
+type Suits = (placeKey: XWingKeyPair) => boolean
+
 /** What is wrong with a code that was typed, for a person. */
 export interface BadCode {
   readonly problem: string
 }
 
-/** A fresh code of four words. */
-export function makeShortCode(random: Random): PairCode {
-  return shortCode(toWords(random(6), 4))
+/** A fresh code of four words. `suits` says whether the key of its place will do; it should for one in 2^bits. */
+export function makeShortCode(random: Random, suits: Suits = () => true): PairCode {
+  return tryUntil(() => shortCode(toWords(random(6), 4)), suits)
 }
 
 /** A fresh code for pictures and files. */
-export function makeLongCode(random: Random): PairCode {
-  return longCode(random(16), random(16))
+export function makeLongCode(random: Random, suits: Suits = () => true): PairCode {
+  return tryUntil(() => longCode(random(16), random(16)), suits)
 }
 
 /** Reads either kind of code, however it is spaced and cased. */
@@ -68,6 +70,13 @@ export function toWords(bytes: Uint8Array, count: number): string[] {
     const at = BigInt((count - 1 - i) * WORD_BITS) + spare
     return wordlist[Number((bits >> at) & 0x7ffn)] ?? ''
   })
+}
+
+function tryUntil(make: () => PairCode, suits: Suits): PairCode {
+  for (;;) {
+    const code = make()
+    if (suits(placeKey(code.place))) return code
+  }
 }
 
 function shortCode(words: readonly string[]): PairCode {

@@ -2,7 +2,8 @@
 
 import { createHash } from 'node:crypto'
 import { hpkeOpen, hpkeSeal } from '#crypto/hpke.ts'
-import type { XWingKeyPair } from '#crypto/xwing.ts'
+import type { Random } from '#crypto/random.ts'
+import { type XWingKeyPair, xwingFromSeed } from '#crypto/xwing.ts'
 import {
   type Bucket,
   encodeLetter,
@@ -27,6 +28,17 @@ export interface Draft {
 export function bucketOf(publicKey: Uint8Array, bits: number): Bucket {
   const hash = createHash('sha256').update('hoplite bucket v1').update(publicKey).digest()
   return { bits, number: hash.readUInt16BE(0) >>> (16 - bits) }
+}
+
+/**
+ * A fresh key whose letters come to a bucket that is listened in anyway: to begin listening in another would tell that
+ * something is going on. Tries 2^bits keys, 0.1 ms each.
+ */
+export function keyInBucket(bucket: Bucket, random: Random): XWingKeyPair {
+  for (;;) {
+    const key = xwingFromSeed(random(32))
+    if (bucketOf(key.publicKey, bucket.bits).number === bucket.number) return key
+  }
 }
 
 /** Seals a draft; the letter still lacks its work. `undefined` when the reader's key is unusable. */

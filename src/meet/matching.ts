@@ -7,7 +7,7 @@
 // told to be of one asker, not even by the server. Bounds: 16 requests at once; so many answers in a minute, and no more.
 
 import type { Random } from '#crypto/random.ts'
-import { type XWingKeyPair, xwingFromSeed } from '#crypto/xwing.ts'
+import type { XWingKeyPair } from '#crypto/xwing.ts'
 import { encodeMatch, MATCH_NONCE_BYTES, type MatchMessage } from '#wire/match.ts'
 import type { Draft } from './letter.ts'
 
@@ -17,6 +17,8 @@ const MINUTE_MS = 60_000
 
 export interface MatchingOptions {
   readonly random: Random
+  /** A key for one answer (keyInBucket). */
+  readonly newKey: () => XWingKeyPair
   /** Letters for this key are now for us; and no longer. */
   readonly hold: (key: XWingKeyPair) => void
   readonly drop: (key: XWingKeyPair) => void
@@ -49,9 +51,9 @@ export class Matching {
   /** Asks the holder of `serverKey`; names the request, or gives `undefined` when 16 are under way. */
   ask(serverKey: Uint8Array, offer: Uint8Array, now: number): string | undefined {
     if (this.#asked.size >= MAX_ASKED) return undefined
-    const { random, hold } = this.#options
+    const { random, newKey, hold } = this.#options
     const nonce = random(MATCH_NONCE_BYTES)
-    const key = xwingFromSeed(random(32))
+    const key = newKey()
     const ask = nameOf(nonce)
     this.#asked.set(ask, { key, expiresMs: now + ASK_LIFETIME_MS })
     hold(key)

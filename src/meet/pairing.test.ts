@@ -4,12 +4,13 @@ import { seededRandom } from '#crypto/random.ts'
 import { encodeCard } from '#wire/device-card.ts'
 import { decodePair, type PairMessage } from '#wire/pairing.ts'
 import { makeLongCode, makeShortCode, type PairCode, placeKey } from './code.ts'
-import { openLetter, sealLetter } from './letter.ts'
+import { keyInBucket, openLetter, sealLetter } from './letter.ts'
 import { cardOf, newOwnDevice } from './own-device.ts'
 import { CODE_LIFETIME_MS, PairingGuest, PairingHost } from './pairing.ts'
 
 const NOW = 1_800_000_000_000
 const random = seededRandom('pairing')
+const newKey = () => keyInBucket({ bits: 0, number: 0 }, random)
 const CODE = makeShortCode(random)
 const cards = { host: cardOf(newOwnDevice('desk', random)), guest: cardOf(newOwnDevice('laptop', random)) }
 
@@ -25,12 +26,12 @@ class Meeting {
   changes: (message: PairMessage) => PairMessage = message => message
 
   constructor(code: PairCode = CODE) {
-    this.host = new PairingHost({ code, card: cards.host, random }, this.now)
+    this.host = new PairingHost({ code, card: cards.host, random, newKey }, this.now)
     this.sides = [this.host]
   }
 
   join(code: PairCode = CODE, card = cards.guest): PairingGuest {
-    const guest = new PairingGuest({ code, card, random }, this.now)
+    const guest = new PairingGuest({ code, card, random, newKey }, this.now)
     this.sides.push(guest)
     return guest
   }

@@ -16,7 +16,7 @@ import { chachaOpen, chachaSeal } from '#crypto/chacha20poly1305.ts'
 import { type CpaceShare, cpaceKey, makeCpaceShare } from '#crypto/cpace.ts'
 import { hkdf } from '#crypto/hkdf.ts'
 import type { Random } from '#crypto/random.ts'
-import { type XWingKeyPair, xwingFromSeed } from '#crypto/xwing.ts'
+import type { XWingKeyPair } from '#crypto/xwing.ts'
 import { type DeviceCard, decodeCard, encodeCard } from '#wire/device-card.ts'
 import { encodePair, type PairMessage, type PairRefusal } from '#wire/pairing.ts'
 import { type PairCode, placeKey, toWords } from './code.ts'
@@ -46,6 +46,8 @@ export interface PairingOptions {
   readonly code: PairCode
   readonly card: DeviceCard
   readonly random: Random
+  /** A key for this pairing alone (keyInBucket). */
+  readonly newKey: () => XWingKeyPair
 }
 
 /** What both sides do: a state, drafts to post, a key that the other's letters are sealed for, a deadline. */
@@ -100,7 +102,7 @@ export class PairingHost extends PairingSide {
   constructor(options: PairingOptions, now: number) {
     super(options, now)
     this.#placeKey = placeKey(options.code.place)
-    this.#ownKey = xwingFromSeed(options.random(32))
+    this.#ownKey = options.newKey()
     this.keys = [this.#placeKey, this.#ownKey]
   }
 
@@ -186,7 +188,7 @@ export class PairingGuest extends PairingSide {
 
   constructor(options: PairingOptions, now: number) {
     super(options, now)
-    this.#key = xwingFromSeed(options.random(32))
+    this.#key = options.newKey()
     this.keys = [this.#key]
     this.#session = copyBytes(options.random(16))
     this.#share = shareFor(options, this.#session)
