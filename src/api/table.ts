@@ -1,12 +1,18 @@
 // The table of actions. A new action is a file under actions/ and a line here.
 
 import type { Action, InputOf, OutputOf } from './action.ts'
+import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
 import { down } from './actions/down.ts'
 import { newRoute } from './actions/new-route.ts'
 import { observation, observe } from './actions/observe.ts'
+import { endPairing, join, pair, pairing } from './actions/pairing.ts'
 import { status } from './actions/status.ts'
 
-export const ACTIONS = { status, down, newRoute, observe, observation } as const satisfies Record<string, Action>
+export const ACTIONS = {
+  ...{ status, down, newRoute, observe, observation },
+  ...{ pair, join, pairing, endPairing },
+  ...{ devices, renameDevice, removeDevice, rotateDeviceKeys },
+} as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS
 export type Input<N extends ActionName> = InputOf<(typeof ACTIONS)[N]>
 export type Output<N extends ActionName> = OutputOf<(typeof ACTIONS)[N]>

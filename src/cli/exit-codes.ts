@@ -18,9 +18,12 @@ export function exitCodeOf(code: ErrorCode): number {
   switch (code) {
     case 'CONFIG_INVALID':
     case 'CONFIG_UNREADABLE':
+    case 'NO_CARRIER':
       return EXIT.config
     case 'STATE_LOCKED':
     case 'NO_ROUTE':
+    case 'PAIRING_BUSY':
+    case 'PAIRING_FAILED':
       return EXIT.temporary
     case 'STATE_UNREADABLE':
     case 'KEY_EXISTS':
@@ -29,6 +32,9 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'DAEMON_NOT_RUNNING':
     case 'DAEMON_FAILED':
       return EXIT.unavailable
+    case 'CODE_INVALID':
+    case 'DEVICE_UNKNOWN':
+    case 'DEVICE_NAME_INVALID':
     case 'REQUEST_INVALID':
     case 'ACTION_UNKNOWN':
       return EXIT.usage

@@ -19,6 +19,7 @@ import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { own } from './log.ts'
+import { Meeting } from './meeting.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { parseListen } from './relay.ts'
 import { RelayChoice } from './relay-choice.ts'
@@ -54,6 +55,7 @@ class Client {
   readonly #loop: ControlLoop
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
+  readonly #meeting: Meeting
   readonly #laboratory: Laboratory
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
@@ -71,6 +73,7 @@ class Client {
     this.#options = options
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
+    this.#meeting = new Meeting({ config, stateDir: options.stateDir, log: options.log })
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log)
     this.#routes = new Routes({
       random: systemRandom,
@@ -126,8 +129,10 @@ class Client {
         error,
       )
     }
+    await this.#meeting.start()
     this.#api = await serveApi(
       {
+        ...this.#meeting.handlers(),
         status: () => this.#status(),
         down: () => {
           setImmediate(() => this.#stop.abort())
@@ -158,6 +163,7 @@ class Client {
     const { listening } = this.#proxy
     await Promise.allSettled([
       this.#keeper.close(),
+      this.#meeting.close(),
       listening && this.#proxy.close(),
       this.#api?.close(),
       this.#engine?.close(),
@@ -232,6 +238,7 @@ class Client {
       listening: {
         proxy: this.#proxyAddress === undefined ? [] : [formatAddress(this.#proxyAddress)],
         udp: this.#address === undefined ? [] : [formatAddress(this.#address)],
+        ...(this.#meeting.dnsAddress !== undefined && { dns: [this.#meeting.dnsAddress] }),
       },
       directory: this.#directory.size,
       routes: this.#routes.keys.map(key => this.#routeStatus(key)),
@@ -242,6 +249,7 @@ class Client {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
         failovers: this.#failovers,
+        ...this.#meeting.counters,
       },
       ...(state === 'building' &&
         problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),

@@ -7,6 +7,7 @@ import { parse, TomlError } from 'smol-toml'
 import { z } from 'zod'
 import { HopliteError } from '#api/errors.ts'
 import { parseAddress, parseIp } from '#wire/address.ts'
+import { isDeviceName } from '#wire/device-card.ts'
 
 const MAX_FILE_BYTES = 256 * 1024
 const MAX_PROBLEMS = 10
@@ -77,6 +78,29 @@ const schema = z.strictObject({
       rules: z.array(rule).max(64).default([]),
       allow_private: z.array(address).max(64).default([]),
       max_streams_per_client: z.number().int().min(1).max(65_536).default(1_024),
+    })
+    .prefault({}),
+  meet: z
+    .strictObject({
+      name: z
+        .string()
+        .refine(text => text === '' || isDeviceName(text), 'a name of 1 to 32 of a-z, 0-9 and -')
+        .default(''),
+      gossip: z.boolean().default(true),
+      rendezvous: z
+        .array(z.string().regex(/^wss?:\/\/[^\s]{1,200}$/, 'a URL like wss://rendezvous.example.org'))
+        .max(4)
+        .default([]),
+      folder: z.string().max(4_096).default(''),
+      always: z.boolean().default(false),
+      interval_ms: z.number().int().min(20).max(600_000).default(4_000),
+      bucket_bits: z.number().int().min(0).max(6).default(0),
+      work_bits: z.number().int().min(0).max(24).default(16),
+      listen: listenAddress.default('0.0.0.0:51822'),
+      dns: z
+        .string()
+        .refine(text => text === '' || parseAddress(text.replace(/:0$/, ':1')) !== undefined, 'an address to listen on')
+        .default(''),
     })
     .prefault({}),
   log: z.strictObject({ level: z.enum(['error', 'warn', 'info', 'debug']).default('info') }).prefault({}),

@@ -26,6 +26,7 @@ import { REFUSAL } from '#wire/control.ts'
 import type { PortRange } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { letterNetwork } from './letter-network.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { VERSION } from './version.ts'
@@ -155,6 +156,7 @@ class Relay {
       allowPrivateAddresses: this.#config.network.allow_private_addresses,
       nowMs: Date.now,
       random: systemRandom,
+      letters: letterNetwork(this.#config),
       ...announced(this.#config),
       ...sendFrom(parseListen(this.#config.relay.control_listen)),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),

@@ -95,7 +95,9 @@ test('thirty nodes: everybody who asks is answered, and nobody can tell better t
     assert.ok(count <= most, `${name}: ${count} of ${asked}`)
   }
   const waits = net.truth.map(({ atMs, answeredMs = 0 }) => answeredMs - atMs).toSorted((a, b) => a - b)
-  t.diagnostic(`time to the answer: median ${Math.round(waits[waits.length >> 1] ?? 0)} ms, longest ${Math.round(waits.at(-1) ?? 0)} ms`)
+  t.diagnostic(
+    `time to the answer: median ${Math.round(waits[waits.length >> 1] ?? 0)} ms, longest ${Math.round(waits.at(-1) ?? 0)} ms`,
+  )
 })
 
 test('with two buckets, the bucket of a letter says no more than which half its reader is in', t => {

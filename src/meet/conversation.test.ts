@@ -55,8 +55,8 @@ function meet(): { a: Side; b: Side; run: (now: number) => number } {
       if (fromA.length + fromB.length === 0) return carried
       carried += fromA.length + fromB.length
       assert.ok(carried < 50, 'they never stop')
-      for (const content of fromA) b.hear(content, now)
-      for (const content of fromB) a.hear(content, now)
+      for (const { content } of fromA) b.hear(content, now)
+      for (const { content } of fromB) a.hear(content, now)
       a.events.push(...a.talk.takeEvents())
       b.events.push(...b.talk.takeEvents())
     }
@@ -113,9 +113,10 @@ test('both begin at once: they end up on one session', () => {
 test('a message that comes twice, by another carrier or a day later, is heard once and disturbs nothing', () => {
   const { a, b, run } = meet()
   a.say('once', NOW)
-  const [content] = a.talk.take()
-  b.hear(content as Uint8Array, NOW)
-  b.hear(content as Uint8Array, NOW + 86_400_000)
+  const [said] = a.talk.take()
+  assert.ok(said)
+  b.hear(said.content, NOW)
+  b.hear(said.content, NOW + 86_400_000)
   run(NOW)
   assert.deepEqual(b.heard, ['once'])
   assert.deepEqual(b.refused, ['repeated'])
@@ -170,8 +171,8 @@ test('a clock that went back does not keep two apart', () => {
   run(NOW)
   a.restore(NEW_CONVERSATION)
   a.say('from the past', NOW - 86_400_000)
-  for (const content of a.talk.take()) b.hear(content, NOW + 60_000)
-  for (const content of b.talk.take()) a.hear(content, NOW + 60_000)
+  for (const { content } of a.talk.take()) b.hear(content, NOW + 60_000)
+  for (const { content } of b.talk.take()) a.hear(content, NOW + 60_000)
   run(NOW + 60_000)
   a.say('better', NOW + 60_000)
   run(NOW + 60_000)
@@ -185,7 +186,7 @@ test('an old handshake that somebody recorded begins nothing', () => {
   a.restore(NEW_CONVERSATION)
   a.say('second', NOW + 1_000)
   run(NOW + 1_000)
-  for (const content of recorded) b.hear(content, NOW + 2_000)
+  for (const { content } of recorded) b.hear(content, NOW + 2_000)
   assert.deepEqual(b.refused, ['oldHandshake'])
   assert.ok(!b.heard.includes('first'))
   run(NOW + 2_000)
@@ -247,7 +248,7 @@ test('nobody can write in the name of another: not with all public keys of both'
   mallory.own = { ...mallory.own, id: a.own.id }
   mallory.know(b.own)
   mallory.say('I am a', NOW)
-  for (const content of mallory.talk.take()) b.hear(content, NOW)
+  for (const { content } of mallory.talk.take()) b.hear(content, NOW)
   assert.deepEqual(b.heard, [])
   assert.equal(b.refused.length, 1)
   run(NOW)

@@ -68,6 +68,12 @@ export interface Parties {
   readonly random: Random
 }
 
+/** The content of a letter, and whether it is of use tomorrow. */
+export interface Said {
+  readonly content: Uint8Array
+  readonly keeps: boolean
+}
+
 export const NEW_CONVERSATION: ConversationState = { sessions: [], heardBegunMs: 0, marks: [] }
 
 export class Conversation {
@@ -76,7 +82,7 @@ export class Conversation {
   #nextResetMs = Number.NEGATIVE_INFINITY
   #resetWaitMs = FIRST_RESET_WAIT_MS
   #events: ConversationEvent[] = []
-  #contents: Uint8Array[] = []
+  #contents: Said[] = []
 
   /** @param parties the present keys of both, asked for each time: they change */
   constructor(parties: () => Parties, state: ConversationState) {
@@ -140,7 +146,7 @@ export class Conversation {
   }
 
   /** Contents of letters for the other device, to be posted now. */
-  take(): Uint8Array[] {
+  take(): Said[] {
     return this.#contents.splice(0)
   }
 
@@ -183,9 +189,9 @@ export class Conversation {
     if (session === undefined) return false
     const { state, message } = ratchetSeal(session.ratchet, encodePayload(payload), session.binding, random)
     this.#keep({ ...session, ratchet: state })
-    this.#contents.push(
-      encodeDeviceMessage({ sender: own.id, session: session.id, begin: session.begin, ratchet: message }),
-    )
+    const said = { sender: own.id, session: session.id, begin: session.begin, ratchet: message }
+    // What the program says is about now; keys and farewells are not.
+    this.#contents.push({ content: encodeDeviceMessage(said), keeps: payload.kind !== 'data' })
     return true
   }
 

@@ -35,6 +35,8 @@ export interface Device {
   readonly pairedMs: number
   readonly card: DeviceCard
   readonly addresses: DeviceAddresses
+  /** Whether it has been heard in the session in use. */
+  readonly isConfirmed: boolean
   /** The pre-shared key of the tunnel to it; `undefined` until both have spoken. */
   readonly tunnelSecret: Uint8Array | undefined
 }
@@ -87,8 +89,8 @@ export class Devices {
   list(): Device[] {
     const addresses = this.#allAddresses()
     return [...this.#devices].map(([id, { card, name, pairedMs, conversation }]) => {
-      const { tunnelSecret } = conversation
-      return { id, name, pairedMs, card, tunnelSecret, addresses: addresses.get(id) as DeviceAddresses }
+      const { tunnelSecret, isConfirmed } = conversation
+      return { id, name, pairedMs, card, isConfirmed, tunnelSecret, addresses: addresses.get(id) as DeviceAddresses }
     })
   }
 
@@ -180,7 +182,7 @@ export class Devices {
   }
 
   #collect(id: string, { card, conversation }: Known): void {
-    for (const content of conversation.take()) this.#drafts.push({ to: card.sealingKey, content })
+    for (const said of conversation.take()) this.#drafts.push({ to: card.sealingKey, ...said })
     for (const event of conversation.takeEvents()) this.#events.push({ ...event, device: id })
   }
 

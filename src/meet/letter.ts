@@ -22,6 +22,8 @@ export interface Draft {
   readonly to: Uint8Array
   /** At most MAX_CONTENT_BYTES. */
   readonly content: Uint8Array
+  /** Whether it is of use tomorrow, to a reader who is not there today. */
+  readonly keeps?: boolean
 }
 
 /** The bucket of a key: the first bits of its hash. */

@@ -22,7 +22,7 @@ export const status = defineAction({
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    role: z.enum(['client', 'relay', 'bootstrap']),
+    role: z.enum(['client', 'relay', 'bootstrap', 'rendezvous']),
     state: z.enum(['starting', 'building', 'ready', 'moving', 'failed']),
     version: z.string(),
     pid: z.number(),
