@@ -8,8 +8,10 @@ export const EXIT = {
   usage: 64,
   unavailable: 69,
   internal: 70,
+  system: 71,
   cannotCreate: 73,
   temporary: 75,
+  notPermitted: 77,
   config: 78,
 } as const
 
@@ -24,6 +26,7 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'NO_ROUTE':
     case 'PAIRING_BUSY':
     case 'PAIRING_FAILED':
+    case 'CHANGES_PENDING':
       return EXIT.temporary
     case 'STATE_UNREADABLE':
     case 'KEY_EXISTS':
@@ -31,6 +34,9 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'ADDRESS_IN_USE':
     case 'DAEMON_NOT_RUNNING':
     case 'DAEMON_FAILED':
+    case 'FFI_MISSING':
+    case 'TUN_UNAVAILABLE':
+    case 'PROGRAM_MISSING':
       return EXIT.unavailable
     case 'CODE_INVALID':
     case 'DEVICE_UNKNOWN':
@@ -38,6 +44,10 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'REQUEST_INVALID':
     case 'ACTION_UNKNOWN':
       return EXIT.usage
+    case 'NOT_PERMITTED':
+      return EXIT.notPermitted
+    case 'CHANGE_FAILED':
+      return EXIT.system
     case 'INTERNAL':
       return EXIT.internal
   }

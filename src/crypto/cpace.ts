@@ -5,8 +5,6 @@ import { createHash } from 'node:crypto'
 import { ristretto255, ristretto255_hasher } from '@noble/curves/ed25519.js'
 import type { Random } from './random.ts'
 
-const CPACE_SHARE_BYTES = 32
-const CPACE_KEY_BYTES = 64
 const DSI = Buffer.from('CPaceRistretto255')
 const DSI_ISK = Buffer.from('CPaceRistretto255_ISK')
 /** The block of SHA-512: the secret fills the first, so that hashing it takes the same time for every length. */

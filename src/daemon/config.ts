@@ -103,6 +103,7 @@ const schema = z.strictObject({
         .default(''),
     })
     .prefault({}),
+  engine: z.strictObject({ kind: z.enum(['auto', 'linux', 'portable']).default('auto') }).prefault({}),
   log: z.strictObject({ level: z.enum(['error', 'warn', 'info', 'debug']).default('info') }).prefault({}),
   lab: z.strictObject({ observe: z.boolean().default(false) }).prefault({}),
 })
