@@ -22,6 +22,11 @@ export async function bootstrap(options: NodeOptions): Promise<void> {
   await run('bootstrap', options, runBootstrap, config => config)
 }
 
+export async function rendezvous(options: NodeOptions): Promise<void> {
+  const { runRendezvous } = await import('#daemon/rendezvous.ts')
+  await run('rendezvous', options, runRendezvous, config => config)
+}
+
 export async function daemon(options: NodeOptions & { hops?: number; proxy?: string }): Promise<void> {
   const { runClient } = await import('#daemon/client.ts')
   await run('client', options, runClient, config => withFlags(config, options))

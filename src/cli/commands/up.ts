@@ -28,6 +28,21 @@ export interface UpOptions {
 
 /** Starts the daemon if none runs, and waits until it has a route. */
 export async function up(options: UpOptions): Promise<void> {
+  const status = await start(options, ({ state }) => state === 'ready')
+  const proxy = status.listening['proxy']?.[0] ?? ''
+  print(
+    options.json,
+    { ok: true, ...status },
+    `Connected. Proxy (SOCKS5 and HTTP CONNECT): ${proxy}\n${describe(status)}`,
+  )
+}
+
+/** Starts the daemon if none runs, and waits until it answers. */
+export async function ensureDaemon(options: UpOptions): Promise<void> {
+  await start({ ...options, json: true }, () => true)
+}
+
+async function start(options: UpOptions, isThere: (status: Status) => boolean): Promise<Status> {
   const config = configFile(options.config)
   withFlags(loadConfig(config), options)
   const stateDir = stateDirectory(options.stateDir)
@@ -35,13 +50,7 @@ export async function up(options: UpOptions): Promise<void> {
   prepareStateDirectory(stateDir)
   const running = await callAction(socket, 'status', {}).catch(() => undefined)
   const daemon = running === undefined ? startDaemon(options, config, stateDir) : undefined
-  const status = await waitReady(socket, daemon, path.join(stateDir, 'daemon.log'), progress(options.json))
-  const proxy = status.listening['proxy']?.[0] ?? ''
-  print(
-    options.json,
-    { ok: true, ...status },
-    `Connected. Proxy (SOCKS5 and HTTP CONNECT): ${proxy}\n${describe(status)}`,
-  )
+  return waitFor(isThere, socket, daemon, path.join(stateDir, 'daemon.log'), progress(options.json))
 }
 
 interface Daemon {
@@ -74,7 +83,8 @@ function openLogFile(file: string): number {
   return openSync(file, 'a', 0o600)
 }
 
-async function waitReady(
+async function waitFor(
+  isThere: (status: Status) => boolean,
   socket: string,
   daemon: Daemon | undefined,
   logFile: string,
@@ -84,7 +94,7 @@ async function waitReady(
   let last: Status | undefined
   while (performance.now() < until) {
     last = (await callAction(socket, 'status', {}).catch(() => undefined)) ?? last
-    if (last?.state === 'ready') return last
+    if (last !== undefined && isThere(last)) return last
     if (daemon !== undefined && (daemon.child.exitCode ?? daemon.child.signalCode) !== null)
       throw endedEarly(daemon, logFile)
     onState(last?.problem ?? last?.state ?? 'starting')
