@@ -9,6 +9,7 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
   load: async () => (await import('./scenarios/load.ts')).load,
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
+  'nat-matrix': async () => (await import('./scenarios/nat-matrix.ts')).natMatrix,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
 }
 

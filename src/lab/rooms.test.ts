@@ -15,6 +15,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   crypto: ['bytes'],
   wire: ['bytes'],
   session: ['bytes', 'crypto', 'wire'],
+  path: ['bytes', 'crypto', 'wire'],
+  mesh: ['bytes', 'crypto', 'wire', 'session'],
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
   relay: ['bytes', 'crypto', 'wire', 'session', 'forward'],
@@ -22,9 +24,9 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   discover: ['bytes', 'crypto', 'wire', 'meet'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
-  platform: ['bytes', 'crypto', 'wire', 'session', 'forward', 'api'],
+  platform: ['bytes', 'crypto', 'wire', 'session', 'path', 'mesh', 'forward', 'api'],
   daemon: [
-    ...['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'meet', 'discover', 'stream'],
+    ...['bytes', 'crypto', 'wire', 'session', 'path', 'mesh', 'forward', 'route', 'relay', 'meet', 'discover', 'stream'],
     ...['api', 'platform'],
   ],
   cli: ['api', 'daemon', 'platform', 'discover'],
@@ -37,7 +39,7 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'meet']
+const CORE = ['bytes', 'crypto', 'wire', 'session', 'path', 'mesh', 'forward', 'route', 'relay', 'meet']
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
