@@ -6,12 +6,13 @@ import { down } from './actions/down.ts'
 import { newRoute } from './actions/new-route.ts'
 import { observation, observe } from './actions/observe.ts'
 import { endPairing, join, pair, pairing } from './actions/pairing.ts'
+import { pingDevice } from './actions/ping-device.ts'
 import { status } from './actions/status.ts'
 
 export const ACTIONS = {
   ...{ status, down, newRoute, observe, observation },
   ...{ pair, join, pairing, endPairing },
-  ...{ devices, renameDevice, removeDevice, rotateDeviceKeys },
+  ...{ devices, renameDevice, removeDevice, rotateDeviceKeys, pingDevice },
 } as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS
 export type Input<N extends ActionName> = InputOf<(typeof ACTIONS)[N]>

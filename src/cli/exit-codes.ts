@@ -26,6 +26,7 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'NO_ROUTE':
     case 'PAIRING_BUSY':
     case 'PAIRING_FAILED':
+    case 'DEVICE_UNREACHABLE':
     case 'CHANGES_PENDING':
       return EXIT.temporary
     case 'STATE_UNREADABLE':

@@ -70,6 +70,10 @@ onDevices('remove', 'remove a device: it is out at once')
 onDevices('rotate', 'make new keys for this device, and tell the others').action(async (_, self) =>
   (await import('./commands/devices.ts')).rotate(self.optsWithGlobals()),
 )
+command('ping', 'ask one of your devices for an echo through the tunnel')
+  .argument('<device>', 'its name or id')
+  .option('--count <n>', 'how often', count(1, 1_000_000), 4)
+  .action(async (device, options) => (await import('./commands/ping.ts')).ping(device, options))
 command('daemon', 'run the client in the foreground', true)
   .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
   .option('--proxy <address>', 'where the proxy listens')

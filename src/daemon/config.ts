@@ -39,6 +39,16 @@ const rule = z
   })
   .refine(({ from_port = 1, to_port = 65_535 }) => from_port <= to_port, 'from_port that is at most to_port')
 
+const deviceRule = z
+  .strictObject({
+    device: z.string().refine(text => text === '*' || isDeviceName(text), 'the name of a device, or *'),
+    protocol: z.enum(['tcp', 'udp']),
+    from_port: port,
+    to_port: port,
+  })
+  .refine(({ from_port, to_port }) => from_port <= to_port, 'from_port that is at most to_port')
+const turnServer = z.strictObject({ address, username: z.string().max(500), password: z.string().max(500) })
+
 /** The keys of one of `exit.rules`. */
 export const RULE_KEYS: readonly string[] = Object.keys(rule.shape)
 
@@ -96,6 +106,12 @@ const schema = z.strictObject({
       interval_ms: z.number().int().min(20).max(600_000).default(4_000),
       bucket_bits: z.number().int().min(0).max(6).default(0),
       work_bits: z.number().int().min(0).max(24).default(16),
+      tunnel: z.boolean().default(true),
+      interface: z.boolean().default(true),
+      udp_port: z.number().int().min(0).max(65_535).default(0),
+      stun: z.array(address).max(4).default([]),
+      turn: z.array(turnServer).max(2).default([]),
+      allow: z.array(deviceRule).max(64).default([]),
       listen: listenAddress.default('0.0.0.0:51822'),
       dns: z
         .string()

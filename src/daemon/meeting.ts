@@ -14,6 +14,7 @@ import { formatAddress } from '#wire/address.ts'
 import { decodeDeviceMessage } from '#wire/device-message.ts'
 import type { Config } from './config.ts'
 import { DeviceFile } from './device-file.ts'
+import { DeviceLinks } from './device-links.ts'
 import { hasCarriers, type OpenCarriers, openCarriers } from './letter-carriers.ts'
 import { type Log, own } from './log.ts'
 import { PairingDesk } from './pairing-desk.ts'
@@ -26,20 +27,19 @@ export interface MeetingOptions {
   readonly config: Config
   readonly stateDir: string
   readonly log: Log
-  /** What the other devices did: after it is written down. */
-  readonly onEvent?: (event: DeviceEvent) => void
 }
 
 /** What a key is held for: our own of some generation, or a pairing. */
 type Purpose = { readonly kind: 'device'; readonly generation: number } | { readonly kind: 'pairing' }
 type DeviceActions = 'pair' | 'join' | 'pairing' | 'endPairing'
-type BookActions = 'devices' | 'renameDevice' | 'removeDevice' | 'rotateDeviceKeys'
+type BookActions = 'devices' | 'renameDevice' | 'removeDevice' | 'rotateDeviceKeys' | 'pingDevice'
 
 export class Meeting {
   readonly #options: MeetingOptions
   readonly #file: DeviceFile
   readonly #devices: Devices
   readonly #desk: PairingDesk
+  readonly #links: DeviceLinks
   #office: PostOffice<Purpose> | undefined
   #opening: Promise<PostOffice<Purpose>> | undefined
   #carriers: OpenCarriers | undefined
@@ -55,6 +55,7 @@ export class Meeting {
     this.#file = new DeviceFile(options.stateDir)
     this.#devices = new Devices(this.#file.read(name), systemRandom)
     const bucket = bucketOf(this.#devices.own.keys[0].sealing.publicKey, bits)
+    this.#links = new DeviceLinks({ ...options, say: (id, data) => this.#say(id, data) })
     this.#desk = new PairingDesk({
       random: systemRandom,
       card: () => cardOf(this.#devices.own),
@@ -72,6 +73,7 @@ export class Meeting {
     if (config.meet.dns !== '') this.#dns = await this.#serveNames(config.meet.dns)
     if (!hasCarriers(config) || (this.#devices.list().length === 0 && !config.meet.always)) return
     this.#post().catch(error => log.warn('letters cannot travel', { why: own((error as Error).message) }))
+    this.#updateLinks()
   }
 
   /** Where questions for names are answered. */
@@ -82,18 +84,6 @@ export class Meeting {
   get counters(): Record<string, number> {
     const counters = Object.entries(this.#office?.counters ?? {})
     return Object.fromEntries(counters.map(([name, count]) => [`letters.${name}`, count]))
-  }
-
-  /** The paired devices. */
-  list(): Device[] {
-    return this.#devices.list()
-  }
-
-  /** Says something to a device, by letter; false when there is none of that id. */
-  say(id: string, data: Uint8Array): boolean {
-    let isSaid = false
-    this.#change(now => (isSaid = this.#devices.send(id, data, now)))
-    return isSaid
   }
 
   /** The handlers of the API that are about devices. */
@@ -124,6 +114,16 @@ export class Meeting {
         this.#change(now => this.#devices.rotate(now))
         return { generation: this.#devices.own.keys[0].generation }
       },
+      pingDevice: async ({ device }) => {
+        const found = this.#devices.find(device)
+        if (found === undefined) throw unknownDevice(device)
+        const { path, rttMs } = await this.#links.ping(found.id)
+        return {
+          ...{ id: found.id, name: found.name },
+          ...(path !== undefined && { path: path.kind, to: formatAddress(path.to) }),
+          ...(rttMs !== undefined && { rttMs }),
+        }
+      },
     }
   }
 
@@ -132,6 +132,7 @@ export class Meeting {
     this.#isClosed = true
     clearTimeout(this.#timer)
     await this.#opening?.catch(() => undefined)
+    await this.#links.close()
     await this.#office?.close()
     await Promise.allSettled([this.#carriers?.close(), this.#dns?.close()])
   }
@@ -187,16 +188,33 @@ export class Meeting {
       this.#holdOwnKeys(this.#office)
       for (const draft of drafts) if (!this.#office.post(draft)) this.#options.log.warn('too many letters are waiting')
     }
-    for (const event of this.#devices.takeEvents()) this.#tell(event)
+    this.#updateLinks()
+    for (const event of this.#devices.takeEvents()) this.#handleEvent(event)
     this.#arm(now)
     return result
   }
 
-  #tell(event: DeviceEvent): void {
-    if (event.kind === 'paired' || event.kind === 'removed') {
-      this.#options.log.info(event.kind === 'paired' ? 'a device was paired' : 'a device was removed')
+  #handleEvent(event: DeviceEvent): void {
+    switch (event.kind) {
+      case 'data':
+        return this.#links.handle(event.device, event.data)
+      case 'reset':
+        return this.#links.handleReset(event.device)
+      case 'paired':
+        return this.#options.log.info('a device was paired')
+      case 'removed':
+        return this.#options.log.info('a device was removed')
+      case 'card':
+      case 'bye':
     }
-    this.#options.onEvent?.(event)
+  }
+
+  #say(id: string, data: Uint8Array): void {
+    this.#change(now => this.#devices.send(id, data, now))
+  }
+
+  #updateLinks(): void {
+    this.#links.update(this.#devices.own, this.#devices.addresses, this.#devices.list())
   }
 
   #arm(now: number): void {
@@ -215,14 +233,21 @@ export class Meeting {
     this.#held = wanted
   }
 
-  #book(): Output<'devices'> {
+  async #book(): Promise<Output<'devices'>> {
+    const links = await this.#links.status()
     const { own: self, addresses } = this.#devices
     const [{ generation }] = self.keys
-    const devices = this.#devices.list().map(({ id, name, pairedMs, isConfirmed, card, addresses: theirs }) => ({
-      ...{ id, name, pairedMs, isConfirmed, generation: card.generation },
-      ...present(theirs),
-    }))
-    return { own: { id: self.id, name: self.name, generation, ...present(addresses) }, devices }
+    const devices = this.#devices.list().map(({ id, name, pairedMs, isConfirmed, card, addresses: theirs }) => {
+      const { path, isUp = false, rxBytes = 0, txBytes = 0 } = links.get(id) ?? {}
+      return {
+        ...{ id, name, pairedMs, isConfirmed, generation: card.generation, isUp, rxBytes, txBytes },
+        ...(path !== undefined && { path: path.kind }),
+        ...present(theirs),
+      }
+    })
+    const { interface: link } = this.#links
+    const own = { id: self.id, name: self.name, generation, ...present(addresses) }
+    return { own, devices, ...(link !== undefined && { interface: link }) }
   }
 
   async #serveNames(listen: string): Promise<DnsServer> {

@@ -182,7 +182,10 @@ export class Devices {
   }
 
   #collect(id: string, { card, conversation }: Known): void {
-    for (const said of conversation.take()) this.#drafts.push({ to: card.sealingKey, ...said })
+    for (const said of conversation.take()) {
+      // What the program says is the whole state each time, so an older word that still waits is of no use.
+      this.#drafts.push({ to: card.sealingKey, ...said, ...(!said.keeps && { topic: id }) })
+    }
     for (const event of conversation.takeEvents()) this.#events.push({ ...event, device: id })
   }
 

@@ -24,6 +24,8 @@ export interface Draft {
   readonly content: Uint8Array
   /** Whether it is of use tomorrow, to a reader who is not there today. */
   readonly keeps?: boolean
+  /** Of drafts with one topic that wait, only the newest counts. */
+  readonly topic?: string
 }
 
 /** The bucket of a key: the first bits of its hash. */

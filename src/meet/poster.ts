@@ -32,6 +32,11 @@ export class Poster {
 
   /** Puts a draft in line; false when the line is full. */
   post(draft: Draft): boolean {
+    const older = this.#waiting.findIndex(({ topic }) => topic !== undefined && topic === draft.topic)
+    if (older >= 0) {
+      this.#waiting[older] = draft
+      return true
+    }
     if (this.#waiting.length >= MAX_WAITING) return false
     this.#waiting.push(draft)
     return true

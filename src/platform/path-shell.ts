@@ -108,6 +108,11 @@ export class PathShell implements AsyncDisposable {
     return true
   }
 
+  /** Sends something back to where a datagram came from. */
+  answer(local: number, to: Address, bytes: Uint8Array): void {
+    this.#send(local, to, bytes)
+  }
+
   /** Forgets a peer. */
   disconnect(peer: number): void {
     this.#paths.delete(peer)

@@ -19,7 +19,20 @@ export const devices = defineAction({
   input: z.strictObject({}),
   output: z.strictObject({
     own: device,
-    devices: z.array(device.extend({ pairedMs: z.number(), isConfirmed: z.boolean() })),
+    devices: z.array(
+      device.extend({
+        pairedMs: z.number(),
+        isConfirmed: z.boolean(),
+        /** How packets go there; absent while there is no way. */
+        path: z.enum(['direct', 'relayed', 'turn']).optional(),
+        /** Whether the tunnel has keys. */
+        isUp: z.boolean(),
+        rxBytes: z.number(),
+        txBytes: z.number(),
+      }),
+    ),
+    /** The network interface of the tunnels, where there is one. */
+    interface: z.string().optional(),
   }),
 })
 

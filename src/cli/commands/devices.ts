@@ -1,6 +1,7 @@
 // `hoplite devices`: this device and those paired with it.
 
 import { callAction } from '#api/client.ts'
+import type { Output } from '#api/table.ts'
 import { socketPath, stateDirectory } from '#platform/directories.ts'
 import { print } from '../output.ts'
 import { ensureDaemon } from './up.ts'
@@ -36,8 +37,9 @@ export async function rotate(options: Options): Promise<void> {
   print(options.json, { ok: true, generation }, `This device has new keys, its ${generation}th; the others are told.`)
 }
 
-function noteOf({ isConfirmed }: { readonly isConfirmed: boolean }): string {
-  return isConfirmed ? '' : 'not heard yet'
+function noteOf({ isConfirmed, path, isUp }: Output<'devices'>['devices'][number]): string {
+  if (path === undefined) return isConfirmed ? 'out of reach' : 'not heard yet'
+  return isUp ? path : `${path}, no session yet`
 }
 
 async function socketOf(options: Options): Promise<string> {
