@@ -32,6 +32,7 @@ export class PairingDesk {
   readonly #options: PairingDeskOptions
   #side: Side | undefined
   #admitted: Admitted | undefined
+  #isHeld = false
 
   constructor(options: PairingDeskOptions) {
     this.#options = options
@@ -90,7 +91,9 @@ export class PairingDesk {
   }
 
   deadline(): number {
-    return this.#side?.deadline() ?? Number.POSITIVE_INFINITY
+    const side = this.#side
+    if (side === undefined) return Number.POSITIVE_INFINITY
+    return this.#isHeld ? Math.min(side.deadline(), side.expiresMs) : side.deadline()
   }
 
   handleDeadline(now: number): void {
@@ -109,20 +112,26 @@ export class PairingDesk {
     this.#forget()
     this.#side = side
     for (const key of side.keys) this.#options.hold(key)
+    this.#isHeld = true
     return side
   }
 
-  /** A host that has paired goes on answering, until the next pairing: its last letter may have been lost. */
+  /** While its code lives, a host answers even when it is over: its last letter may have been lost, and others are refused. */
   #settle(now: number): void {
-    const state = this.#side?.state
-    if (state?.kind === 'paired') this.#admitted ??= this.#options.admit(state.card, now)
-    if (state?.kind === 'failed') for (const key of this.#side?.keys ?? []) this.#options.drop(key)
+    const side = this.#side
+    if (side?.state.kind === 'paired') this.#admitted ??= this.#options.admit(side.state.card, now)
+    if (side !== undefined && now >= side.expiresMs) this.#dropKeys()
   }
 
   #forget(): void {
-    for (const key of this.#side?.keys ?? []) this.#options.drop(key)
+    this.#dropKeys()
     this.#side = undefined
     this.#admitted = undefined
+  }
+
+  #dropKeys(): void {
+    for (const key of this.#side?.keys ?? []) this.#options.drop(key)
+    this.#isHeld = false
   }
 }
 

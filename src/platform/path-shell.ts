@@ -33,6 +33,7 @@ export interface PathShellOptions extends EndpointOptions {
 type Send = (to: Address, bytes: Uint8Array) => void
 
 const FIRST_LOCAL = 1_000
+const BUFFER_BYTES = 4 * 1024 * 1024
 const TRAFFIC_MS = 100
 /** Timers wait at most this long: Node's fire at once beyond 2^31 ms. */
 const MAX_WAIT_MS = 3_600_000
@@ -59,6 +60,7 @@ export class PathShell implements AsyncDisposable {
     const local = this.#nextLocal++
     const socket = await this.#open(local, family, port)
     const bound = socket.address().port
+    growBuffers(socket)
     this.do((endpoint, now) => endpoint.addSocket({ local, family, port: bound, hosts: this.#hosts(family) }, now))
     return { local, port: bound }
   }
@@ -220,6 +222,16 @@ export class PathShell implements AsyncDisposable {
     if (this.#isClosed) return
     const waitMs = Math.min(Math.max(this.#endpoint.deadline() - monotonicMs(), 0), MAX_WAIT_MS)
     this.#timer = setTimeout(() => this.do((endpoint, now) => endpoint.handleDeadline(now)), waitMs)
+  }
+}
+
+/** The system may give less, which only costs speed. */
+function growBuffers(socket: dgram.Socket): void {
+  try {
+    socket.setRecvBufferSize(BUFFER_BYTES)
+    socket.setSendBufferSize(BUFFER_BYTES)
+  } catch {
+    // It gives nothing.
   }
 }
 
