@@ -1,5 +1,6 @@
 // Two machines behind NATs, two terminals: they pair by a code, and then have a network. A session like ssh's and a transfer go
-// over it, and go on when both routers have forgotten every mapping. Needs Linux, root, `ip`, `nft`, `sysctl` and `iperf3`.
+// over it, and go on when both routers have forgotten every mapping. Needs Linux, root, `ip`, `nft`, `sysctl`, `iperf3` and `turnserver`
+// (coturn), which carries sealed packets while nothing straight is known.
 
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,6 +17,8 @@ const RELAY = fileURLToPath(new URL('../flow-relay.ts', import.meta.url))
 const LINES = fileURLToPath(new URL('../lines.ts', import.meta.url))
 const STUN = ['20.0.0.1', '20.0.0.2', '20.0.0.3'] as const
 const MEETING = '20.0.0.8'
+const TURN = '20.0.0.9'
+const CREDENTIALS = { username: 'lab', password: 'lab' }
 const LINES_PORT = 4_022
 const IPERF_PORT = 5_201
 const CLOSED_PORT = 5_202
@@ -30,8 +33,9 @@ interface Machine {
 }
 
 export const pair: Scenario = async ({ say, figure, promise }) => {
-  const missing = missingForNamespaces('nft', 'sysctl', 'iperf3')
-  if (missing !== undefined) throw new Error(`this scenario needs ${missing} (Debian: iproute2 nftables procps iperf3)`)
+  const missing = missingForNamespaces('nft', 'sysctl', 'iperf3', 'turnserver')
+  if (missing !== undefined)
+    throw new Error(`this scenario needs ${missing} (Debian: iproute2 nftables procps iperf3 coturn)`)
   const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-pair-'))
   const machines: Machine[] = []
   await using lab = new Namespaces()
@@ -45,6 +49,7 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     const meeting = await lab.host('meet')
     await lab.plug(meeting, internet, `${MEETING}/8`)
     await startMeeting(meeting, folder)
+    await startTurn(lab, internet)
     for (const [i, kind] of (['symmetric', 'port-restricted'] as const).entries()) {
       machines.push(setUp(folder, ['tower', 'laptop'][i] ?? '', await addHome(lab, internet, 1 + i, kind)))
     }
@@ -153,6 +158,16 @@ async function startMeeting(host: Host, folder: string): Promise<void> {
   await new Promise(resolve => child.stderr?.once('data', resolve))
 }
 
+async function startTurn(lab: Namespaces, internet: Host): Promise<void> {
+  const host = await lab.host('turn')
+  const link = await lab.plug(host, internet, `${TURN}/8`)
+  // Coturn gives up an allocation whose packets have no way at all.
+  await host.ip('route', 'add', 'default', 'dev', link)
+  const account = ['--lt-cred-mech', '-u', `${CREDENTIALS.username}:${CREDENTIALS.password}`, '-r', 'lab']
+  host.start('turnserver', ['-n', ...account, '-L', TURN, '-E', TURN, '--no-cli', '--no-tls', '--no-dtls'])
+  await host.run('sleep', '1')
+}
+
 function setUp(folder: string, name: string, home: Home): Machine {
   const config = path.join(folder, `${name}.toml`)
   const stun = STUN.map(address => `"${address}:3478"`).join(', ')
@@ -167,6 +182,7 @@ interval_ms = 250
 work_bits = 8
 udp_port = 41000
 stun = [${stun}]
+turn = [{ address = "${TURN}:3478", username = "${CREDENTIALS.username}", password = "${CREDENTIALS.password}" }]
 allow = [
   { device = "*", protocol = "tcp", from_port = ${IPERF_PORT}, to_port = ${IPERF_PORT} },
   { device = "*", protocol = "tcp", from_port = ${LINES_PORT}, to_port = ${LINES_PORT} },
