@@ -21,6 +21,8 @@ export interface DeviceLinksOptions {
   readonly log: Log
   /** Carries something to a device by letter. */
   readonly say: (id: string, data: Uint8Array) => void
+  /** What starts the tunnels; tests have another. */
+  readonly start?: typeof startMesh
 }
 
 /** What is known of the way to a device. */
@@ -133,7 +135,7 @@ export class DeviceLinks {
   }
 
   #start(self: OwnDevice, { ipv6, ipv4 }: DeviceAddresses): MeshEngine {
-    const { config, log } = this.#options
+    const { config, log, start = startMesh } = this.#options
     const { udp_port: port, stun, turn, interface: hasTun } = config.meet
     const settings = {
       ...{ privateKey: self.keys[0].tunnel.privateKey, ipv6, ipv4, network: DEVICE_NETWORK, port },
@@ -141,7 +143,7 @@ export class DeviceLinks {
       turnServers: turn.map(server => ({ ...server, address: parseAddress(server.address) as Address })),
       hasTun: hasTun && process.platform === 'linux',
     }
-    return startMesh(
+    return start(
       settings,
       event => this.#handleEvent(event),
       error => log.error('tunnels failed', { error: own(error.message) }),

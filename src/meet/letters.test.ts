@@ -135,3 +135,16 @@ test('who slept through many intervals posts once; who has too much to say is to
   const taken = Array.from({ length: 70 }, () => poster.post(draft)).filter(Boolean).length
   assert.equal(taken, 64)
 })
+
+test('of drafts with one topic only the newest goes out, in the turn of the first', () => {
+  const poster = new Poster({ intervalMs: 4_000, random }, NOW)
+  const { publicKey: to } = newKey()
+  const say = (text: string, topic?: string) =>
+    poster.post({ to, content: Buffer.from(text), ...(topic !== undefined && { topic }) })
+  say('where a is', 'a')
+  say('something else')
+  say('where a is now', 'a')
+  const contents = [1, 2].map(() => Buffer.from(poster.take(poster.deadline())?.content ?? []).toString())
+  assert.deepEqual(contents, ['where a is now', 'something else'])
+  assert.equal(poster.waiting, 0)
+})
