@@ -1,6 +1,7 @@
 // The table of actions. A new action is a file under actions/ and a line here.
 
 import type { Action, InputOf, OutputOf } from './action.ts'
+import { allowPort } from './actions/allow-port.ts'
 import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
 import { down } from './actions/down.ts'
 import { newRoute } from './actions/new-route.ts'
@@ -12,7 +13,7 @@ import { status } from './actions/status.ts'
 export const ACTIONS = {
   ...{ status, down, newRoute, observe, observation },
   ...{ pair, join, pairing, endPairing },
-  ...{ devices, renameDevice, removeDevice, rotateDeviceKeys, pingDevice },
+  ...{ devices, renameDevice, removeDevice, rotateDeviceKeys, pingDevice, allowPort },
 } as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS
 export type Input<N extends ActionName> = InputOf<(typeof ACTIONS)[N]>

@@ -70,6 +70,24 @@ test('rules are those of the device by its name, and of all', t => {
   )
 })
 
+test('a port is opened for a while, to one device or to all, and closed again by itself', t => {
+  const { made, orders, update } = links(t)
+  const laptop = other('laptop')
+  update(laptop)
+  const open = () => {
+    update(laptop)
+    const order = orders.findLast(({ kind }) => kind === 'peers')
+    return order?.kind === 'peers' ? order.peers[0]?.rules.map(({ protocol, toPort }) => `${protocol} ${toPort}`) : []
+  }
+  assert.equal(made.allow('*', 7_000, 60_000), true)
+  assert.equal(made.allow(other('tower').id, 8_000, 60_000), true)
+  assert.deepEqual(open(), ['tcp 7000', 'udp 7000'])
+  t.mock.timers.tick(60_000)
+  assert.deepEqual(open(), [])
+  const opened = Array.from({ length: 70 }, (_, i) => made.allow('*', 1 + i, 60_000)).filter(Boolean).length
+  assert.equal(opened, 64)
+})
+
 test('an offer goes by letter, and again ever more rarely, until there is a path', t => {
   const { said, tell, update } = links(t)
   update(other('laptop'))

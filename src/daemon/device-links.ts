@@ -6,6 +6,7 @@
 import { DEVICE_NETWORK, type DeviceAddresses } from '#meet/device-address.ts'
 import type { Device } from '#meet/devices.ts'
 import type { OwnDevice } from '#meet/own-device.ts'
+import type { PortRule } from '#mesh/firewall.ts'
 import { type LinkPath, type LinkPeer, type MeshEngine, type MeshEvent, startMesh } from '#platform/mesh-engine.ts'
 import { type Address, parseAddress } from '#wire/address.ts'
 import { decodeDeviceSignal, encodeDeviceSignal } from '#wire/device-signal.ts'
@@ -14,6 +15,7 @@ import { type Log, own } from './log.ts'
 
 const FIRST_AGAIN_MS = 20_000
 const MAX_AGAIN_MS = 600_000
+const MAX_LEASES = 64
 const PING_LIMIT_MS = 6_000
 
 export interface DeviceLinksOptions {
@@ -50,6 +52,9 @@ export class DeviceLinks {
   readonly #begunMs = Date.now()
   readonly #links = new Map<string, Link>()
   readonly #waiting = new Map<number, (event: MeshEvent) => void>()
+  /** Ports that are open for a while: of a device's id or `*`, until when. */
+  readonly #leases = new Map<string, { readonly device: string; readonly port: number; readonly end: NodeJS.Timeout }>()
+  #update: () => void = () => undefined
   #engine: MeshEngine | undefined
   #interface: string | undefined
   #told = ''
@@ -68,6 +73,7 @@ export class DeviceLinks {
   /** These are the devices from now on. A tunnel begins when both have spoken, and ends at once with its device. */
   update(self: OwnDevice, addresses: DeviceAddresses, devices: readonly Device[]): void {
     if (!this.#options.config.meet.tunnel) return
+    this.#update = () => this.update(self, addresses, devices)
     const ready = devices.filter(({ tunnelSecret }) => tunnelSecret !== undefined)
     if (this.#engine === undefined && ready.length === 0) return
     this.#engine ??= this.#start(self, addresses)
@@ -83,6 +89,21 @@ export class DeviceLinks {
     if (told === this.#told) return
     this.#told = told
     this.#engine.send({ kind: 'peers', privateKey, peers })
+  }
+
+  /** Opens a port to a device's id, or to all by `*`, for a while; 0 closes it. False when 64 are open. */
+  allow(device: string, port: number, forMs: number): boolean {
+    const key = `${device} ${port}`
+    clearTimeout(this.#leases.get(key)?.end)
+    this.#leases.delete(key)
+    if (forMs === 0 || this.#leases.size >= MAX_LEASES) return false
+    const end = setTimeout(() => {
+      this.#leases.delete(key)
+      this.#update()
+    }, forMs)
+    end.unref()
+    this.#leases.set(key, { device, port, end })
+    return true
   }
 
   /** What a device says by letter. */
@@ -130,6 +151,7 @@ export class DeviceLinks {
 
   async close(): Promise<void> {
     for (const { again } of this.#links.values()) clearTimeout(again)
+    for (const { end } of this.#leases.values()) clearTimeout(end)
     this.#links.clear()
     await this.#engine?.close()
   }
@@ -158,11 +180,19 @@ export class DeviceLinks {
       publicKey: card.tunnelKey,
       presharedKey: tunnelSecret as Uint8Array,
       addresses: ipv4 === undefined ? [ipv6] : [ipv6, ipv4],
-      rules: this.#options.config.meet.allow
-        .filter(({ device }) => device === '*' || device === name)
-        .map(({ protocol, from_port: fromPort, to_port: toPort }) => ({ protocol, fromPort, toPort })),
+      rules: this.#rules(id, name),
       isControlling: ownId < id,
     }
+  }
+
+  #rules(id: string, name: string): PortRule[] {
+    const lasting = this.#options.config.meet.allow
+      .filter(({ device }) => device === '*' || device === name)
+      .map(({ protocol, from_port: fromPort, to_port: toPort }) => ({ protocol, fromPort, toPort }))
+    const leased = [...this.#leases.values()]
+      .filter(({ device }) => device === '*' || device === id)
+      .flatMap(({ port }) => (['tcp', 'udp'] as const).map(protocol => ({ protocol, fromPort: port, toPort: port })))
+    return [...lasting, ...leased]
   }
 
   #newLink(id: string): Link {

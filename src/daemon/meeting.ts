@@ -32,7 +32,7 @@ export interface MeetingOptions {
 /** What a key is held for: our own of some generation, or a pairing. */
 type Purpose = { readonly kind: 'device'; readonly generation: number } | { readonly kind: 'pairing' }
 type DeviceActions = 'pair' | 'join' | 'pairing' | 'endPairing'
-type BookActions = 'devices' | 'renameDevice' | 'removeDevice' | 'rotateDeviceKeys' | 'pingDevice'
+type BookActions = 'devices' | 'renameDevice' | 'removeDevice' | 'rotateDeviceKeys' | 'pingDevice' | 'allowPort'
 
 export class Meeting {
   readonly #options: MeetingOptions
@@ -113,6 +113,13 @@ export class Meeting {
       rotateDeviceKeys: () => {
         this.#change(now => this.#devices.rotate(now))
         return { generation: this.#devices.own.keys[0].generation }
+      },
+      allowPort: ({ device, port, forMs }) => {
+        const id = device === '*' ? '*' : this.#devices.find(device)?.id
+        if (id === undefined) throw unknownDevice(device)
+        const allowed = this.#links.allow(id, port, forMs)
+        this.#updateLinks()
+        return { allowed }
       },
       pingDevice: async ({ device }) => {
         const found = this.#devices.find(device)

@@ -15,6 +15,7 @@ import type { Scenario } from '../scenario.ts'
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
 const RELAY = fileURLToPath(new URL('../flow-relay.ts', import.meta.url))
 const LINES = fileURLToPath(new URL('../lines.ts', import.meta.url))
+const PROGRAMS = fileURLToPath(new URL('../two-programs.ts', import.meta.url))
 const STUN = ['20.0.0.1', '20.0.0.2', '20.0.0.3'] as const
 const MEETING = '20.0.0.8'
 const TURN = '20.0.0.9'
@@ -29,6 +30,7 @@ const DIRECT_MS = 30_000
 interface Machine {
   readonly name: string
   readonly home: Home
+  readonly stateDir: string
   readonly flags: readonly string[]
 }
 
@@ -72,6 +74,12 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     }
     const { ipv6 = '', ipv4 = '' } = devices[0] ?? {}
     await carry(tower, laptop, ipv6, ipv4, { say, figure, promise })
+
+    const served = [PROGRAMS, 'serve', tower.stateDir]
+    await ready(tower.home.host.start(process.execPath, served, { stdio: ['ignore', 'pipe', 'inherit'] }))
+    const asked = json(await laptop.home.host.run(process.execPath, PROGRAMS, 'ask', laptop.stateDir, 'tower'))
+    promise('two programs have a stream', asked['stream'] === 'a stream')
+    promise('and datagrams', asked['datagram'] === 'a datagram')
 
     await hoplite(laptop, 'devices', 'remove', 'tower')
     await laptop.home.host.run('sleep', '1.5')
@@ -190,7 +198,8 @@ allow = [
 ]
 `,
   )
-  return { name, home, flags: ['--config', config, '--state-dir', path.join(folder, name)] }
+  const stateDir = path.join(folder, name)
+  return { name, home, stateDir, flags: ['--config', config, '--state-dir', stateDir] }
 }
 
 function hoplite({ home, flags }: Machine, ...words: string[]): Promise<string> {
