@@ -17,6 +17,8 @@ export const ERROR_CODES = [
   'DEVICE_UNKNOWN',
   'DEVICE_NAME_INVALID',
   'DEVICE_UNREACHABLE',
+  'ENTRY_FILE_INVALID',
+  'NAME_NOT_FOUND',
   'FFI_MISSING',
   'NOT_PERMITTED',
   'TUN_UNAVAILABLE',
@@ -25,6 +27,8 @@ export const ERROR_CODES = [
   'CHANGES_PENDING',
   'REQUEST_INVALID',
   'ACTION_UNKNOWN',
+  'NOT_SIGNED_IN',
+  'NOT_ALLOWED',
   'INTERNAL',
 ] as const
 export type ErrorCode = (typeof ERROR_CODES)[number]

@@ -21,6 +21,7 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'CONFIG_INVALID':
     case 'CONFIG_UNREADABLE':
     case 'NO_CARRIER':
+    case 'ENTRY_FILE_INVALID':
       return EXIT.config
     case 'STATE_LOCKED':
     case 'NO_ROUTE':
@@ -35,6 +36,7 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'ADDRESS_IN_USE':
     case 'DAEMON_NOT_RUNNING':
     case 'DAEMON_FAILED':
+    case 'NAME_NOT_FOUND':
     case 'FFI_MISSING':
     case 'TUN_UNAVAILABLE':
     case 'PROGRAM_MISSING':
@@ -44,6 +46,8 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'DEVICE_NAME_INVALID':
     case 'REQUEST_INVALID':
     case 'ACTION_UNKNOWN':
+    case 'NOT_SIGNED_IN':
+    case 'NOT_ALLOWED':
       return EXIT.usage
     case 'NOT_PERMITTED':
       return EXIT.notPermitted

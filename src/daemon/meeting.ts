@@ -16,10 +16,10 @@ import type { Config } from './config.ts'
 import { DeviceFile } from './device-file.ts'
 import { DeviceLinks } from './device-links.ts'
 import { hasCarriers, type OpenCarriers, openCarriers } from './letter-carriers.ts'
+import { parseListen } from './listen.ts'
 import { type Log, own } from './log.ts'
 import { PairingDesk } from './pairing-desk.ts'
 import { PostOffice } from './post-office.ts'
-import { parseListen } from './relay.ts'
 
 const MAX_SLEEP_MS = 60_000
 

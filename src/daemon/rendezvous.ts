@@ -9,9 +9,9 @@ import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { formatAddress } from '#wire/address.ts'
 import type { Config } from './config.ts'
+import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, type RunOptions, untilAborted } from './node.ts'
-import { parseListen } from './relay.ts'
 
 /** Runs a rendezvous server until `signal` is aborted. Throws what keeps it from starting. */
 export async function runRendezvous(config: Config, options: RunOptions): Promise<void> {

@@ -11,7 +11,9 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
   'nat-matrix': async () => (await import('./scenarios/nat-matrix.ts')).natMatrix,
   pair: async () => (await import('./scenarios/pair.ts')).pair,
+  entry: async () => (await import('./scenarios/entry.ts')).entry,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
+  screens: async () => (await import('./scenarios/screens.ts')).screens,
 }
 
 const { values, positionals } = parseArgs({

@@ -26,23 +26,12 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   api: ['bytes'],
   platform: ['bytes', 'crypto', 'wire', 'session', 'path', 'mesh', 'forward', 'api'],
   daemon: [
-    ...[
-      'bytes',
-      'crypto',
-      'wire',
-      'session',
-      'path',
-      'mesh',
-      'forward',
-      'route',
-      'relay',
-      'meet',
-      'discover',
-      'stream',
-    ],
-    ...['api', 'platform'],
+    ...['bytes', 'crypto', 'wire', 'session', 'path', 'mesh', 'forward'],
+    ...['route', 'relay', 'meet', 'discover', 'stream'],
+    ...['api', 'platform', 'web'],
   ],
-  cli: ['api', 'daemon', 'platform', 'discover'],
+  web: ['api'],
+  cli: ['bytes', 'wire', 'api', 'daemon', 'platform', 'discover'],
 }
 
 /** Rooms that may import anything, and what one file may beyond its room. */
@@ -63,6 +52,8 @@ const OWNERS: readonly { readonly library: RegExp; readonly room: string }[] = [
   { library: /^udx-native$/, room: 'stream' },
   { library: /^(@noble\/|sodium-native$)/, room: 'crypto' },
   { library: /^commander$/, room: 'cli' },
+  { library: /^prom-client$/, room: 'daemon' },
+  { library: /^(preact|uplot|d3-force|uqr|vite)(\/|$)/, room: 'web' },
 ]
 
 interface Source {
@@ -75,7 +66,7 @@ interface Source {
 
 const sources: readonly Source[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .map(file => file.replaceAll(path.sep, '/'))
-  .filter(file => file.endsWith('.ts') && file.includes('/'))
+  .filter(file => /\.tsx?$/.test(file) && file.includes('/'))
   .map(file => {
     const text = withoutComments(readFileSync(path.join(SRC, file), 'utf8'))
     return { file, room: file.split('/')[0] ?? '', text, imports: importsOf(text) }
@@ -100,12 +91,19 @@ test('a room imports only the rooms that the table allows it', () => {
   assert.deepEqual(broken, [])
 })
 
+test('what runs in a browser takes nothing but types from elsewhere', () => {
+  const broken = shipped
+    .filter(({ room }) => room === 'web')
+    .flatMap(({ file, text }) => (/^import (?!type )[^']*? from '#/m.test(text) ? [file] : []))
+  assert.deepEqual(broken, [])
+})
+
 test('imports inside a room are relative and stay there, and every import names its file', () => {
   const broken: string[] = []
   for (const { file, room, imports } of sources) {
     for (const name of imports) {
       const isOurs = name.startsWith('.') || name.startsWith('#')
-      if (isOurs && !/\.(ts|cjs)$/.test(name)) broken.push(`src/${file}: ${name} has no file ending`)
+      if (isOurs && !/\.(tsx?|cjs|css)$/.test(name)) broken.push(`src/${file}: ${name} has no file ending`)
       if (name.startsWith('.') && path.posix.join(file, '..', name).split('/')[0] !== room)
         broken.push(`src/${file}: ${name} leaves its room`)
       if (name.startsWith(`#${room}/`)) broken.push(`src/${file}: ${name} is in its own room`)
