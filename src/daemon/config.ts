@@ -52,7 +52,12 @@ const deviceRule = z
     to_port: port,
   })
   .refine(({ from_port, to_port }) => from_port <= to_port, 'from_port that is at most to_port')
-const turnServer = z.strictObject({ address, username: z.string().max(500), password: z.string().max(500) })
+const turnServer = z.strictObject({
+  address,
+  username: z.string().max(500),
+  /** A secret stands in no configuration: it is shown to whoever may see that. */
+  password_file: z.string().min(1).max(4_096),
+})
 
 /** The keys of one of `exit.rules`. */
 export const RULE_KEYS: readonly string[] = Object.keys(rule.shape)

@@ -8,6 +8,7 @@ import type { Device } from '#meet/devices.ts'
 import type { OwnDevice } from '#meet/own-device.ts'
 import type { PortRule } from '#mesh/firewall.ts'
 import { type LinkPath, type LinkPeer, type MeshEngine, type MeshEvent, startMesh } from '#platform/mesh-engine.ts'
+import { readStateFile } from '#platform/state-file.ts'
 import { type Address, parseAddress } from '#wire/address.ts'
 import { decodeDeviceSignal, encodeDeviceSignal } from '#wire/device-signal.ts'
 import type { Config } from './config.ts'
@@ -16,6 +17,7 @@ import { type Log, own } from './log.ts'
 const FIRST_AGAIN_MS = 20_000
 const MAX_AGAIN_MS = 600_000
 const MAX_LEASES = 64
+const MAX_PASSWORD_BYTES = 1_024
 const PING_LIMIT_MS = 6_000
 
 export interface DeviceLinksOptions {
@@ -162,7 +164,13 @@ export class DeviceLinks {
     const settings = {
       ...{ privateKey: self.keys[0].tunnel.privateKey, ipv6, ipv4, network: DEVICE_NETWORK, port },
       stunServers: stun.flatMap(text => parseAddress(text) ?? []),
-      turnServers: turn.map(server => ({ ...server, address: parseAddress(server.address) as Address })),
+      turnServers: turn.flatMap(({ address, username, password_file: file }) => {
+        const [password = ''] = Buffer.from(readStateFile(file, MAX_PASSWORD_BYTES) ?? [])
+          .toString('utf8')
+          .split('\n')
+        if (password === '') log.warn('a TURN server is left out: its password file is not there, or empty')
+        return password === '' ? [] : [{ address: parseAddress(address) as Address, username, password }]
+      }),
       hasTun: hasTun && process.platform === 'linux',
     }
     return start(

@@ -53,7 +53,7 @@ const OWNERS: readonly { readonly library: RegExp; readonly room: string }[] = [
   { library: /^(@noble\/|sodium-native$)/, room: 'crypto' },
   { library: /^commander$/, room: 'cli' },
   { library: /^prom-client$/, room: 'daemon' },
-  { library: /^(preact|uplot|d3-force|uqr|vite)(\/|$)/, room: 'web' },
+  { library: /^(preact|uplot|d3-force|vite)(\/|$)/, room: 'web' },
 ]
 
 interface Source {

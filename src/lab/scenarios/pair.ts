@@ -177,6 +177,7 @@ async function startTurn(lab: Namespaces, internet: Host): Promise<void> {
 }
 
 function setUp(folder: string, name: string, home: Home): Machine {
+  writeFileSync(path.join(folder, 'turn.password'), `${CREDENTIALS.password}\n`)
   const config = path.join(folder, `${name}.toml`)
   const stun = STUN.map(address => `"${address}:3478"`).join(', ')
   writeFileSync(
@@ -190,7 +191,7 @@ interval_ms = 250
 work_bits = 8
 udp_port = 41000
 stun = [${stun}]
-turn = [{ address = "${TURN}:3478", username = "${CREDENTIALS.username}", password = "${CREDENTIALS.password}" }]
+turn = [{ address = "${TURN}:3478", username = "${CREDENTIALS.username}", password_file = "${folder}/turn.password" }]
 allow = [
   { device = "*", protocol = "tcp", from_port = ${IPERF_PORT}, to_port = ${IPERF_PORT} },
   { device = "*", protocol = "tcp", from_port = ${LINES_PORT}, to_port = ${LINES_PORT} },
