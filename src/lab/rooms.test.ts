@@ -14,6 +14,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   bytes: [],
   crypto: ['bytes'],
   wire: ['bytes'],
+  packet: ['bytes', 'wire'],
   session: ['bytes', 'crypto', 'wire'],
   path: ['bytes', 'crypto', 'wire'],
   mesh: ['bytes', 'crypto', 'wire', 'session'],
@@ -24,9 +25,9 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   discover: ['bytes', 'crypto', 'wire', 'meet'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
-  platform: ['bytes', 'crypto', 'wire', 'session', 'path', 'mesh', 'forward', 'api'],
+  platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward', 'api'],
   daemon: [
-    ...['bytes', 'crypto', 'wire', 'session', 'path', 'mesh', 'forward'],
+    ...['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward'],
     ...['route', 'relay', 'meet', 'discover', 'stream'],
     ...['api', 'platform', 'web'],
   ],
@@ -41,7 +42,7 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'session', 'path', 'mesh', 'forward', 'route', 'relay', 'meet']
+const CORE = ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward', 'route', 'relay', 'meet']
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
