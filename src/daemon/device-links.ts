@@ -171,6 +171,7 @@ export class DeviceLinks {
         if (password === '') log.warn('a TURN server is left out: its password file is not there, or empty')
         return password === '' ? [] : [{ address: parseAddress(address) as Address, username, password }]
       }),
+      mapsPorts: config.meet.map_port,
       hasTun: hasTun && process.platform === 'linux',
     }
     return start(

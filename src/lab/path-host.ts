@@ -8,8 +8,9 @@ import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { systemRandom } from '#crypto/random.ts'
 import { PathShell } from '#platform/path-shell.ts'
-import { type Address, parseAddress } from '#wire/address.ts'
+import { type Address, formatAddress, parseAddress } from '#wire/address.ts'
 import { FrameReader, frame, unwrap, wrap } from './flow-frame.ts'
+import { MAIN_PORT } from './home.ts'
 
 interface Setup {
   readonly isControlling: boolean
@@ -17,10 +18,10 @@ interface Setup {
   readonly relay?: string
   readonly flow?: number
   readonly isStreamOnly?: boolean
+  readonly hasIPv6?: boolean
   readonly turn?: { readonly address: string; readonly username: string; readonly password: string }
 }
 
-const MAIN_PORT = 41_000
 const PEER = 1
 const SEND_EVERY_MS = 20
 const NOBODY: Address = { host: '0.0.0.0', port: 0 }
@@ -30,6 +31,7 @@ const say = (line: object) => void process.stdout.write(`${JSON.stringify(line)}
 const addresses = (list: readonly string[]) => list.map(parseAddress).filter(address => address !== undefined)
 const { relay, flow, turn } = setup
 let toRelay: (packet: Uint8Array) => void = () => undefined
+let isSending = true
 let sent = 0
 let received = 0
 
@@ -38,7 +40,7 @@ const shell = new PathShell({
   stunServers: addresses(setup.stun),
   turnServers: turn === undefined ? [] : addresses([turn.address]).map(address => ({ ...turn, address })),
   onOffer: (_peer, offer) => say({ offer: Buffer.from(offer).toString('hex') }),
-  onPath: (_peer, path) => say({ path: path?.kind ?? 'none', to: path?.to }),
+  onPath: (_peer, path) => say({ path: path?.kind ?? 'none', to: path && formatAddress(path.to) }),
   onPacket: ({ bytes }) => {
     if (bytes.length !== 8) return
     received++
@@ -46,6 +48,7 @@ const shell = new PathShell({
   },
 })
 
+if (setup.hasIPv6) await shell.listen(6, MAIN_PORT)
 await shell.listen(4, MAIN_PORT)
 shell.do((endpoint, now) => endpoint.connect(PEER, setup.isControlling, now))
 if (relay !== undefined && flow !== undefined) {
@@ -73,10 +76,12 @@ if (relay !== undefined && flow !== undefined) {
 setInterval(() => {
   const packet = Buffer.from([4, 0, 0, 0, 0, 0, 0, 0])
   packet.writeUInt32LE(sent, 4)
-  if (shell.send(PEER, packet)) sent++
+  if (isSending && shell.send(PEER, packet)) sent++
 }, SEND_EVERY_MS)
 
 for await (const line of createInterface({ input: process.stdin })) {
-  shell.handleOffer(PEER, Buffer.from((JSON.parse(line) as { offer: string }).offer, 'hex'))
+  const { offer, isSending: next } = JSON.parse(line) as { offer?: string; isSending?: boolean }
+  if (offer !== undefined) shell.handleOffer(PEER, Buffer.from(offer, 'hex'))
+  if (next !== undefined) isSending = next
 }
 process.exit(0)

@@ -30,8 +30,12 @@ export interface BindingAnswer {
   readonly againAfterMs: number | undefined
 }
 
-/** What to send to `from`; `undefined` when the datagram is no binding request, or one that must not be answered. */
-export function answerBinding(request: Uint8Array, from: Address): BindingAnswer | undefined {
+/**
+ * What to send to `from`; `undefined` when the datagram is no binding request, or one that must not be answered.
+ *
+ * @param mayEcho whether a second answer can be promised
+ */
+export function answerBinding(request: Uint8Array, from: Address, mayEcho = true): BindingAnswer | undefined {
   const message = decodeStun(request)
   if (message === undefined || message.class !== 'request' || message.method !== STUN_METHOD.binding) return undefined
   // Checks between peers are not for servers: who has no key for them stays silent.
@@ -47,7 +51,8 @@ export function answerBinding(request: Uint8Array, from: Address): BindingAnswer
     return { bytes: refusal, againAfterMs: undefined }
   }
   const seconds = readU32Value(stunAttribute(message, STUN_ATTRIBUTE.echoAfter)) ?? 0
-  const isAgain = seconds > 0 && seconds <= MAX_ECHO_AFTER_SECONDS && request.length >= MIN_ECHO_REQUEST_BYTES
+  const isAgain =
+    mayEcho && seconds > 0 && seconds <= MAX_ECHO_AFTER_SECONDS && request.length >= MIN_ECHO_REQUEST_BYTES
   const attributes: StunAttribute[] = [
     { type: STUN_ATTRIBUTE.xorMappedAddress, value: xorAddressValue(from, transaction) },
   ]

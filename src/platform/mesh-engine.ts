@@ -16,6 +16,8 @@ export interface MeshSettings {
   readonly port: number
   readonly stunServers: readonly Address[]
   readonly turnServers: readonly TurnServer[]
+  /** Whether the router at home is asked to open the port. */
+  readonly mapsPorts: boolean
   /** Whether a network interface is to be made. */
   readonly hasTun: boolean
 }

@@ -1,21 +1,15 @@
 // The worker of one's devices' tunnels: sockets and paths, the mesh, and the TUN where there is one.
 
-import { networkInterfaces } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { copyBytes } from '#bytes/copy.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { MESH_HEADROOM, MESH_MTU, MESH_TAILROOM, Mesh } from '#mesh/mesh.ts'
-import { hostAddresses, type InterfaceAddress } from '#path/interfaces.ts'
 import { decodePathOffer } from '#wire/path-offer.ts'
 import { monotonicMs } from './clock.ts'
 import type { MeshTun } from './linux/mesh-tun.ts'
 import type { LinkPeer, MeshEvent, MeshOrder, MeshSettings } from './mesh-engine.ts'
 import { PathShell } from './path-shell.ts'
 
-/** How often it is looked whether the machine's addresses changed, or it slept. */
-const LOOK_MS = 1_000
-/** A clock that jumps further than this was a machine that slept. */
-const SLEPT_MS = 5_000
 /** Generations of an offer within one epoch. */
 const EPOCH = 2 ** 20
 
@@ -51,7 +45,7 @@ const shell = new PathShell({
   stunServers: settings.stunServers,
   turnServers: settings.turnServers,
   learnsLifetime: true,
-  hosts: hosts(),
+  mapsPorts: settings.mapsPorts,
   onOffer: (peer, offer) => tell({ kind: 'offer', peer, offer }),
   onPath: (peer, path) => {
     tell({ kind: 'path', peer, path: path && { kind: path.kind, to: path.to } })
@@ -141,44 +135,18 @@ function carryOut(order: MeshOrder): void {
   }
 }
 
-function hosts(): readonly string[] {
-  const list: InterfaceAddress[] = []
-  for (const [name, addresses] of Object.entries(networkInterfaces())) {
-    for (const { address, internal } of addresses ?? []) list.push({ name, address, isInternal: internal })
-  }
-  return hostAddresses(list, tun === undefined ? [] : [tun.name])
-}
-
-const locals: { readonly local: number; readonly family: 4 | 6 }[] = []
 let boundPort = 0
 for (const family of [4, 6] as const) {
   const bound = await shell
     .listen(family, settings.port)
     .catch(() => shell.listen(family))
     .catch(() => undefined)
-  if (bound === undefined) continue
-  locals.push({ local: bound.local, family })
-  boundPort ||= bound.port
+  boundPort ||= bound?.port ?? 0
 }
-
-let known = hosts().join()
-let lookedMs = Date.now()
-const look = setInterval(() => {
-  const present = hosts()
-  const slept = Math.abs(Date.now() - lookedMs - LOOK_MS) > SLEPT_MS
-  lookedMs = Date.now()
-  if (!slept && present.join() === known) return
-  known = present.join()
-  for (const { local, family } of locals) {
-    const own = present.filter(host => host.includes(':') === (family === 6))
-    shell.do((endpoint, now) => endpoint.handleNetworkChange(local, own, now))
-  }
-}, LOOK_MS)
 
 port.on('message', (order: MeshOrder | 'close') => {
   if (order !== 'close') return carryOut(order)
   void (async () => {
-    clearInterval(look)
     clearTimeout(timer)
     mesh.close()
     await shell[Symbol.asyncDispose]()

@@ -7,18 +7,20 @@
 // Bounds: what a loop of datagrams causes is sent at once, nothing is queued here; sockets are those that the machine asked for.
 
 import dgram from 'node:dgram'
-import { networkInterfaces } from 'node:os'
 import type { Family } from '#path/base.ts'
 import { Endpoint, type EndpointOptions, type Inbound } from '#path/endpoint.ts'
 import type { Path } from '#path/ground.ts'
-import { hostAddresses, type InterfaceAddress } from '#path/interfaces.ts'
 import type { Address } from '#wire/address.ts'
 import { decodePathOffer, encodePathOffer } from '#wire/path-offer.ts'
 import { monotonicMs } from './clock.ts'
+import { machineAddresses, NetworkWatch } from './network-watch.ts'
+import { PortMapper } from './port-mapping.ts'
 
 export interface PathShellOptions extends EndpointOptions {
   /** Addresses of the machine that peers are told; the interfaces that are fit for it by default. */
   readonly hosts?: readonly string[]
+  /** Whether the router at home is asked to open the port. */
+  readonly mapsPorts?: boolean
   /**
    * Carries these bytes (at most 615) to the peer, sealed; called again with newer ones whenever there is more to say. They
    * may be lost, repeated or late.
@@ -44,6 +46,10 @@ export class PathShell implements AsyncDisposable {
   readonly #sockets = new Map<number, dgram.Socket>()
   /** Sockets and relays that are not ours. */
   readonly #attached = new Map<number, Send>()
+  /** Those of both that listen for everything. */
+  readonly #listening = new Map<number, Family>()
+  readonly #watch = new NetworkWatch({ onChange: () => this.handleNetworkChange() })
+  #mapper: PortMapper | undefined
   readonly #paths = new Map<number, Path>()
   readonly #trafficMs = new Map<number, number>()
   #nextLocal = FIRST_LOCAL
@@ -61,7 +67,7 @@ export class PathShell implements AsyncDisposable {
     const socket = await this.#open(local, family, port)
     const bound = socket.address().port
     growBuffers(socket)
-    this.do((endpoint, now) => endpoint.addSocket({ local, family, port: bound, hosts: this.#hosts(family) }, now))
+    this.#add(local, family, bound)
     return { local, port: bound }
   }
 
@@ -69,7 +75,7 @@ export class PathShell implements AsyncDisposable {
   attach(family: Family, port: number, send: Send): number {
     const local = this.#nextLocal++
     this.#attached.set(local, send)
-    this.do((endpoint, now) => endpoint.addSocket({ local, family, port, hosts: this.#hosts(family) }, now))
+    this.#add(local, family, port)
     return local
   }
 
@@ -84,9 +90,18 @@ export class PathShell implements AsyncDisposable {
   /** Lets go of what `listen`, `attach` or `attachRelay` gave. */
   detach(local: number): void {
     this.#attached.delete(local)
+    this.#listening.delete(local)
     this.#sockets.get(local)?.close()
     this.#sockets.delete(local)
     this.do((endpoint, now) => endpoint.removeBase(local, now))
+  }
+
+  /** The machine may be elsewhere, or was asleep: everything is asked anew. It is noticed by itself within a second. */
+  handleNetworkChange(): void {
+    for (const [local, family] of this.#listening) {
+      this.do((endpoint, now) => endpoint.handleNetworkChange(local, this.#hosts(family), now))
+    }
+    void this.#mapper?.start()
   }
 
   /** Takes an offer of the peer; false when it is malformed. */
@@ -141,9 +156,24 @@ export class PathShell implements AsyncDisposable {
     this.do((endpoint, now) => endpoint.close(now))
     this.#isClosed = true
     clearTimeout(this.#timer)
+    this.#watch[Symbol.dispose]()
+    await this.#mapper?.[Symbol.asyncDispose]()
     const sockets = [...this.#sockets.values()]
     this.#sockets.clear()
     await Promise.all(sockets.map(socket => new Promise<void>(resolve => void socket.close(() => resolve()))))
+  }
+
+  #add(local: number, family: Family, port: number): void {
+    const hosts = this.#hosts(family)
+    this.#listening.set(local, family)
+    this.do((endpoint, now) => endpoint.addSocket({ local, family, port, hosts }, now))
+    if (this.#options.mapsPorts !== true || family === 6 || this.#mapper !== undefined) return
+    this.#mapper = new PortMapper({
+      port,
+      hosts: () => this.#hosts(family),
+      onMapping: address => this.do((endpoint, now) => endpoint.handlePortMapping(local, address, now)),
+    })
+    void this.#mapper.start()
   }
 
   async #open(local: number, family: Family, port: number): Promise<dgram.Socket> {
@@ -233,12 +263,4 @@ function growBuffers(socket: dgram.Socket): void {
   } catch {
     // It gives nothing.
   }
-}
-
-function machineAddresses(): readonly string[] {
-  const list: InterfaceAddress[] = []
-  for (const [name, addresses] of Object.entries(networkInterfaces())) {
-    for (const { address, internal } of addresses ?? []) list.push({ name, address, isInternal: internal })
-  }
-  return hostAddresses(list)
 }

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { addHome, type Home, reboot } from '../home.ts'
+import { addHome, type Home, PORT_RESTRICTED, reboot, SYMMETRIC } from '../home.ts'
 import { type Host, missingForNamespaces, Namespaces } from '../netns.ts'
 import type { Scenario } from '../scenario.ts'
 
@@ -52,8 +52,8 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     await lab.plug(meeting, internet, `${MEETING}/8`)
     await startMeeting(meeting, folder)
     await startTurn(lab, internet)
-    for (const [i, kind] of (['symmetric', 'port-restricted'] as const).entries()) {
-      machines.push(setUp(folder, ['tower', 'laptop'][i] ?? '', await addHome(lab, internet, 1 + i, kind)))
+    for (const [i, nat] of [SYMMETRIC, PORT_RESTRICTED].entries()) {
+      machines.push(setUp(folder, ['tower', 'laptop'][i] ?? '', await addHome(lab, internet, 1 + i, nat)))
     }
     const [tower, laptop] = machines as [Machine, Machine]
     say('  behind a symmetric NAT: tower; behind a port-restricted one: laptop')
