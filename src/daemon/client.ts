@@ -84,8 +84,8 @@ class Client {
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
-    this.#meeting = new Meeting({ config, stateDir: options.stateDir, log: options.log })
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log)
+    this.#meeting = new Meeting({ ...options, config, stunServers: () => this.#choice.guardAddresses() })
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
@@ -121,6 +121,7 @@ class Client {
       log: options.log,
       onRefreshed: () => {
         this.#choice.save()
+        this.#meeting.handleServersKnown()
         this.#loop.run(now => this.#routes.handleDeadline(now))
       },
       guards: () => this.#choice.guardSources(),

@@ -4,6 +4,7 @@ import { seededRandom } from '#crypto/random.ts'
 import type { Device } from '#meet/devices.ts'
 import { cardOf, newOwnDevice } from '#meet/own-device.ts'
 import type { MeshEvent, MeshOrder } from '#platform/mesh-engine.ts'
+import type { Address } from '#wire/address.ts'
 import { decodeDeviceSignal, encodeDeviceSignal } from '#wire/device-signal.ts'
 import { parseConfig } from './config.ts'
 import { DeviceLinks } from './device-links.ts'
@@ -28,17 +29,30 @@ function links(t: TestContext, toml = '') {
   const said: { readonly id: string; readonly data: Uint8Array }[] = []
   let tell: (event: MeshEvent) => void = silent
   let isClosed = false
+  let servers: Address[] = []
+  const asked: number[] = []
   const made = new DeviceLinks({
     config: parseConfig(toml, 'test'),
     log: LOG,
     say: (id, data) => said.push({ id, data }),
-    start: (_settings, onEvent) => {
+    stunServers: () => servers,
+    start: ({ stunServers }, onEvent) => {
+      asked.push(stunServers.length)
       tell = onEvent
       return { send: order => orders.push(order), close: async () => void (isClosed = true) }
     },
   })
   const update = (...devices: Device[]) => made.update(SELF, { ipv6: 'fd68::1', ipv4: undefined }, devices)
-  return { made, orders, said, update, tell: (event: MeshEvent) => tell(event), isClosed: () => isClosed }
+  return {
+    made,
+    orders,
+    said,
+    update,
+    tell: (event: MeshEvent) => tell(event),
+    isClosed: () => isClosed,
+    asked,
+    know: (list: Address[]) => (servers = list),
+  }
 }
 
 const kinds = (orders: readonly MeshOrder[]) => orders.map(({ kind }) => kind)
@@ -129,6 +143,21 @@ test('who heard us already needs nothing anew, even if its clock went back', t =
   made.handle(laptop.id, signal(2_000, begunMs))
   made.handle(laptop.id, signal(1_000, begunMs))
   assert.deepEqual(kinds(orders), ['peers', 'offer', 'offer'])
+})
+
+test('tunnels that began before a server was known begin anew once, and say so to the others', async t => {
+  const { made, said, tell, update, know, asked } = links(t)
+  update(other('laptop'))
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  await made.handleServersKnown()
+  t.mock.timers.tick(1)
+  know([{ host: '192.0.2.1', port: 51_821 }])
+  await made.handleServersKnown()
+  await made.handleServersKnown()
+  assert.deepEqual(asked, [0, 1])
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  const [first = 0, second = 0] = said.map(({ data }) => decodeDeviceSignal(data)?.begunMs ?? 0)
+  assert.ok(second > first)
 })
 
 test('what strangers say, and garbage, changes nothing', t => {

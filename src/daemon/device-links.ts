@@ -23,8 +23,12 @@ const PING_LIMIT_MS = 6_000
 export interface DeviceLinksOptions {
   readonly config: Config
   readonly log: Log
+  /** Servers to ask for our address when the configuration names none. */
+  readonly stunServers?: () => readonly Address[]
   /** Carries something to a device by letter. */
   readonly say: (id: string, data: Uint8Array) => void
+  /** There is a network interface now. */
+  readonly onInterface?: (name: string) => void
   /** What starts the tunnels; tests have another. */
   readonly start?: typeof startMesh
 }
@@ -51,7 +55,10 @@ interface Link {
 
 export class DeviceLinks {
   readonly #options: DeviceLinksOptions
-  readonly #begunMs = Date.now()
+  /** When the tunnels began, as the others are told. */
+  #begunMs = 0
+  #hasStun = false
+  #isRestarting = false
   readonly #links = new Map<string, Link>()
   readonly #waiting = new Map<number, (event: MeshEvent) => void>()
   /** Ports that are open for a while: of a device's id or `*`, until when. */
@@ -77,7 +84,7 @@ export class DeviceLinks {
     if (!this.#options.config.meet.tunnel) return
     this.#update = () => this.update(self, addresses, devices)
     const ready = devices.filter(({ tunnelSecret }) => tunnelSecret !== undefined)
-    if (this.#engine === undefined && ready.length === 0) return
+    if (this.#isRestarting || (this.#engine === undefined && ready.length === 0)) return
     this.#engine ??= this.#start(self, addresses)
     const ids = new Set(ready.map(({ id }) => id))
     for (const [id, { again }] of this.#links) {
@@ -91,6 +98,20 @@ export class DeviceLinks {
     if (told === this.#told) return
     this.#told = told
     this.#engine.send({ kind: 'peers', privateKey, peers })
+  }
+
+  /** More servers may be known: tunnels that began without any, and reach nobody, begin anew. */
+  async handleServersKnown(): Promise<void> {
+    const isStuck = ![...this.#links.values()].some(({ path }) => path !== undefined)
+    if (this.#engine === undefined || this.#hasStun || !isStuck || this.#stunServers().length === 0) return
+    const engine = this.#engine
+    this.#engine = undefined
+    this.#isRestarting = true
+    await engine.close()
+    this.#isRestarting = false
+    this.#told = ''
+    for (const link of this.#links.values()) link.offer = undefined
+    this.#update()
   }
 
   /** Opens a port to a device's id, or to all by `*`, for a while; 0 closes it. False when 64 are open. */
@@ -160,10 +181,13 @@ export class DeviceLinks {
 
   #start(self: OwnDevice, { ipv6, ipv4 }: DeviceAddresses): MeshEngine {
     const { config, log, start = startMesh } = this.#options
-    const { udp_port: port, stun, turn, interface: hasTun } = config.meet
+    const { udp_port: port, turn, interface: hasTun } = config.meet
+    this.#begunMs = Date.now()
+    const stunServers = this.#stunServers()
+    this.#hasStun = stunServers.length > 0
     const settings = {
       ...{ privateKey: self.keys[0].tunnel.privateKey, ipv6, ipv4, network: DEVICE_NETWORK, port },
-      stunServers: stun.flatMap(text => parseAddress(text) ?? []),
+      stunServers,
       turnServers: turn.flatMap(({ address, username, password_file: file }) => {
         const [password = ''] = Buffer.from(readStateFile(file, MAX_PASSWORD_BYTES) ?? [])
           .toString('utf8')
@@ -179,6 +203,11 @@ export class DeviceLinks {
       event => this.#handleEvent(event),
       error => log.error('tunnels failed', { error: own(error.message) }),
     )
+  }
+
+  #stunServers(): readonly Address[] {
+    const named = this.#options.config.meet.stun.flatMap(text => parseAddress(text) ?? [])
+    return named.length > 0 ? named : (this.#options.stunServers?.() ?? [])
   }
 
   #peerOf({ id, card, addresses, tunnelSecret, name }: Device, ownId: string): LinkPeer {
@@ -216,6 +245,7 @@ export class DeviceLinks {
     switch (event.kind) {
       case 'ready':
         this.#interface = event.interface
+        if (event.interface !== undefined) this.#options.onInterface?.(event.interface)
         if (event.problem !== undefined) log.warn('no network interface for devices', { why: own(event.problem) })
         return
       case 'pong':

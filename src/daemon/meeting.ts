@@ -7,10 +7,10 @@ import { systemRandom } from '#crypto/random.ts'
 import type { XWingKeyPair } from '#crypto/xwing.ts'
 import { type Device, type DeviceEvent, Devices, type RenameProblem } from '#meet/devices.ts'
 import { bucketOf, keyInBucket } from '#meet/letter.ts'
-import { answerDns } from '#meet/names.ts'
+import { answerDns, ZONE } from '#meet/names.ts'
 import { cardOf } from '#meet/own-device.ts'
 import { type DnsServer, serveDns } from '#platform/dns-server.ts'
-import { formatAddress } from '#wire/address.ts'
+import { type Address, formatAddress } from '#wire/address.ts'
 import { decodeDeviceMessage } from '#wire/device-message.ts'
 import type { Config } from './config.ts'
 import { DeviceFile } from './device-file.ts'
@@ -22,11 +22,14 @@ import { PairingDesk } from './pairing-desk.ts'
 import { PostOffice } from './post-office.ts'
 
 const MAX_SLEEP_MS = 60_000
+const DNS_PORT = 53
 
 export interface MeetingOptions {
   readonly config: Config
   readonly stateDir: string
   readonly log: Log
+  /** Servers to ask for our address when the configuration names none. */
+  readonly stunServers?: () => readonly Address[]
 }
 
 /** What a key is held for: our own of some generation, or a pairing. */
@@ -45,6 +48,7 @@ export class Meeting {
   #carriers: OpenCarriers | undefined
   #held = new Map<number, XWingKeyPair>()
   #dns: DnsServer | undefined
+  #ownDns: DnsServer | undefined
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
 
@@ -55,7 +59,11 @@ export class Meeting {
     this.#file = new DeviceFile(options.stateDir)
     this.#devices = new Devices(this.#file.read(name), systemRandom)
     const bucket = bucketOf(this.#devices.own.keys[0].sealing.publicKey, bits)
-    this.#links = new DeviceLinks({ ...options, say: (id, data) => this.#say(id, data) })
+    this.#links = new DeviceLinks({
+      ...options,
+      say: (id, data) => this.#say(id, data),
+      onInterface: name => void this.#nameInterface(name),
+    })
     this.#desk = new PairingDesk({
       random: systemRandom,
       card: () => cardOf(this.#devices.own),
@@ -74,6 +82,11 @@ export class Meeting {
     if (!hasCarriers(config) || (this.#devices.list().length === 0 && !config.meet.always)) return
     this.#post().catch(error => log.warn('letters cannot travel', { why: own((error as Error).message) }))
     this.#updateLinks()
+  }
+
+  /** More STUN servers may be known. */
+  handleServersKnown(): void {
+    void this.#links.handleServersKnown()
   }
 
   /** Where questions for names are answered. */
@@ -141,7 +154,7 @@ export class Meeting {
     await this.#opening?.catch(() => undefined)
     await this.#links.close()
     await this.#office?.close()
-    await Promise.allSettled([this.#carriers?.close(), this.#dns?.close()])
+    await Promise.allSettled([this.#carriers?.close(), this.#dns?.close(), this.#ownDns?.close()])
   }
 
   /** The post office, opened when it is first wanted. Throws NO_CARRIER. */
@@ -264,6 +277,20 @@ export class Meeting {
     } catch (error) {
       const what = `answer for names at ${listen}: ${(error as NodeJS.ErrnoException).code}`
       throw new HopliteError('ADDRESS_IN_USE', what, 'choose another address: dns in [meet]', error)
+    }
+  }
+
+  /** Names are answered at our own address in the devices' network, and the system is told so where it can be. */
+  async #nameInterface(link: string): Promise<void> {
+    const { log } = this.#options
+    const { ipv6: host } = this.#devices.addresses
+    try {
+      await this.#ownDns?.close()
+      this.#ownDns = await serveDns({ host, port: DNS_PORT }, query => answerDns(query, this.#names()))
+      const { leadNames } = await import('#platform/linux/mesh-names.ts')
+      if (!(await leadNames(link, host, ZONE))) log.info('the system is not told of names', { zone: own(ZONE) })
+    } catch (error) {
+      log.warn('names are not answered', { why: own((error as NodeJS.ErrnoException).code ?? '') })
     }
   }
 

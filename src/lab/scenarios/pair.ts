@@ -69,11 +69,16 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     figure('pingMs', Number(Math.min(...(echo['rttMs'] as number[])).toFixed(1)))
     figure('pingPath', String(echo['path']))
 
-    const { devices } = json(await hoplite(laptop, 'devices', '--json')) as {
-      devices: { ipv6: string; ipv4: string }[]
-    }
+    const book = json(await hoplite(laptop, 'devices', '--json'))
+    const { own, devices } = book as { own: Addresses; devices: Addresses[] }
     const { ipv6 = '', ipv4 = '' } = devices[0] ?? {}
     await carry(tower, laptop, ipv6, ipv4, { say, figure, promise })
+
+    const question = `const resolver = new (require('node:dns').promises.Resolver)()
+      resolver.setServers(['[${own.ipv6}]:53'])
+      resolver.resolve6('tower.hop').then(found => console.log(found[0]))`
+    const answer = await laptop.home.host.run(process.execPath, '--input-type=commonjs', '-e', question)
+    promise('the name tower.hop leads to it', answer.trim() === ipv6)
 
     const served = [PROGRAMS, 'serve', tower.stateDir]
     await ready(tower.home.host.start(process.execPath, served, { stdio: ['ignore', 'pipe', 'inherit'] }))
@@ -151,6 +156,11 @@ async function carry(
   promise('the session goes on: every line is answered', lines.answered === lines.lines)
   promise('the way is found again within 3 s', lines.waySilentMs < 3_000)
   promise('the transfer goes on', (intervals.at(-1)?.sum.bits_per_second ?? 0) > 1e6)
+}
+
+interface Addresses {
+  readonly ipv6: string
+  readonly ipv4: string
 }
 
 interface Iperf {
