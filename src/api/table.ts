@@ -7,6 +7,7 @@ import { allowPort } from './actions/allow-port.ts'
 import { connect, disconnect } from './actions/connect.ts'
 import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
 import { down } from './actions/down.ts'
+import { giveLetter, takeLetters } from './actions/letters.ts'
 import { newRoute } from './actions/new-route.ts'
 import { observation, observe } from './actions/observe.ts'
 import { endPairing, join, pair, pairing } from './actions/pairing.ts'
@@ -44,6 +45,8 @@ export const ACTIONS = {
   rotateDeviceKeys,
   pingDevice,
   allowPort,
+  takeLetters,
+  giveLetter,
   settings,
   'settings.check': checkSettings,
   'settings.save': saveSettings,

@@ -83,6 +83,9 @@ onDevices('remove', 'remove a device: it is out at once')
 onDevices('rotate', 'make new keys for this device, and tell the others').action(async (_, self) =>
   (await import('./commands/devices.ts')).rotate(self.optsWithGlobals()),
 )
+command('letters', 'letters that you carry by hand: print those that wait, or hand in those that came')
+  .argument('[lines...]', 'what came: lines, a file with them, or - for standard input')
+  .action(async (lines, options) => (await import('./commands/letters.ts')).letters(lines, options))
 command('ping', 'ask one of your devices for an echo through the tunnel')
   .argument('<device>', 'its name or id')
   .option('--count <n>', 'how often', count(1, 1_000_000), 4)

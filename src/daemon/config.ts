@@ -114,6 +114,7 @@ const schema = z.strictObject({
         .array(z.string().regex(/^wss?:\/\/[^\s]{1,200}$/, 'a URL like wss://rendezvous.example.org'))
         .max(4)
         .default([]),
+      by_hand: z.boolean().default(false),
       folder: z.string().max(4_096).default(''),
       always: z.boolean().default(false),
       interval_ms: z.number().int().min(20).max(600_000).default(4_000),

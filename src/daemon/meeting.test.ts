@@ -121,6 +121,36 @@ test('what is no code is refused before anything is sent; one pairing at a time;
   assert.equal((await a.act.pairing({})).state, 'none')
 })
 
+test('two devices without any network between them pair by letters that are carried by hand', async t => {
+  const [a, b] = ['tower', 'laptop'].map(name => {
+    const stateDir = mkdtempSync(path.join(tmpdir(), 'hoplite-meeting-'))
+    const toml = `[meet]\nname = "${name}"\nby_hand = true\ninterval_ms = 20\nwork_bits = 0\ntunnel = false\n`
+    const meeting = new Meeting({ config: parseConfig(toml, 'test'), stateDir, log: LOG })
+    t.after(async () => {
+      await meeting.close()
+      rmSync(stateDir, { recursive: true, force: true })
+    })
+    return { stateDir, meeting, act: meeting.handlers() as Person['act'], close: () => meeting.close() }
+  }) as [Person, Person]
+  const { code } = await a.act.pair({ kind: 'short' })
+  await b.act.join({ code })
+  const carry = async (from: Person, to: Person) => {
+    for (const line of (await from.act.takeLetters({})).lines)
+      assert.deepEqual(await to.act.giveLetter({ line }), { taken: true })
+  }
+  await until(
+    async () => {
+      await carry(a, b)
+      await carry(b, a)
+      return b.act.pairing({})
+    },
+    ({ state }) => state === 'paired',
+  )
+  assert.deepEqual(await a.act.giveLetter({ line: 'hoplite-letter1-AAAA' }), { taken: false })
+  const without = await person(t, 'other', await rendezvous(t))
+  await assert.rejects(async () => without.act.takeLetters({}), fails('NO_CARRIER'))
+})
+
 test('names are answered locally, before and after a device is renamed; others are refused', async t => {
   const url = await rendezvous(t)
   const [a, b] = [await person(t, 'tower', url), await person(t, 'laptop', url)]

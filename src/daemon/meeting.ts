@@ -5,6 +5,7 @@ import { HopliteError } from '#api/errors.ts'
 import type { Handlers, Output } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
 import type { XWingKeyPair } from '#crypto/xwing.ts'
+import type { LineCarrier } from '#discover/line-carrier.ts'
 import { type Device, type DeviceEvent, Devices, type RenameProblem } from '#meet/devices.ts'
 import { bucketOf, keyInBucket } from '#meet/letter.ts'
 import { answerDns, ZONE } from '#meet/names.ts'
@@ -23,6 +24,8 @@ import { PostOffice } from './post-office.ts'
 
 const MAX_SLEEP_MS = 60_000
 const DNS_PORT = 53
+/** What one answer of the API has room for. */
+const MAX_LINES = 8
 
 export interface MeetingOptions {
   readonly config: Config
@@ -35,6 +38,7 @@ export interface MeetingOptions {
 /** What a key is held for: our own of some generation, or a pairing. */
 type Purpose = { readonly kind: 'device'; readonly generation: number } | { readonly kind: 'pairing' }
 type DeviceActions = 'pair' | 'join' | 'pairing' | 'endPairing'
+type LetterActions = 'takeLetters' | 'giveLetter'
 type BookActions = 'devices' | 'renameDevice' | 'removeDevice' | 'rotateDeviceKeys' | 'pingDevice' | 'allowPort'
 
 export class Meeting {
@@ -100,7 +104,7 @@ export class Meeting {
   }
 
   /** The handlers of the API that are about devices. */
-  handlers(): Pick<Handlers, DeviceActions | BookActions> {
+  handlers(): Pick<Handlers, DeviceActions | LetterActions | BookActions> {
     return {
       pair: async ({ kind }) => {
         await this.#post()
@@ -112,6 +116,8 @@ export class Meeting {
       },
       pairing: () => this.#desk.status(),
       endPairing: () => ({ ended: this.#change(() => this.#desk.end()) }),
+      takeLetters: async () => ({ lines: (await this.#lines()).take(MAX_LINES) }),
+      giveLetter: async ({ line }) => ({ taken: (await this.#lines()).give(line) }),
       devices: () => this.#book(),
       renameDevice: ({ device, name }) => {
         const problem = this.#change(() => this.#devices.rename(device, name))
@@ -169,6 +175,14 @@ export class Meeting {
       throw error
     })
     return this.#opening
+  }
+
+  async #lines(): Promise<LineCarrier> {
+    await this.#post()
+    const lines = this.#carriers?.lines
+    if (lines !== undefined) return lines
+    const advice = 'set by_hand = true in [meet], and start the daemon anew'
+    throw new HopliteError('NO_CARRIER', 'carry letters by hand: that is not wanted here', advice)
   }
 
   async #openOffice(): Promise<PostOffice<Purpose>> {

@@ -61,6 +61,9 @@ export class PostingRound {
 
   async #post(draft: Draft): Promise<void> {
     const { bits, workBits, lifetimeMs, nowMs, carriers, onPosted } = this.#options
+    const isCover = draft.content.length === 0
+    const some = carriers.filter(({ takesCover }) => !isCover || takesCover !== false)
+    if (some.length === 0) return
     const letter = sealLetter(draft, bits, nowMs() + lifetimeMs)
     if (letter === undefined) return onPosted(false)
     const search = beginWork(letter, workBits)
@@ -69,7 +72,7 @@ export class PostingRound {
       if (this.#isClosed) return
     }
     const bucket = bucketOf(draft.to, bits)
-    const results = await Promise.allSettled(carriers.map(carrier => carrier.post(bucket, letter)))
+    const results = await Promise.allSettled(some.map(carrier => carrier.post(bucket, letter)))
     onPosted(results.some(({ status }) => status === 'fulfilled'))
   }
 }

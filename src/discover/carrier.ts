@@ -1,6 +1,6 @@
 // What carries letters from who posts them to who listens in their bucket. A carrier knows neither who wrote a letter nor whom
-// it is for; it may lose, repeat, delay and reorder. gossip-carrier.ts, mailbox-carrier.ts, rendezvous-carrier.ts and
-// folder-carrier.ts are the kinds there are.
+// it is for; it may lose, repeat, delay and reorder. gossip-carrier.ts, mailbox-carrier.ts, rendezvous-carrier.ts,
+// folder-carrier.ts and line-carrier.ts are the kinds there are.
 
 import type { Bucket } from '#wire/letter.ts'
 
@@ -12,6 +12,8 @@ export interface Carrier {
   readonly name: string
   /** Whether what is posted now has a chance to go anywhere. */
   readonly isReady: boolean
+  /** Whether letters that say nothing are posted with it too; without a word they are. */
+  readonly takesCover?: boolean
   /** Posts a letter with its work; rejects when that is known to have failed. */
   post(bucket: Bucket, letter: Uint8Array): Promise<void>
   /** Listens in a bucket until the returned function is called. */

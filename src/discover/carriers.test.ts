@@ -13,7 +13,8 @@ import { type Bucket, LETTER_BYTES } from '#wire/letter.ts'
 import { decodeRendezvous, encodeRendezvous } from '#wire/rendezvous.ts'
 import type { Carrier } from './carrier.ts'
 import { Directory } from './directory.ts'
-import { FolderCarrier, letterToLine, lineToLetter } from './folder-carrier.ts'
+import { FolderCarrier } from './folder-carrier.ts'
+import { LineCarrier, letterToLine, lineToLetter } from './line-carrier.ts'
 import { mailRecords } from './mailbox-carrier.ts'
 import { type DiscoveryNode, startDiscovery } from './node.ts'
 import { RendezvousCarrier } from './rendezvous-carrier.ts'
@@ -300,6 +301,25 @@ test('folder: files that are cut off, expired or strange are left alone or remov
   listener.subscribe({ bits: 1, number: 0 }, letter => got.push(letter))
   await until(() => got.length > 0 && readdirSync(shared).length === 3, 'one letter, and the expired one is gone')
   assert.equal(got.length, 1)
+})
+
+test('letters as lines: what is posted waits to be carried, and a line that was brought is heard in its bucket alone', async () => {
+  const [poster, listener] = [new LineCarrier(), new LineCarrier()]
+  const got: Uint8Array[] = []
+  const end = listener.subscribe({ bits: 1, number: 0 }, letter => got.push(letter))
+  for (const number of [0, 1]) await poster.post({ bits: 1, number }, letterIn(number))
+  const lines = poster.take(8)
+  assert.deepEqual([lines.length, poster.take(8).length], [2, 0])
+  assert.deepEqual(
+    [...lines, 'hello'].map(line => listener.give(line)),
+    [true, true, false],
+  )
+  assert.equal(got.length, 1)
+  end()
+  listener.give(lines[0] ?? '')
+  assert.equal(got.length, 1)
+  for (let i = 0; i < 40; i++) await poster.post({ bits: 1, number: 0 }, letterIn(0))
+  assert.equal(poster.take(100).length, 32)
 })
 
 test('a letter as a line of text survives line breaks, and one that is cut off is known as such', () => {

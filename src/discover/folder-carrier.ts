@@ -3,8 +3,6 @@
 //
 //   BITS-NUMBER-HASH.letter      4,096 bytes
 //
-// And letters as lines of text, for a clipboard or a chat: "hoplite-letter1-" and base64url.
-//
 // Bounds: 1,024 files are looked at, the names of 4,096 that were read are remembered.
 
 import { createHash } from 'node:crypto'
@@ -16,7 +14,6 @@ import { bucketName, type Carrier, type OnLetter } from './carrier.ts'
 const POLL_MS = 1_000
 const MAX_FILES = 1024
 const MAX_READ = 4096
-const LINE_PREFIX = 'hoplite-letter1-'
 const NAME = /^([0-9]{1,2}-[0-9]{1,5})-[0-9a-f]{32}\.letter$/
 
 export class FolderCarrier implements Carrier {
@@ -87,18 +84,4 @@ export class FolderCarrier implements Carrier {
     this.#read.add(name)
     if (this.#read.size > MAX_READ) this.#read.delete(this.#read.values().next().value as string)
   }
-}
-
-/** A letter as one line of text. */
-export function letterToLine(letter: Uint8Array): string {
-  return LINE_PREFIX + Buffer.from(letter).toString('base64url')
-}
-
-/** The letter of a line, spaces and breaks in it forgiven; `undefined` when it is cut off or something else. */
-export function lineToLetter(line: string): Uint8Array | undefined {
-  if (line.length > 4 * LETTER_BYTES) return undefined
-  const text = line.replace(/\s+/g, '')
-  if (!text.startsWith(LINE_PREFIX)) return undefined
-  const letter = Uint8Array.from(Buffer.from(text.slice(LINE_PREFIX.length), 'base64url'))
-  return decodeLetterHead(letter) === undefined ? undefined : letter
 }
