@@ -219,7 +219,7 @@ class Relay {
       stateDir,
       log,
       makePolicy: () => policyOf(this.#config, [{ action: 'allow' }], this.#config.peer.allow_private),
-      countsAll: this.#lendsOnly,
+      lendsHops: this.#lendsOnly,
       now: monotonicMs,
       unixNow: Date.now,
       end: () => this.#loop.run(() => this.#hop.endWireGuard()),

@@ -47,8 +47,8 @@ export type TableCommand =
   /** The control plane has dealt with this many handshake packets: as many more may be reported. */
   | { readonly kind: 'grantHandshakes'; readonly count: number }
   | { readonly kind: 'reportSession'; readonly request: number; readonly session: number }
-  /** What may be carried to and from WireGuard servers, all flows together, in bytes a second. */
-  | { readonly kind: 'limitWireGuard'; readonly bytesPerSecond: number }
+  /** What may be lent, all flows together, in bytes a second: flows to WireGuard servers and, with `hops`, to other hops. */
+  | { readonly kind: 'limitLent'; readonly bytesPerSecond: number; readonly hops: boolean }
 
 /** Commands that open and close sockets: each engine has its own way. */
 export type SocketCommand =
@@ -109,10 +109,13 @@ export type SocketCommand =
 
 export type EntryClient = { readonly kind: 'socket'; readonly listen: Address } | { readonly kind: 'tunnel' }
 
+/** Which packets a TUN takes and gives as superpackets, with a virtio header before each. */
+export type TunOffload = 'none' | 'tcp' | 'tcp and udp'
+
 /** Our own WireGuard device, and the TUN whose packets it carries. */
 export interface TunnelPlan {
   readonly fd: number
-  readonly hasOffload: boolean
+  readonly offload: TunOffload
   readonly mtu: number
   readonly privateKey: Uint8Array
   readonly peers: readonly TunnelPeer[]

@@ -56,8 +56,9 @@ export class Forwarder {
   /** Where packets are sealed: an engine that sends from memory tells the kernel where it is. */
   readonly slab = new Slab()
   #handshakeRoom = MAX_PENDING_HANDSHAKES
+  #lendsHops = false
+  #lentRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
   readonly #stunRate: TokenBucket
-  #wireGuardRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
   /** Laboratory only: sees every datagram and every opened packet. */
   watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
 
@@ -86,8 +87,9 @@ export class Forwarder {
         return this.sendProbe(command.session, command.via, command.claims, command.token)
       case 'grantHandshakes':
         return this.grantHandshakes(command.count)
-      case 'limitWireGuard':
-        this.#wireGuardRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
+      case 'limitLent':
+        this.#lendsHops = command.hops
+        this.#lentRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
         return
       case 'reportSession': {
         const { packets, bytes } = this.tables.sessions.get(command.session) ?? { packets: 0, bytes: 0 }
@@ -126,7 +128,7 @@ export class Forwarder {
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
     if (flow.proof?.admitsInward(buffer, offset, length) === false) return this.#drop('dropFlowType')
     flow.lastUsedMs = this.#outlet.nowMs()
-    if (flow.proof?.kind === 'wireguard' && !this.#mayCarry('wireGuardBytesIn', length, flow.lastUsedMs)) return
+    if (this.#isLent(flow) && !this.#mayLend('lentBytesIn', length, flow.lastUsedMs)) return
     this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, offset, length)
   }
 
@@ -268,14 +270,18 @@ export class Forwarder {
   #toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void {
     if (flow.proof?.admitsOutward(buffer, offset, length) === false) return this.#drop('dropUnproven')
     flow.lastUsedMs = this.#outlet.nowMs()
-    if (flow.proof?.kind === 'wireguard' && !this.#mayCarry('wireGuardBytesOut', length, flow.lastUsedMs)) return
+    if (this.#isLent(flow) && !this.#mayLend('lentBytesOut', length, flow.lastUsedMs)) return
     this.#count(length)
     this.#outlet.toFlow(flow, buffer, offset, length)
   }
 
-  /** Counts what is carried to and from WireGuard servers, and keeps it within what the operator gives. */
-  #mayCarry(counter: 'wireGuardBytesIn' | 'wireGuardBytesOut', length: number, now: number): boolean {
-    if (!this.#wireGuardRate.take(length, now)) {
+  #isLent({ proof }: HopFlow): boolean {
+    return proof?.kind === 'wireguard' || (this.#lendsHops && proof?.kind === 'hop')
+  }
+
+  /** Counts what is lent, and keeps it within what the operator gives. */
+  #mayLend(counter: 'lentBytesIn' | 'lentBytesOut', length: number, now: number): boolean {
+    if (!this.#lentRate.take(length, now)) {
       this.#drop('dropRateLimit')
       return false
     }

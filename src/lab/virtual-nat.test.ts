@@ -157,6 +157,29 @@ test('a machine that moves to another network is found again within 3 s', () => 
   }
 })
 
+test('when the direct path dies the relay carries packets within 3 s, and the direct one again when it is back', () => {
+  for (const relaying of ['flows', 'turn'] as const) {
+    const world = pairWorld('cut', PORT_RESTRICTED, PORT_RESTRICTED, { relaying })
+    settle(world)
+    world.net.cut = ['203.0.113.1', '192.0.2.1']
+    assert.ok(longestGap(world, 20_000) < 3_000, relaying)
+    assert.notEqual(world.a.path?.kind, 'direct')
+    world.net.cut = undefined
+    const lost = (a: VirtualPeer, b: VirtualPeer) => a.sent - b.received.size
+    const before = [lost(world.a, world.b), lost(world.b, world.a)]
+    world.net.run(130_000)
+    assert.deepEqual([world.a.path?.kind, world.b.path?.kind], ['direct', 'direct'], relaying)
+    world.a.isSending = false
+    world.b.isSending = false
+    world.net.run(1_000)
+    const after = [lost(world.a, world.b), lost(world.b, world.a)]
+    assert.ok(
+      after.every((count, i) => count <= (before[i] ?? 0)),
+      'and nothing is lost on the way back',
+    )
+  }
+})
+
 test('without a relay and without signalling a rebooted NAT that keeps its ports is survived', () => {
   const preserving: NatOptions = { mapping: 'independent', filtering: 'port', ports: 'preserving' }
   const world = pairWorld('alone', preserving, preserving, { relaying: 'none' })

@@ -52,6 +52,8 @@ export class VirtualInternet {
   /** Of the datagrams that cross the internet. */
   lossRate = 0
   jitterMs = 4
+  /** Two hosts between which nothing passes. */
+  cut: readonly [string, string] | undefined
   readonly random: Random
   readonly root = new Realm(undefined, 18)
   /** Datagrams that crossed the internet, by their destination. */
@@ -79,7 +81,7 @@ export class VirtualInternet {
     let delayMs = realm.delayMs
     if (realm === this.root) {
       this.sentTo.set(to.host, (this.sentTo.get(to.host) ?? 0) + 1)
-      if (this.chance() < this.lossRate) return
+      if (this.chance() < this.lossRate || this.#isCut(from.host, to.host)) return
       delayMs += this.chance() * this.jitterMs
     }
     this.at(this.now + delayMs, () => {
@@ -87,6 +89,10 @@ export class VirtualInternet {
       if (receive !== undefined) receive(from, to, bytes)
       else realm.gateway?.outward(from, to, bytes)
     })
+  }
+
+  #isCut(from: string, to: string): boolean {
+    return this.cut !== undefined && this.cut.includes(from) && this.cut.includes(to)
   }
 
   /** Runs until `until` holds or `limitMs` have passed; says whether it holds. */

@@ -12,28 +12,17 @@
 
 import type { Address } from '#wire/address.ts'
 import type { PathOffer } from '#wire/path-offer.ts'
-import { type DecodedStun, STUN_ATTRIBUTE, type StunMessage, stunAttribute, unknownRequired } from '#wire/stun.ts'
-import { readErrorCode } from '#wire/stun-value.ts'
-import { type Base, candidatePriority, isSameAddress } from './base.ts'
-import {
-  checkAnswer,
-  checkRequest,
-  ROLE_CONFLICT,
-  readCheck,
-  roleConflict,
-  unknownAttributes,
-} from './check-message.ts'
+import type { DecodedStun } from '#wire/stun.ts'
+import type { Base } from './base.ts'
 import { Checklist, isBetter, type Pair } from './checklist.ts'
-import { ufragOf } from './credentials.ts'
+import { Checks } from './checks.ts'
 import type { Ground, Path } from './ground.ts'
 import { BUSY_CHECK_MS, isSilent, type Keeping, nextAskMs, SILENT_CHECKS } from './keeping.ts'
 import { Offering } from './offering.ts'
-import { type Check, Outstanding } from './outstanding.ts'
+import type { Check } from './outstanding.ts'
 import { Punching } from './punching.ts'
 import { RemoteAddresses } from './remote-addresses.ts'
 import { Retransmission } from './retransmission.ts'
-import { Role } from './role.ts'
-import { iceKey, iceText, isAuthentic, type StunKey, sealStun } from './stun-auth.ts'
 
 export interface AgentOptions {
   readonly peer: number
@@ -65,14 +54,11 @@ export class Agent {
   readonly peer: number
   readonly #ground: Ground
   readonly #offering: Offering
-  readonly #outstanding: Outstanding
+  readonly #checks: Checks
   readonly #checklist = new Checklist()
   readonly #punching: Punching
   readonly #addresses = new RemoteAddresses()
-  readonly #role: Role
   #state: AgentState = 'waiting'
-  #remote: PathOffer | undefined
-  #remoteKey: StunKey | undefined
   #early: EarlyCheck[] = []
   #triggered: Pair[] = []
   #selected: Pair | undefined
@@ -89,16 +75,15 @@ export class Agent {
   constructor({ peer, ground, isControlling }: AgentOptions, now: number) {
     this.peer = peer
     this.#ground = ground
-    this.#role = new Role(isControlling, ground.random)
     this.#offering = new Offering(ground, now)
-    this.#outstanding = new Outstanding(ground.random)
+    this.#checks = new Checks(ground, this.#offering, isControlling)
     this.#punching = new Punching(peer, ground, this.#checklist)
     this.#searchingSinceMs = now
   }
 
   /** Transaction ids of ours begin with it, so that answers find us (`tagOf`). */
   get tag(): string {
-    return this.#outstanding.tag
+    return this.#checks.tag
   }
 
   get state(): AgentState {
@@ -111,7 +96,7 @@ export class Agent {
   }
 
   get isControlling(): boolean {
-    return this.#role.isControlling
+    return this.#checks.isControlling
   }
 
   /** Where packets go now. */
@@ -131,13 +116,12 @@ export class Agent {
   /** Takes what the peer says about itself; older offers than the last are ignored. */
   handleOffer(offer: PathOffer, now: number): void {
     if (this.#state === 'closed') return
-    const last = this.#remote
+    const last = this.#checks.remote
     if (last !== undefined) {
       if (offer.generation < last.generation) return
       if (offer.generation === last.generation && offer.revision <= last.revision) return
     }
-    this.#remote = offer
-    this.#remoteKey = iceKey(offer.password)
+    this.#checks.learn(offer)
     this.#addresses.offer(offer.candidates)
     this.#checklist.learn(this.#addresses.offered)
     for (const { base, from, priority, nominated } of this.#early.splice(0)) {
@@ -150,7 +134,7 @@ export class Agent {
   handleGroundChange(now: number): void {
     if (this.#state === 'closed') return
     this.#offering.soon(now)
-    if (this.#remote !== undefined) this.#checklist.form(this.#ground.bases(), this.#addresses.all())
+    if (this.#checks.remote !== undefined) this.#checklist.form(this.#ground.bases(), this.#addresses.all())
   }
 
   /** A base is gone, with everything that went over it. */
@@ -172,7 +156,7 @@ export class Agent {
     for (const pair of this.#checklist.pairs()) if (pair.state === 'valid') this.#ask(pair, now)
     this.#retryDelayMs = MIN_RETRY_MS
     this.#offering.soon(now)
-    if (this.#remote !== undefined) this.#search(now)
+    if (this.#checks.remote !== undefined) this.#search(now)
   }
 
   /** ICE restart (RFC 8445 §9): new credentials, and every pair is checked anew; the path stays in use meanwhile. */
@@ -196,7 +180,7 @@ export class Agent {
   close(): void {
     this.#state = 'closed'
     this.#checklist.clear()
-    this.#outstanding.clear()
+    this.#checks.clear()
     this.#punching.close()
     this.#triggered = []
     this.#selected = undefined
@@ -206,37 +190,23 @@ export class Agent {
   /** Takes a binding request whose USERNAME is ours; nothing is done unless it proves the password. */
   handleRequest(bytes: Uint8Array, message: DecodedStun, from: Address, base: Base, now: number): void {
     if (this.#state === 'closed') return
-    const ufrag = ufragOf(message)
-    const own = this.#offering.credentials.find(each => each.ufrag === ufrag)
-    if (own === undefined || !isAuthentic(bytes, message, own.key.key)) return
-    const answer = (reply: StunMessage) => this.#ground.send(base, from, sealStun(reply, own.key), now)
-    const unknown = unknownRequired(message)
-    if (unknown.length > 0) return answer(unknownAttributes(message, unknown))
-    const settled = this.#role.settle(message)
-    if (settled === 'peerMustChange') return answer(roleConflict(message))
-    if (settled === 'changed') this.#nominating = undefined
-    answer(checkAnswer(message, from))
-    const { priority, nomination } = readCheck(message)
-    this.#trigger(base, from, priority, this.#role.isControlling ? 0 : nomination, now)
+    const heard = this.#checks.handleRequest(bytes, message, from, base, now)
+    if (heard === undefined) return
+    if (heard.isRoleChanged) this.#nominating = undefined
+    this.#trigger(base, from, heard.priority, heard.nomination, now)
     this.#settle(now)
   }
 
   /** Takes an answer whose transaction id has our tag. */
   handleAnswer(bytes: Uint8Array, message: DecodedStun, from: Address, base: Base, now: number): void {
-    const check = this.#outstanding.get(message.transaction)
-    const key = this.#remoteKey
-    if (check === undefined || key === undefined || !isAuthentic(bytes, message, key.key)) return
-    this.#outstanding.delete(message.transaction)
-    if (message.class === 'error') {
-      const code = readErrorCode(stunAttribute(message, STUN_ATTRIBUTE.errorCode))
-      if (code !== ROLE_CONFLICT) return
-      this.#role.yield(check.wasControlling)
+    const outcome = this.#checks.handleAnswer(bytes, message, from, base)
+    if (outcome === undefined) return
+    const { check } = outcome
+    if (outcome.kind === 'roleConflict') {
       const pair = this.#checklist.get(check.base, check.to)
       if (pair?.state === 'inProgress') this.#retrigger(pair)
       return
     }
-    // RFC 8445 §7.2.5.2.1: an answer that came another way shows no path.
-    if (base !== check.base || !isSameAddress(from, check.to)) return
     this.#ground.budget.prove(from.host, now)
     this.#confirm(check, now)
     this.#settle(now)
@@ -265,7 +235,7 @@ export class Agent {
     if (this.#slotMs + TA_MS <= now) this.#fillSlot(now)
     for (const pair of this.#checklist.pairs()) if (pair.check !== undefined) this.#repeat(pair, now)
     this.#keep(now)
-    for (const { base, to } of this.#punching.handleDeadline(now)) this.#check(base, to, now, undefined, true)
+    for (const { base, to } of this.#punching.handleDeadline(now)) this.#checks.send(base, to, now, undefined, true)
     if (this.#retryMs <= now) this.#retry(now)
     this.#settle(now)
   }
@@ -276,7 +246,7 @@ export class Agent {
   }
 
   #search(now: number): void {
-    if (this.#remote === undefined) return
+    if (this.#checks.remote === undefined) return
     this.#checklist.form(this.#ground.bases(), this.#addresses.all())
     this.#checklist.revive()
     if (this.#state !== 'connected') {
@@ -321,7 +291,7 @@ export class Agent {
 
   #begin(pair: Pair, now: number): void {
     if (pair.state === 'valid') return this.#ask(pair, now)
-    const bytes = this.#check(pair.base, pair.remote.address, now)
+    const bytes = this.#checks.send(pair.base, pair.remote.address, now)
     if (bytes === undefined) {
       pair.state = 'failed'
       return
@@ -346,25 +316,7 @@ export class Agent {
     pair.askedMs = now
     pair.unanswered++
     pair.silentSinceMs = Math.min(pair.silentSinceMs, now)
-    this.#check(pair.base, pair.remote.address, now, nomination)
-  }
-
-  /** Sends a new check; `undefined` when that address has had enough of them. */
-  #check(base: Base, to: Address, now: number, nomination?: number, isGuess = false): Uint8Array | undefined {
-    const remote = this.#remote
-    if (remote === undefined || !this.#ground.budget.spend(to.host, isGuess ? 'guess' : 'check', now)) return undefined
-    const { isControlling, tieBreaker } = this.#role
-    const check = { base, to, sentMs: now, nomination, wasControlling: isControlling }
-    const request = checkRequest(this.#outstanding.add(check, isGuess), {
-      username: `${iceText(remote.ufrag)}:${this.#offering.credentials[0].ufrag}`,
-      priority: candidatePriority('peerReflexive', base.family),
-      isControlling,
-      tieBreaker,
-      nomination,
-    })
-    const bytes = sealStun(request, this.#remoteKey)
-    this.#ground.send(base, to, bytes, now)
-    return bytes
+    this.#checks.send(pair.base, pair.remote.address, now, nomination)
   }
 
   /** A check was answered: the pair works. */
@@ -382,13 +334,13 @@ export class Agent {
       this.#selected = pair
       this.#nominating = undefined
     }
-    if (!this.#role.isControlling && pair.nominated > 0 && pair.nominated >= this.#nomination) this.#accept(pair)
+    if (!this.#checks.isControlling && pair.nominated > 0 && pair.nominated >= this.#nomination) this.#accept(pair)
   }
 
   // ---- the peer's checks
 
   #trigger(base: Base, from: Address, priority: number, nominated: number, now: number): void {
-    if (this.#remote === undefined) {
+    if (this.#checks.remote === undefined) {
       if (this.#early.length < MAX_EARLY) this.#early.push({ base, from: { ...from }, priority, nominated })
       return
     }
@@ -459,9 +411,9 @@ export class Agent {
   }
 
   #punch(now: number): void {
-    const remote = this.#remote
+    const remote = this.#checks.remote
     if (remote !== undefined && this.#punching.begin(remote.nat, remote.candidates, now)) {
-      this.#outstanding.forgetGuesses()
+      this.#checks.forgetGuesses()
     }
   }
 
@@ -470,7 +422,7 @@ export class Agent {
   #settle(now: number): void {
     if (this.#state === 'closed') return
     const current = this.#current()
-    if (this.#role.isControlling) this.#nominate(now)
+    if (this.#checks.isControlling) this.#nominate(now)
     if (current !== undefined && this.#state !== 'connected') this.#state = 'connected'
     if (current === undefined && this.#state === 'connected') {
       this.#state = 'checking'
@@ -480,7 +432,7 @@ export class Agent {
       this.#retryMs = Number.POSITIVE_INFINITY
       this.#retryDelayMs = MIN_RETRY_MS
       this.#punching.end(now)
-      this.#outstanding.forgetGuesses()
+      this.#checks.forgetGuesses()
     }
     this.#tell(now)
   }
