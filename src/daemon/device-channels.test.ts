@@ -27,7 +27,7 @@ async function daemon(t: TestContext, book: Partial<Output<'devices'>> = {}) {
         interface: 'hoplite0',
         ...book,
       }),
-      allowPort: ({ forMs }) => {
+      'device.allow': ({ forMs }) => {
         leases.push(forMs)
         return { allowed: forMs > 0 }
       },

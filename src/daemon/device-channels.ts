@@ -92,7 +92,7 @@ export async function listen(
     const what = `listen on port ${port}: ${(error as NodeJS.ErrnoException).code}`
     throw new HopliteError('ADDRESS_IN_USE', what, 'choose another port', error)
   }
-  const permit = (forMs: number) => callAction(socket, 'allowPort', { device: '*', port, forMs })
+  const permit = (forMs: number) => callAction(socket, 'device.allow', { device: '*', port, forMs })
   await permit(LEASE_MS)
   const renew = setInterval(() => void permit(LEASE_MS).catch(() => undefined), LEASE_MS / 2)
   renew.unref()

@@ -46,9 +46,9 @@ async function until<T>(what: () => T | Promise<T>, isThere: (value: T) => boole
   }
 }
 
-async function outcome({ act }: Person): Promise<Output<'pairing'>> {
+async function outcome({ act }: Person): Promise<Output<'pair.status'>> {
   return until(
-    () => act.pairing({}),
+    () => act['pair.status']({}),
     ({ state }) => state === 'paired' || state === 'failed',
   )
 }
@@ -58,7 +58,7 @@ const fails = (code: string) => (error: unknown) => error instanceof HopliteErro
 
 async function pair(a: Person, b: Person, kind: 'short' | 'long' = 'short'): Promise<void> {
   const { code } = await a.act.pair({ kind })
-  await b.act.join({ code })
+  await b.act['pair.join']({ code })
   const [seenByA, seenByB] = await Promise.all([outcome(a), outcome(b)])
   assert.equal(seenByA.state, 'paired')
   assert.deepEqual(seenByA.words, seenByB.words)
@@ -76,7 +76,7 @@ test('two devices pair over a rendezvous server, hear each other, and know each 
   await a.close()
   const again = await person(t, 'tower', url, a.stateDir)
   assert.deepEqual(await again.act.devices({}), before)
-  await again.act.rotateDeviceKeys({})
+  await again.act['device.rotate']({})
   const told = await until(
     async () => b.act.devices({}),
     book => book.devices[0]?.generation === 2,
@@ -88,7 +88,7 @@ test('a device that is removed is out at once here, and soon there', async t => 
   const url = await rendezvous(t)
   const [a, b] = [await person(t, 'tower', url), await person(t, 'laptop', url)]
   await pair(a, b, 'long')
-  await a.act.removeDevice({ device: 'laptop' })
+  await a.act['device.remove']({ device: 'laptop' })
   assert.deepEqual(await names(a), [])
   await until(
     () => names(b),
@@ -101,9 +101,9 @@ test('a wrong code costs its one guess, on both sides in words; the right one is
   const [a, b] = [await person(t, 'tower', url), await person(t, 'laptop', url)]
   const { code } = await a.act.pair({ kind: 'short' })
   const wrong = [...code.split('-').slice(0, 3), code.endsWith('zoo') ? 'zone' : 'zoo'].join('-')
-  await b.act.join({ code: wrong })
+  await b.act['pair.join']({ code: wrong })
   for (const { problem } of [await outcome(a), await outcome(b)]) assert.match(problem ?? '', /code was wrong/)
-  await b.act.join({ code })
+  await b.act['pair.join']({ code })
   assert.match((await outcome(b)).problem ?? '', /was used/)
   assert.deepEqual([await names(a), await names(b)], [[], []])
 })
@@ -111,14 +111,14 @@ test('a wrong code costs its one guess, on both sides in words; the right one is
 test('what is no code is refused before anything is sent; one pairing at a time; one may be ended', async t => {
   const a = await person(t, 'tower', await rendezvous(t))
   for (const code of ['', 'one two three', 'hoplite-pair1-AAAA', 'zzzz zzzz zzzz zzzz'])
-    await assert.rejects(async () => a.act.join({ code }), fails('CODE_INVALID'))
+    await assert.rejects(async () => a.act['pair.join']({ code }), fails('CODE_INVALID'))
   const { code } = await a.act.pair({ kind: 'long' })
   await assert.rejects(async () => a.act.pair({ kind: 'short' }), fails('PAIRING_BUSY'))
-  assert.deepEqual(await a.act.endPairing({}), { ended: true })
-  assert.match((await a.act.pairing({})).problem ?? '', /taken back/)
-  await a.act.join({ code })
-  assert.deepEqual(await a.act.endPairing({}), { ended: true })
-  assert.equal((await a.act.pairing({})).state, 'none')
+  assert.deepEqual(await a.act['pair.end']({}), { ended: true })
+  assert.match((await a.act['pair.status']({})).problem ?? '', /taken back/)
+  await a.act['pair.join']({ code })
+  assert.deepEqual(await a.act['pair.end']({}), { ended: true })
+  assert.equal((await a.act['pair.status']({})).state, 'none')
 })
 
 test('two devices without any network between them pair by letters that are carried by hand', async t => {
@@ -133,22 +133,22 @@ test('two devices without any network between them pair by letters that are carr
     return { stateDir, meeting, act: meeting.handlers() as Person['act'], close: () => meeting.close() }
   }) as [Person, Person]
   const { code } = await a.act.pair({ kind: 'short' })
-  await b.act.join({ code })
+  await b.act['pair.join']({ code })
   const carry = async (from: Person, to: Person) => {
-    for (const line of (await from.act.takeLetters({})).lines)
-      assert.deepEqual(await to.act.giveLetter({ line }), { taken: true })
+    for (const line of (await from.act['letters.take']({})).lines)
+      assert.deepEqual(await to.act['letters.give']({ line }), { taken: true })
   }
   await until(
     async () => {
       await carry(a, b)
       await carry(b, a)
-      return b.act.pairing({})
+      return b.act['pair.status']({})
     },
     ({ state }) => state === 'paired',
   )
-  assert.deepEqual(await a.act.giveLetter({ line: 'hoplite-letter1-AAAA' }), { taken: false })
+  assert.deepEqual(await a.act['letters.give']({ line: 'hoplite-letter1-AAAA' }), { taken: false })
   const without = await person(t, 'other', await rendezvous(t))
-  await assert.rejects(async () => without.act.takeLetters({}), fails('NO_CARRIER'))
+  await assert.rejects(async () => without.act['letters.take']({}), fails('NO_CARRIER'))
 })
 
 test('names are answered locally, before and after a device is renamed; others are refused', async t => {
@@ -160,12 +160,15 @@ test('names are answered locally, before and after a device is renamed; others a
   const { own, devices } = await a.act.devices({})
   assert.deepEqual(await resolver.resolve6('laptop.hop'), [devices[0]?.ipv6])
   assert.deepEqual(await resolver.resolve4('tower.hop'), [own.ipv4])
-  await a.act.renameDevice({ device: 'laptop', name: 'book' })
+  await a.act['device.rename']({ device: 'laptop', name: 'book' })
   assert.deepEqual(await resolver.resolve6('book.hop'), [devices[0]?.ipv6])
   await assert.rejects(resolver.resolve6('laptop.hop'), /ENOTFOUND/)
   await assert.rejects(resolver.resolve6('example.org'), /EREFUSED/)
-  await assert.rejects(async () => a.act.renameDevice({ device: 'book', name: 'tower' }), fails('DEVICE_NAME_INVALID'))
-  await assert.rejects(async () => a.act.removeDevice({ device: 'nobody' }), fails('DEVICE_UNKNOWN'))
+  await assert.rejects(
+    async () => a.act['device.rename']({ device: 'book', name: 'tower' }),
+    fails('DEVICE_NAME_INVALID'),
+  )
+  await assert.rejects(async () => a.act['device.remove']({ device: 'nobody' }), fails('DEVICE_UNKNOWN'))
 })
 
 test('without a way for letters pairing is refused; a damaged file is not overwritten', async t => {

@@ -36,10 +36,10 @@ export interface MeetingOptions {
 }
 
 /** What a key is held for: our own of some generation, or a pairing. */
-type Purpose = { readonly kind: 'device'; readonly generation: number } | { readonly kind: 'pairing' }
-type DeviceActions = 'pair' | 'join' | 'pairing' | 'endPairing'
-type LetterActions = 'takeLetters' | 'giveLetter'
-type BookActions = 'devices' | 'renameDevice' | 'removeDevice' | 'rotateDeviceKeys' | 'pingDevice' | 'allowPort'
+type Purpose = { readonly kind: 'device'; readonly generation: number } | { readonly kind: 'pair.status' }
+type DeviceActions = 'pair' | 'pair.join' | 'pair.status' | 'pair.end'
+type LetterActions = 'letters.take' | 'letters.give'
+type BookActions = 'devices' | 'device.rename' | 'device.remove' | 'device.rotate' | 'device.ping' | 'device.allow'
 
 export class Meeting {
   readonly #options: MeetingOptions
@@ -73,7 +73,7 @@ export class Meeting {
       card: () => cardOf(this.#devices.own),
       newKey: () => keyInBucket(bucket, systemRandom),
       suits: key => bucketOf(key.publicKey, bits).number === bucket.number,
-      hold: key => this.#office?.hold(key, { kind: 'pairing' }),
+      hold: key => this.#office?.hold(key, { kind: 'pair.status' }),
       drop: key => this.#office?.drop(key),
       admit: (card, now) => this.#devices.pair(card, now),
     })
@@ -110,37 +110,37 @@ export class Meeting {
         await this.#post()
         return this.#change(now => this.#desk.host(kind, now))
       },
-      join: async ({ code }) => {
+      'pair.join': async ({ code }) => {
         await this.#post()
         return this.#change(now => this.#desk.join(code, now))
       },
-      pairing: () => this.#desk.status(),
-      endPairing: () => ({ ended: this.#change(() => this.#desk.end()) }),
-      takeLetters: async () => ({ lines: (await this.#lines()).take(MAX_LINES) }),
-      giveLetter: async ({ line }) => ({ taken: (await this.#lines()).give(line) }),
+      'pair.status': () => this.#desk.status(),
+      'pair.end': () => ({ ended: this.#change(() => this.#desk.end()) }),
+      'letters.take': async () => ({ lines: (await this.#lines()).take(MAX_LINES) }),
+      'letters.give': async ({ line }) => ({ taken: (await this.#lines()).give(line) }),
       devices: () => this.#book(),
-      renameDevice: ({ device, name }) => {
+      'device.rename': ({ device, name }) => {
         const problem = this.#change(() => this.#devices.rename(device, name))
         if (problem !== undefined) throw notRenamed(problem, device, name)
         return { name }
       },
-      removeDevice: ({ device }) => {
+      'device.remove': ({ device }) => {
         const id = this.#change(now => this.#devices.remove(device, now))
         if (id === undefined) throw unknownDevice(device)
         return { id }
       },
-      rotateDeviceKeys: () => {
+      'device.rotate': () => {
         this.#change(now => this.#devices.rotate(now))
         return { generation: this.#devices.own.keys[0].generation }
       },
-      allowPort: ({ device, port, forMs }) => {
+      'device.allow': ({ device, port, forMs }) => {
         const id = device === '*' ? '*' : this.#devices.find(device)?.id
         if (id === undefined) throw unknownDevice(device)
         const allowed = this.#links.allow(id, port, forMs)
         this.#updateLinks()
         return { allowed }
       },
-      pingDevice: async ({ device }) => {
+      'device.ping': async ({ device }) => {
         const found = this.#devices.find(device)
         if (found === undefined) throw unknownDevice(device)
         const { path, rttMs } = await this.#links.ping(found.id)
@@ -203,7 +203,7 @@ export class Meeting {
   }
 
   #read(content: Uint8Array, purpose: Purpose, now: number): void {
-    if (purpose.kind === 'pairing') return this.#desk.handle(content, now)
+    if (purpose.kind === 'pair.status') return this.#desk.handle(content, now)
     const message = decodeDeviceMessage(content)
     const reason = message && this.#devices.handle(message, purpose.generation, now)
     if (reason !== undefined) this.#options.log.debug('a message was not taken', { reason: own(reason) })

@@ -64,7 +64,7 @@ export class PairingDesk {
     this.#settle(now)
   }
 
-  status(): Output<'pairing'> {
+  status(): Output<'pair.status'> {
     const side = this.#side
     if (side === undefined) return { state: 'none' }
     const { state } = side

@@ -231,6 +231,7 @@ export const texts = {
       relay: 'As a relay',
       exit: 'As an exit',
       peer: 'As a peer',
+      meet: 'Your devices',
       api: 'Dashboard',
       metrics: 'Metrics',
       engine: 'Packets',

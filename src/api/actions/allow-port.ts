@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { defineAction } from '../action.ts'
 
 export const allowPort = defineAction({
-  name: 'allowPort',
+  name: 'device.allow',
   summary: 'Let devices reach a port of this one, TCP and UDP, for a while',
   permission: 'write',
   input: z.strictObject({

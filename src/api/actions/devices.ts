@@ -37,7 +37,7 @@ export const devices = defineAction({
 })
 
 export const renameDevice = defineAction({
-  name: 'renameDevice',
+  name: 'device.rename',
   summary: 'Call a paired device something else here',
   permission: 'write',
   input: named.extend({ name: z.string().max(64) }),
@@ -45,7 +45,7 @@ export const renameDevice = defineAction({
 })
 
 export const removeDevice = defineAction({
-  name: 'removeDevice',
+  name: 'device.remove',
   summary: 'Remove a paired device: it is out at once',
   permission: 'write',
   input: named,
@@ -53,7 +53,7 @@ export const removeDevice = defineAction({
 })
 
 export const rotateDeviceKeys = defineAction({
-  name: 'rotateDeviceKeys',
+  name: 'device.rotate',
   summary: 'Make new keys for this device and tell the paired ones',
   permission: 'write',
   input: z.strictObject({}),

@@ -4,7 +4,7 @@ import { defineAction } from '../action.ts'
 const line = z.string().max(16_384)
 
 export const takeLetters = defineAction({
-  name: 'takeLetters',
+  name: 'letters.take',
   summary: 'Take the letters that are to be carried by hand',
   permission: 'write',
   input: z.strictObject({}),
@@ -12,7 +12,7 @@ export const takeLetters = defineAction({
 })
 
 export const giveLetter = defineAction({
-  name: 'giveLetter',
+  name: 'letters.give',
   summary: 'Hand in a letter that was carried by hand',
   permission: 'write',
   input: z.strictObject({ line }),

@@ -11,7 +11,7 @@ export const pair = defineAction({
 })
 
 export const join = defineAction({
-  name: 'join',
+  name: 'pair.join',
   summary: 'Pair with the device that shows this code',
   permission: 'write',
   input: z.strictObject({ code: z.string().max(1_000) }),
@@ -19,7 +19,7 @@ export const join = defineAction({
 })
 
 export const pairing = defineAction({
-  name: 'pairing',
+  name: 'pair.status',
   summary: 'How far the pairing is',
   permission: 'read',
   input: z.strictObject({}),
@@ -34,7 +34,7 @@ export const pairing = defineAction({
 })
 
 export const endPairing = defineAction({
-  name: 'endPairing',
+  name: 'pair.end',
   summary: 'Take a code back, or stop looking for the device that shows one',
   permission: 'write',
   input: z.strictObject({}),

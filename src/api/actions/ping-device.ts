@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { defineAction } from '../action.ts'
 
 export const pingDevice = defineAction({
-  name: 'pingDevice',
+  name: 'device.ping',
   summary: 'Ask a paired device for an echo through the tunnel',
   permission: 'read',
   input: z.strictObject({ device: z.string().max(64) }),

@@ -23,17 +23,17 @@ export async function list(options: Options): Promise<void> {
 }
 
 export async function rename(device: string, name: string, options: Options): Promise<void> {
-  await callAction(await socketOf(options), 'renameDevice', { device, name })
+  await callAction(await socketOf(options), 'device.rename', { device, name })
   print(options.json, { ok: true, name }, `${device} is called ${name} here.`)
 }
 
 export async function remove(device: string, options: Options): Promise<void> {
-  const { id } = await callAction(await socketOf(options), 'removeDevice', { device })
+  const { id } = await callAction(await socketOf(options), 'device.remove', { device })
   print(options.json, { ok: true, id }, `${device} is out.`)
 }
 
 export async function rotate(options: Options): Promise<void> {
-  const { generation } = await callAction(await socketOf(options), 'rotateDeviceKeys', {})
+  const { generation } = await callAction(await socketOf(options), 'device.rotate', {})
   print(options.json, { ok: true, generation }, `This device has new keys, its ${generation}th; the others are told.`)
 }
 

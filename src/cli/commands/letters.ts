@@ -18,7 +18,7 @@ export async function letters(given: readonly string[], options: Options): Promi
   await ensureDaemon(options)
   const socket = socketPath(stateDirectory(options.stateDir))
   if (given.length === 0) {
-    const { lines } = await callAction(socket, 'takeLetters', {})
+    const { lines } = await callAction(socket, 'letters.take', {})
     return print(
       options.json,
       { ok: true, lines },
@@ -27,7 +27,7 @@ export async function letters(given: readonly string[], options: Options): Promi
   }
   const lines = given.flatMap(linesOf)
   for (const line of lines) {
-    const { taken } = await callAction(socket, 'giveLetter', { line })
+    const { taken } = await callAction(socket, 'letters.give', { line })
     if (!taken)
       throw new HopliteError('CODE_INVALID', 'read a letter: it is cut off, or something else', 'copy it whole')
   }

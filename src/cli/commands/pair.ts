@@ -25,7 +25,7 @@ export async function pair(
 ): Promise<void> {
   const socket = socketPath(stateDirectory(options.stateDir))
   if (options.end) {
-    const { ended } = await callAction(socket, 'endPairing', {})
+    const { ended } = await callAction(socket, 'pair.end', {})
     return print(options.json, { ok: true, ended }, ended ? 'The pairing was ended.' : 'No pairing was under way.')
   }
   await ensureDaemon(options)
@@ -41,7 +41,7 @@ export async function join(words: readonly string[], options: Options): Promise<
   const code = readCode(words)
   await ensureDaemon(options)
   const socket = socketPath(stateDirectory(options.stateDir))
-  await callAction(socket, 'join', { code })
+  await callAction(socket, 'pair.join', { code })
   await finish(socket, options)
 }
 
@@ -63,13 +63,13 @@ async function finish(socket: string, { json }: Options): Promise<void> {
 }
 
 /** Ctrl-C takes the code back. */
-async function outcome(socket: string): Promise<Output<'pairing'>> {
+async function outcome(socket: string): Promise<Output<'pair.status'>> {
   const stop = stopSignal()
   for (;;) {
-    const pairing = await callAction(socket, 'pairing', {})
+    const pairing = await callAction(socket, 'pair.status', {})
     if (pairing.state !== 'waiting' && pairing.state !== 'answered') return pairing
     if (stop.aborted) {
-      await callAction(socket, 'endPairing', {})
+      await callAction(socket, 'pair.end', {})
       return { state: 'none' }
     }
     await new Promise(resolve => setTimeout(resolve, POLL_MS))

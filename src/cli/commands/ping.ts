@@ -14,17 +14,17 @@ export async function ping(
   { stateDir, json, count }: { stateDir?: string; json?: boolean; count: number },
 ): Promise<void> {
   const socket = socketPath(stateDirectory(stateDir))
-  const echoes: Output<'pingDevice'>[] = []
+  const echoes: Output<'device.ping'>[] = []
   for (let i = 0; i < count; i++) {
     if (i > 0) await new Promise(resolve => setTimeout(resolve, EVERY_MS))
-    const echo = await callAction(socket, 'pingDevice', { device })
+    const echo = await callAction(socket, 'device.ping', { device })
     echoes.push(echo)
     if (json !== true) print(false, {}, describe(echo))
   }
   const times = echoes.flatMap(({ rttMs }) => rttMs ?? [])
   const last = echoes.at(-1)
   if (json === true) {
-    const { id, name, path, to } = last as Output<'pingDevice'>
+    const { id, name, path, to } = last as Output<'device.ping'>
     print(true, { ok: times.length > 0, id, name, path, to, sent: count, received: times.length, rttMs: times }, '')
   }
   if (times.length === 0 && json !== true) {
@@ -34,7 +34,7 @@ export async function ping(
   if (times.length === 0) process.exitCode = 75
 }
 
-function describe({ name, path, to, rttMs }: Output<'pingDevice'>): string {
+function describe({ name, path, to, rttMs }: Output<'device.ping'>): string {
   if (path === undefined) return `${name}.hop: no way there yet`
   const way = `${path}, ${to}`
   return rttMs === undefined ? `${name}.hop: no echo (${way})` : `${name}.hop: ${rttMs.toFixed(1)} ms (${way})`
