@@ -108,6 +108,8 @@ test('what is no code, or a stump of one in a file, is refused in words; without
   const common = ['--json', '--config', config, '--state-dir', path.join(directory, 'state')]
   const words = await hoplite('join', 'three', 'words', 'only', ...common)
   const file = await hoplite('join', stump, ...common)
+  const up = await hoplite('up', ...common)
+  assert.deepEqual([up.code, json(up.stdout)['state']], [0, 'off'], 'there are devices alone to be up for')
   await hoplite('down', ...common.slice(3))
   assert.deepEqual([words.code, file.code], [64, 64])
   assert.match(json(words.stdout).error.message, /a code has four words, this has 3/)
