@@ -7,6 +7,8 @@ import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
+import type { Endpoint } from '#platform/linux/networks.ts'
+import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { Routes } from '#route/routes.ts'
@@ -14,31 +16,26 @@ import { DialError } from '#stream/dial-error.ts'
 import { ProxyServer } from '#stream/proxy.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import { REFUSAL } from '#wire/control.ts'
-import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
-import { BusyMeter } from './busy-meter.ts'
 import { ClientFace } from './client-face.ts'
-import { CLIENT_ADDRESSES, ClientTunnel, type OpenTun, TUNNEL_MTU } from './client-tunnel.ts'
+import { ClientTunnel, shutMachine } from './client-tunnel.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { Detour } from './detour.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import type { MachinePlan } from './machine-plan.ts'
-import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Meeting } from './meeting.ts'
+import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { RelayChoice } from './relay-choice.ts'
-import { RelayGate } from './relay-gate.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
-import { assertNothingPending, endpointOf, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
+import type { OpenTun } from './tunnel-flow.ts'
+import { assertNothingPending, endpointOf, TUNNEL_MARK, type TunnelNetwork } from './tunnel-network.ts'
 
 /** An isolated route that carries nothing for this long is closed. */
 const ISOLATED_IDLE_MS = 300_000
-const TUN_NAME = 'hoplite0'
-/** How long a command waits for its route. */
-const CARRIED_MS = 45_000
-/** Before another exit is looked for. */
-const REFUSED_MS = 1_000
 
 /**
  * Runs a client until `signal` is aborted or its API says so; with a plan the whole machine goes through its route. Throws what
@@ -57,7 +54,6 @@ export async function runClient(config: Config, options: RunOptions, plan?: Mach
     } finally {
       await client.close()
     }
-    client.assertSound()
   } finally {
     unlock()
   }
@@ -88,12 +84,12 @@ class Client {
   readonly #loop: ControlLoop
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
+  readonly #detour: Detour
+  readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
   readonly #face: ClientFace
+  readonly #meeting: Meeting
   readonly #laboratory: Laboratory
-  readonly #network: TunnelNetwork | undefined
-  readonly #tunnel: ClientTunnel | undefined
-  readonly #gate: RelayGate
-  readonly #busy = new BusyMeter()
+  readonly #tunnel: ClientTunnel
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly #idleSinceMs = new Map<string, number>()
@@ -104,41 +100,41 @@ class Client {
   #api: { close(): Promise<void> } | undefined
   #sweep: NodeJS.Timeout | undefined
   #failovers = 0
-  #failure: Error | undefined
-  /** What an earlier run that died had shut stays shut when this one cannot start. */
-  #staysShut: boolean
-  #whenCarried: (() => void) | undefined
+  /** Whether IP packets go through the route, of the whole machine or of one command. */
+  readonly #needsTunnel: boolean
   /** Whether routes are wanted; while they are not, applications are refused. */
   #isOn: boolean
 
   constructor(config: Config, options: RunOptions, network?: TunnelNetwork) {
     this.#config = config
-    this.#network = network
-    this.#staysShut = network !== undefined && network.killSwitch && network.tookOver
     this.#options = options
     this.#isOn = !options.startsOff
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
+    this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
-    const needsTunnel = network !== undefined || options.isPrivate === true
-    this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log, needsTunnel)
-    if (needsTunnel) this.#tunnel = this.#makeTunnel()
+    this.#needsTunnel = network !== undefined || options.isPrivate === true
+    this.#choice = new RelayChoice(
+      this.#directory,
+      options.stateDir,
+      config.client.hops,
+      options.log,
+      this.#needsTunnel,
+    )
+    this.#tunnel = this.#makeTunnel(network)
+    // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
+    const stunServers = () => (network === undefined ? this.#choice.guardAddresses() : [])
+    this.#meeting = new Meeting({ ...options, config, stunServers })
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
       pickWay: (exit, inUse) => this.#choice.pickWay(exit, inUse),
-      isBusy: key => this.#streams.streams(key) > 0 || (key === '' && this.#isTunnelBusy()),
-    })
-    this.#gate = new RelayGate({
-      network,
-      relays: () => this.#firstHops(),
-      carryOut: commands => this.#engine?.send(...commands),
-      log: options.log,
+      isBusy: key => this.#streams.streams(key) > 0 || (key === '' && this.#tunnel.isBusy),
     })
     this.#loop = new ControlLoop(this.#routes, now => this.#carryOut(now))
     this.#streams = new RouteStreams({
       routes: this.#routes,
       run: input => this.#loop.run(input),
-      send: (...commands) => this.#gate.send(commands),
+      send: (...commands) => this.#tunnel.send(commands),
     })
     this.#proxy = new ProxyServer({
       dial: async (target, isolation, signal) => {
@@ -155,7 +151,7 @@ class Client {
       view: () => this.#view(),
       streams: () => this.#streamCount(),
       counters: () => this.#engine?.counters,
-      send: (...commands) => this.#gate.send(commands),
+      send: (...commands) => this.#tunnel.send(commands),
     })
     this.#keeper = new DirectoryKeeper({
       config,
@@ -163,7 +159,8 @@ class Client {
       log: options.log,
       onRefreshed: () => {
         this.#choice.save()
-        this.#allowSources()
+        this.#tunnel.handleControlChanged()
+        this.#meeting.handleServersKnown()
         this.#loop.run(now => this.#routes.handleDeadline(now))
       },
       guards: () => this.#choice.guardSources(),
@@ -174,47 +171,31 @@ class Client {
   async start(): Promise<void> {
     const { log } = this.#options
     this.#choice.load()
-    this.#allowSources()
+    this.#tunnel.handleControlChanged()
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       {
-        config: this.#tunnel === undefined ? this.#config : { ...this.#config, engine: { kind: 'linux' } },
+        // The other engine has no TUN.
+        config: this.#needsTunnel ? { ...this.#config, engine: { kind: 'linux' } } : this.#config,
         log,
-        ...(this.#network && { mark: TUNNEL_MARK }),
+        ...(this.#tunnel.link.interface !== undefined && { mark: TUNNEL_MARK }),
       },
       report => this.#handleReport(report),
-      error => this.#fail(error),
+      error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
-    if (this.#network !== undefined) this.#tunnel?.open(this.#network)
+    this.#tunnel.start()
     if (!this.#options.isPrivate) await this.#openForOthers()
     this.#keeper.start()
     if (this.#isOn) this.#loop.run(now => this.#routes.want('', now))
     this.#sweep = setInterval(() => this.#closeIdle(), 30_000)
-    this.#staysShut = false
-    log.info('client is up', { tunnel: this.#tunnel !== undefined })
+    log.info('client is up', { tunnel: this.#needsTunnel })
   }
 
   /** Gives a TUN to the route; resolves when an exit carries its packets. Throws NO_ROUTE. */
-  async openTunnel(tun: OpenTun): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const timer = setTimeout(() => {
-      const advice = adviceFor(this.#config, this.#directory.size)
-      reject(new HopliteError('NO_ROUTE', `connect: ${this.#routes.problem('') ?? 'there is no route yet'}`, advice))
-    }, CARRIED_MS)
-    this.#whenCarried = resolve
-    this.#tunnel?.open(tun)
-    await promise.finally(() => clearTimeout(timer))
-  }
-
-  /** Throws what ended the data plane. */
-  assertSound(): void {
-    if (this.#failure === undefined) return
-    const advice = !this.#staysShut
-      ? 'report it, with the log'
-      : 'the network stays shut: hoplite up --tun goes on, hoplite recover opens it; report it, with the log'
-    throw new HopliteError('INTERNAL', `carry packets: ${this.#failure.message}`, advice, this.#failure)
+  openTunnel(tun: OpenTun): Promise<void> {
+    return this.#tunnel.open(tun)
   }
 
   /** The proxy and the API. */
@@ -231,11 +212,13 @@ class Client {
         error,
       )
     }
+    await this.#meeting.start()
     this.#api = await openFace(
       this.#config,
       this.#options,
       {
         ...this.#face.handlers,
+        ...this.#meeting.handlers(),
         status: () => this.#status(),
         down: () => {
           setImmediate(() => this.#stop.abort())
@@ -248,8 +231,10 @@ class Client {
         relays: input => this.#relays(input),
         observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
         observation: () => this.#laboratory.observation(this.#engine),
+        crash: () => this.#laboratory.crash(this.#engine),
       },
       this.#face.events,
+      { 'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }) },
     )
     this.#options.log.info('proxy is up', { proxy: own(formatAddress(this.#proxyAddress)) })
     this.#face.start()
@@ -261,70 +246,49 @@ class Client {
     this.#streams.close()
     for (const key of this.#routes.keys) this.#routes.close(key)
     this.#loop.close()
-    await this.#gate.settled()
-    // Else they would go on around the tunnel, from an address that is nobody's.
-    if (!this.#staysShut) await this.#network?.resetConnections().catch(() => undefined)
+    const hasFailed = this.#stop.signal.reason instanceof HopliteError
+    await this.#tunnel.end(hasFailed)
+    this.#watch[Symbol.dispose]()
+    this.#detour[Symbol.dispose]()
     const { listening } = this.#proxy
     await Promise.allSettled([
       this.#keeper.close(),
+      this.#meeting.close(),
       listening && this.#proxy.close(),
       this.#api?.close(),
       this.#engine?.close(),
     ])
-    if (!this.#staysShut) await this.#network?.restore()
+    await this.#tunnel.restore(hasFailed)
   }
 
-  /** Without a data plane nothing is carried, and what was shut stays so: the machine must not be open by accident. */
-  #fail(error: Error): void {
-    this.#options.log.error('data plane failed', { error: own(error.message) })
-    this.#failure = error
-    this.#staysShut = this.#network?.killSwitch ?? false
-    this.#stop.abort()
-  }
-
-  #makeTunnel(): ClientTunnel {
+  #makeTunnel(network: TunnelNetwork | undefined): ClientTunnel {
     return new ClientTunnel({
-      ask: (route, request, settle) => this.#loop.run(now => route.exitLayer.ask(request, now, settle)),
-      send: (...commands) => this.#gate.send(commands),
-      onCarried: () => {
-        this.#options.log.info('the exit carries the tunnel')
-        this.#whenCarried?.()
-        this.#face.handleChange()
-      },
-      onRefused: route => {
-        this.#options.log.warn('the exit refuses the tunnel', { id: own(route.exit.id) })
-        this.#choice.handleFailure(route.exit)
-        const renew = () => this.#loop.run(now => this.#routes.find('') === route && this.#routes.renew('', now))
-        setTimeout(renew, REFUSED_MS).unref()
-      },
+      isWanted: this.#needsTunnel,
+      network,
+      log: this.#options.log,
+      routes: () => this.#routes,
+      run: input => this.#loop.run(input),
+      carryOut: commands => this.#engine?.send(...this.#detour.outward(commands)),
+      datagramsIn: () => this.#engine?.counters.get('datagramsIn') ?? 0,
+      control: relays => this.#control(relays),
+      onCarried: () => this.#face.handleChange(),
+      onRefused: route => this.#choice.handleFailure(route.exit),
     })
   }
 
-  #loseTunnel(): void {
-    this.#tunnel?.handleLost()
-    this.#network?.resetConnections().catch((error: Error) => {
-      this.#options.log.warn('connections not ended', { error: own(error.message) })
-    })
+  /** Where this process connects to by itself: the directory's sources and, where no UDP passes, relays' doors. */
+  #control(relays: readonly Address[]): Endpoint[] {
+    const { bootstrap } = this.#config.network
+    const port = this.#config.client.websocket_port
+    const doors = this.#detour.isOn ? relays : []
+    return [
+      ...[...bootstrap, ...this.#choice.guardSources()].flatMap(endpointOf),
+      ...doors.map(({ host }) => ({ address: host, protocol: 'tcp', port }) as const),
+    ]
   }
 
-  #firstHops(): Address[] {
-    return this.#routes.keys.flatMap(key => this.#routes.find(key)?.firstHops.map(({ address }) => address) ?? [])
-  }
-
-  /** Lets the directory be asked for at the bootstrap nodes and the guards, around the tunnel. */
-  #allowSources(): void {
-    const sources = [...this.#config.network.bootstrap, ...this.#choice.guardSources()]
-    this.#network?.allowControl(sources.flatMap(endpointOf)).catch((error: Error) => {
-      this.#options.log.error('directory not let through', { error: own(error.message) })
-    })
-  }
-
-  #isTunnelBusy(): boolean {
-    if (this.#tunnel === undefined) return false
-    return this.#busy.isBusy(this.#engine?.counters.get('datagramsIn') ?? 0, monotonicMs())
-  }
-
-  #handleReport(report: Report): void {
+  #handleReport(told: Report): void {
+    const report = this.#detour.inward(told)
     this.#laboratory.handleReport(report)
     this.#streams.handleReport(report)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
@@ -333,19 +297,19 @@ class Client {
   }
 
   #carryOut(now: number): void {
-    this.#gate.send(this.#routes.take(now))
+    this.#tunnel.send(this.#routes.take(now))
     const { log } = this.#options
     for (const { key, route, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
         case 'ready':
           this.#choice.handleSuccess(route.hops)
           this.#streams.handleReady(key, route)
-          if (key === '') this.#tunnel?.handleReady(route)
+          if (key === '') this.#tunnel.handleReady(route)
           log.info('route is ready', { hops: route.hops.length })
           break
         case 'lost':
           this.#streams.handleLost(key)
-          if (key === '') this.#loseTunnel()
+          if (key === '') this.#tunnel.handleLost()
           log.warn('route lost', { reason: own(event.reason) })
           break
         case 'spareReady':
@@ -361,6 +325,10 @@ class Client {
           break
         case 'hopFailed':
           this.#choice.handleFailure(event.hop)
+          if (this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) {
+            log.warn('no UDP passes: relays are reached by WebSocket')
+            this.#tunnel.handleControlChanged()
+          }
           log.warn('hop failed', { id: own(event.hop.id) })
           break
       }
@@ -375,6 +343,7 @@ class Client {
   #connect(): Output<'connect'> {
     if (!this.#isOn) this.#options.log.info('switched on')
     this.#isOn = true
+    this.#options.onSwitched?.(true)
     this.#loop.run(now => this.#routes.want('', now))
     return { connecting: true }
   }
@@ -382,9 +351,10 @@ class Client {
   #disconnect(): Output<'disconnect'> {
     if (this.#isOn) this.#options.log.info('switched off')
     this.#isOn = false
+    this.#options.onSwitched?.(false)
     const { keys } = this.#routes
     for (const key of keys) this.#streams.handleLost(key)
-    this.#loseTunnel()
+    this.#tunnel.handleLost()
     this.#loop.run(() => keys.forEach(key => this.#routes.close(key)))
     return { off: true }
   }
@@ -392,7 +362,7 @@ class Client {
   #renew(): Output<'newRoute'> {
     const { keys } = this.#routes
     for (const key of keys) this.#streams.handleLost(key)
-    this.#loseTunnel()
+    this.#tunnel.handleLost()
     this.#loop.run(now => keys.forEach(key => this.#routes.renew(key, now)))
     return { routes: keys.length }
   }
@@ -418,7 +388,7 @@ class Client {
 
   /** Whether streams and, if there is one, the tunnel have their place on the route. */
   get #isReady(): boolean {
-    return this.#streams.isReady && (this.#tunnel?.isCarried ?? true)
+    return this.#streams.isReady && this.#tunnel.isReady
   }
 
   #streamCount(): number {
@@ -430,8 +400,8 @@ class Client {
       isOn: this.#isOn,
       route: this.#routes.find(''),
       isReady: this.#isReady,
-      problem: this.#routes.problem(''),
-      advice: adviceFor(this.#config, this.#directory.size),
+      problem: this.#isOn ? this.#routes.problem('') : this.#options.problem?.message,
+      advice: (!this.#isOn && this.#options.problem?.advice) || adviceFor(this.#config, this.#directory.size),
     })
   }
 
@@ -463,18 +433,21 @@ class Client {
       listening: {
         proxy: this.#proxyAddress === undefined ? [] : [formatAddress(this.#proxyAddress)],
         udp: this.#address === undefined ? [] : [formatAddress(this.#address)],
+        ...(this.#meeting.dnsAddress !== undefined && { dns: [this.#meeting.dnsAddress] }),
       },
       directory: this.#directory.size,
       routes: this.#routes.keys.map(key => this.#routeStatus(key)),
       sessions: this.#routes.keys.reduce((sum, key) => sum + (this.#routes.find(key)?.layers().length ?? 0), 0),
       flows: 0,
       streams: this.#streamCount(),
-      ...(this.#network && { interface: this.#network.name, mtu: TUNNEL_MTU }),
+      ...this.#tunnel.link,
       counters: {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
         failovers: this.#failovers,
+        ...this.#meeting.counters,
       },
+      ...(state === 'off' && this.#options.problem && told(this.#options.problem)),
       ...(state === 'building' &&
         problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
     }
@@ -497,32 +470,13 @@ class Client {
   }
 }
 
+function told({ message, advice }: HopliteError): { problem: string; advice: string } {
+  return { problem: message, advice }
+}
+
 function adviceFor(config: Config, size: number): string {
   if (config.network.bootstrap.length === 0 && size === 0)
     return 'set bootstrap in [network]: without it no relay can be found'
   if (size === 0) return 'check the network connection and the bootstrap nodes: hoplite doctor'
   return 'wait for more relays, or use fewer hops with --hops'
-}
-
-/** Shuts the machine's network: from then on nothing goes around the tunnel that may not. Gives the configuration without names. */
-async function shutMachine(
-  config: Config,
-  stateDir: string,
-  { routes, split, lan, killSwitch }: MachinePlan,
-): Promise<{ readonly config: Config; readonly network: TunnelNetwork }> {
-  const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
-  const network = await TunnelNetwork.open({
-    stateDir,
-    name: TUN_NAME,
-    mtu: TUNNEL_MTU,
-    addresses: CLIENT_ADDRESSES,
-    dnsServers: [TUNNEL_RESOLVER],
-    dnsSearch: [],
-    routes,
-    killSwitch,
-    lan,
-    split,
-    control: endpoints,
-  })
-  return { config: { ...config, network: { ...config.network, bootstrap: multiaddrs } }, network }
 }

@@ -9,10 +9,10 @@ import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
 import { runPrivateClient } from './client.ts'
-import { CLIENT_ADDRESSES, TUNNEL_MTU } from './client-tunnel.ts'
 import type { Config } from './config.ts'
 import type { RunOptions } from './node.ts'
 import { CHOICE_FILES } from './relay-choice.ts'
+import { CLIENT_ADDRESSES, TUNNEL_MTU } from './tunnel-flow.ts'
 
 export interface CommandLine {
   readonly command: string

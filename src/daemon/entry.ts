@@ -103,7 +103,7 @@ class Entry {
     })
     this.#loop = new ControlLoop(this.#routes, () => this.#carryOut())
     this.#gate = new RelayGate({
-      network,
+      firewall: network,
       relays: () => this.#firstHops(),
       carryOut: commands => this.#engine?.send(...commands),
       log: options.log,

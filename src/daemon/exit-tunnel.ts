@@ -15,8 +15,8 @@ import { type ExitRule, NOT_PUBLIC_NETWORKS } from '#stream/exit-policy.ts'
 import { type Address, parseAddress, parseIp } from '#wire/address.ts'
 import { formatIp } from '#wire/ip-prefix.ts'
 import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
-import { TUNNEL_MTU } from './client-tunnel.ts'
 import type { Config } from './config.ts'
+import { TUNNEL_MTU } from './tunnel-flow.ts'
 
 const NAME = 'hoplite-exit'
 /** The second is systemd-resolved's, for when the first names only itself. */
@@ -29,12 +29,14 @@ export class ExitTunnel {
   readonly offload: TunOffload
   /** For the hop, which admits clients. */
   readonly hop: HopTunnel
+  readonly #tun: Tun
   readonly #changes: Changes
 
-  private constructor({ name, fds: [fd = -1], offload }: Tun, hop: HopTunnel, changes: Changes) {
-    this.name = name
-    this.fd = fd
-    this.offload = offload
+  private constructor(tun: Tun, hop: HopTunnel, changes: Changes) {
+    this.name = tun.name
+    this.fd = tun.fds[0] ?? -1
+    this.offload = tun.offload
+    this.#tun = tun
     this.hop = hop
     this.#changes = changes
   }
@@ -72,6 +74,11 @@ export class ExitTunnel {
       await changes.undoAll().catch(() => undefined)
       throw error
     }
+  }
+
+  /** Closes the TUN, where the data plane that it belonged to is gone without having done so. */
+  close(): void {
+    this.#tun.close()
   }
 
   /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */

@@ -8,7 +8,7 @@ import type { TunnelNetwork } from './tunnel-network.ts'
 
 export interface RelayGateOptions {
   /** Undefined: there is no firewall. */
-  readonly network: Pick<TunnelNetwork, 'allow' | 'reaches'> | undefined
+  readonly firewall: Pick<TunnelNetwork, 'allow' | 'reaches'> | undefined
   /** The first hops of every way in use or being built, by now. */
   readonly relays: () => readonly Address[]
   readonly carryOut: (commands: readonly Command[]) => void
@@ -25,12 +25,12 @@ export class RelayGate {
 
   /** Sends commands in the order in which they came. */
   send(commands: readonly Command[]): void {
-    const { network, relays, carryOut } = this.#options
+    const { firewall, relays, carryOut } = this.#options
     if (commands.length === 0) return
     const wanted = relays()
-    if (network === undefined || (this.#sending === undefined && network.reaches(wanted))) return carryOut(commands)
+    if (firewall === undefined || (this.#sending === undefined && firewall.reaches(wanted))) return carryOut(commands)
     const sending: Promise<void> = (this.#sending ?? Promise.resolve())
-      .then(() => (network.reaches(wanted) ? undefined : network.allow(wanted)))
+      .then(() => (firewall.reaches(wanted) ? undefined : firewall.allow(wanted)))
       .catch((error: Error) => this.#options.log.error('relays not let through', { error: own(error.message) }))
       .then(() => {
         carryOut(commands)

@@ -10,11 +10,13 @@ import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
 import { type DiscoveryNode, startDiscovery } from '#discover/node.ts'
 import type { PortPlan, Report } from '#forward/commands.ts'
+import { StunServer } from '#path/stun-server.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
 import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
+import { serveWebSocketRelay, type WebSocketRelay } from '#platform/websocket-relay.ts'
 import { CapacityMeter, SAMPLE_MS } from '#relay/capacity.ts'
 import { type ExitRequest, Hop } from '#relay/hop.ts'
 import { ExitStreams } from '#stream/exit.ts'
@@ -27,9 +29,10 @@ import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import type { ExitTunnel } from './exit-tunnel.ts'
 import { openFace } from './face.ts'
+import { letterNetwork } from './letter-network.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
-import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
 import { assertNothingPending } from './tunnel-network.ts'
 import { VERSION } from './version.ts'
@@ -63,8 +66,12 @@ async function run(config: Config, options: RunOptions, roles: readonly Role[]):
     const tunnel = await openTunnel(config, options.stateDir, roles)
     try {
       const relay = await Relay.start(config, options, roles, tunnel)
-      await untilAborted(relay.signal)
-      await relay.close()
+      try {
+        await untilAborted(relay.signal)
+      } finally {
+        await relay.close()
+        if (relay.signal.reason instanceof HopliteError) tunnel?.close()
+      }
     } finally {
       await tunnel?.restore()
     }
@@ -91,6 +98,8 @@ class Relay {
   readonly #hop: Hop
   readonly #loop: ControlLoop
   readonly #exit: ExitStreams | undefined
+  readonly #stun = new StunServer()
+  readonly #stunLoop = new ControlLoop(this.#stun, () => this.#answerStun())
   readonly #peer: Peer | undefined
   readonly #tunnel: ExitTunnel | undefined
   readonly #laboratory: Laboratory
@@ -104,6 +113,7 @@ class Relay {
   readonly signal: AbortSignal
   #engine!: Engine
   #address!: Address
+  #door: WebSocketRelay | undefined
   #discovery: DiscoveryNode | undefined
   #api: { close(): Promise<void> } | undefined
   #publishing: NodeJS.Timeout | undefined
@@ -166,8 +176,14 @@ class Relay {
     clearInterval(this.#measuring)
     this.#peer?.close()
     this.#loop.close()
+    this.#stunLoop.close()
     this.#exit?.close()
-    await Promise.allSettled([this.#api?.close(), this.#engine?.close(), this.#discovery?.close()])
+    await Promise.allSettled([
+      this.#door?.[Symbol.asyncDispose](),
+      this.#api?.close(),
+      this.#engine?.close(),
+      this.#discovery?.close(),
+    ])
   }
 
   async #start(): Promise<void> {
@@ -181,13 +197,11 @@ class Relay {
         log,
       },
       report => this.#loop.run(now => this.#handleReport(report, now)),
-      error => {
-        log.error('data plane failed', { error: own(error.message) })
-        this.#stop.abort()
-      },
+      error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
+    await this.#openDoor()
     this.#loop.run(() => {})
     this.#peer?.start(engine)
     if (this.#tunnel !== undefined) engine.send({ kind: 'openPort', port: portOf(this.#tunnel) })
@@ -202,6 +216,7 @@ class Relay {
       },
       observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
+      crash: () => this.#laboratory.crash(this.#engine),
     })
     this.#discovery = await startDiscovery({
       role: 'server',
@@ -212,6 +227,7 @@ class Relay {
       allowPrivateAddresses: this.#config.network.allow_private_addresses,
       nowMs: Date.now,
       random: systemRandom,
+      letters: letterNetwork(this.#config),
       ...announced(this.#config),
       ...sendFrom(parseListen(this.#config.relay.control_listen)),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
@@ -241,7 +257,7 @@ class Relay {
       stateDir,
       log,
       makePolicy: () => policyOf(this.#config, [{ action: 'allow' }], this.#config.peer.allow_private),
-      countsAll: this.#lendsOnly,
+      lendsHops: this.#lendsOnly,
       now: monotonicMs,
       unixNow: Date.now,
       end: () => this.#loop.run(() => this.#hop.endWireGuard()),
@@ -251,6 +267,7 @@ class Relay {
   #handleReport(report: Report, now: number): void {
     this.#hop.handleReport(report, now)
     this.#laboratory.handleReport(report)
+    if (report.kind === 'stun') this.#stunLoop.run(() => this.#stun.handlePacket(report.bytes, report.from, now))
     if (report.kind === 'tapReady') {
       this.#exit?.findLink(report.session)?.attach(report.address)
       this.#taps.get(report.session)?.settle(true)
@@ -268,6 +285,31 @@ class Relay {
       this.#taps.delete(session)
     }
     this.#engine?.send(...this.#hop.take())
+  }
+
+  /** Lets in clients whose network has no UDP. */
+  async #openDoor(): Promise<void> {
+    const { websocket_listen: text } = this.#config.relay
+    if (text === '') return
+    const { host, port } = this.#address
+    const own = isWildcard(host) ? { host: host.includes(':') ? '::1' : '127.0.0.1', port } : this.#address
+    try {
+      this.#door = await serveWebSocketRelay(parseListen(text), own)
+    } catch (error) {
+      const advice = 'another program uses this address, or it is not one of this machine; change the configuration'
+      const { code } = error as NodeJS.ErrnoException
+      throw new HopliteError('ADDRESS_IN_USE', `listen on ${text}: ${code}`, advice, error)
+    }
+  }
+
+  #answerStun(): void {
+    const answers = this.#stun.take()
+    const commands = answers.map(({ to, bytes }) => ({
+      kind: 'sendHandshake' as const,
+      via: { kind: 'socket' as const, address: to },
+      bytes,
+    }))
+    this.#engine?.send(...commands)
   }
 
   async #serveExit({ session, number, request }: ExitRequest): Promise<void> {

@@ -55,21 +55,18 @@ export class TunnelNetwork {
   readonly killSwitch: boolean
   /** Whether it took the place of what an earlier run left. */
   readonly tookOver: boolean
+  readonly #tun: Tun
   readonly #changes: Changes
   readonly #network: ClientNetworkOptions
   #relays = new Set<string>()
   #control: string
   #updating: Promise<void> = Promise.resolve()
 
-  private constructor(
-    { name, fds: [fd = -1], offload }: Tun,
-    changes: Changes,
-    network: ClientNetworkOptions,
-    tookOver: boolean,
-  ) {
-    this.name = name
-    this.fd = fd
-    this.offload = offload
+  private constructor(tun: Tun, changes: Changes, network: ClientNetworkOptions, tookOver: boolean) {
+    this.name = tun.name
+    this.fd = tun.fds[0] ?? -1
+    this.offload = tun.offload
+    this.#tun = tun
     this.killSwitch = network.killSwitch
     this.tookOver = tookOver
     this.#changes = changes
@@ -149,6 +146,11 @@ export class TunnelNetwork {
   /** Ends TCP connections through the tunnel: their exit is gone. Where the kernel cannot, they wait for an answer first. */
   async resetConnections(): Promise<void> {
     await resetConnectionsFrom(this.#network.addresses)
+  }
+
+  /** Closes the TUN, where the data plane that it belonged to is gone without having done so. */
+  close(): void {
+    this.#tun.close()
   }
 
   /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */

@@ -13,7 +13,7 @@ import { Segmenter } from '#packet/segmenter.ts'
 import type { EventLoop } from './event-loop.ts'
 import { fileCalls } from './libc.ts'
 import type { KnownBuffers } from './send-queue.ts'
-import { IOVEC_BYTES, Memory, socketCalls } from './socket-calls.ts'
+import { batchCalls, IOVEC_BYTES, Memory, word } from './socket-calls.ts'
 
 /** A superpacket of 64 KiB, and the virtio header before it. */
 const READ_BYTES = 65_536 + 16
@@ -69,7 +69,7 @@ export class TunPort implements CoalescerOutlet {
       return
     }
     const address = known.find(buffer)
-    const written = address === undefined ? -1 : socketCalls().write(fd, BigInt(address + offset), length)
+    const written = address === undefined ? -1 : batchCalls().write(word(fd), BigInt(address + offset), word(length))
     if (written !== length) counters.add('dropTunnel')
   }
 
@@ -94,7 +94,7 @@ export class TunPort implements CoalescerOutlet {
 
   end(): void {
     const { fd, counters } = this.#options
-    const written = socketCalls().writev(fd, this.#pieces.pointer, this.#count)
+    const written = batchCalls().writev(word(fd), this.#pieces.pointer, word(this.#count))
     if (written !== this.#bytes) counters.add('dropTunnel', this.#count)
     this.#count = 0
     this.#bytes = 0
@@ -109,9 +109,11 @@ export class TunPort implements CoalescerOutlet {
   #readCut(): void {
     const { fd, mtu, slab, counters, onPacket, onTooBig, flush } = this.#options
     const segmenter = this.#segmenter
+    const at = this.#read.pointer + BigInt(READ_AT)
+    const bytes = BigInt(READ_BYTES)
     let packets = 0
     for (let i = 0; i < MAX_READS.offload; i++) {
-      const length = socketCalls().read(fd, this.#read.pointer + BigInt(READ_AT), READ_BYTES)
+      const length = batchCalls().read(word(fd), at, bytes)
       if (length <= 0) return
       const fault = segmenter.begin(this.#read.bytes, READ_AT, length, mtu)
       if (fault === 'tooBig' && onTooBig) onTooBig(this.#read.bytes, segmenter.offset, segmenter.packet.length)
@@ -132,10 +134,12 @@ export class TunPort implements CoalescerOutlet {
     const { fd, mtu, slab, known, onPacket, onTooBig } = this.#options
     for (let i = 0; i < MAX_READS.none; i++) {
       const at = slab.take(MAX_PACKET_BYTES) + HEADROOM
-      const length = socketCalls().read(fd, BigInt((known.find(slab.buffer) ?? 0) + at), MAX_PACKET_BYTES)
+      const address = BigInt((known.find(slab.buffer) ?? 0) + at)
+      const length = batchCalls().read(word(fd), address, word(MAX_PACKET_BYTES))
       slab.giveBack(MAX_PACKET_BYTES)
       if (length <= 0) return
-      slab.take(length)
+      // Of a longer one no more is needed than fits.
+      slab.take(Math.min(length, mtu))
       if (length > mtu && onTooBig) onTooBig(slab.buffer, at, length)
       else onPacket(slab.buffer, at, length)
     }
