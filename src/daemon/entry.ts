@@ -118,9 +118,9 @@ class Entry {
   /** Looks names up and, for a tunnel, shuts the machine's network: from then on nothing goes around it. */
   static async prepare(config: Config, options: RunOptions, plan: EntryPlan): Promise<Entry> {
     const servers = await findServers(plan)
-    const families = servers.addresses.map(({ host }) => (host.includes(':') ? 6 : 4))
+    // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
     const mtu = Math.min(
-      tunnelMtu(linkMtu(), plan.peers, families.includes(6) ? 6 : 4),
+      tunnelMtu(linkMtu(), plan.peers, config.client.bind.includes(':') ? 6 : 4),
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
