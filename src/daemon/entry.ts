@@ -228,7 +228,7 @@ class Entry {
       send: (...commands) => this.#send(commands),
     })
     this.#tunnel = tunnel
-    this.#send([tunnel.install(network.fd, this.#mtu, this.#servers.ofPeer)])
+    this.#send([tunnel.install(network, this.#mtu, this.#servers.ofPeer)])
     try {
       this.#uapi = await serveUapi(network.name, tunnel)
     } catch (error) {

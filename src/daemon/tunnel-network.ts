@@ -3,12 +3,13 @@
 
 import { lookup } from 'node:dns/promises'
 import { existsSync, readFileSync } from 'node:fs'
+import type { TunOffload } from '#forward/commands.ts'
 import { Changes } from '#platform/linux/changes.ts'
 import { applyClientNetwork, cgroupMount, kernelHasIpv6, updateRelays } from '#platform/linux/client-network.ts'
 import { CLIENT_MARK, CLIENT_PRIORITY, type ClientNetworkOptions } from '#platform/linux/client-options.ts'
 import { detectDnsWay } from '#platform/linux/dns.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
-import { openTun } from '#platform/linux/tun.ts'
+import { openTun, type Tun } from '#platform/linux/tun.ts'
 import { type Address, formatAddress, parseIp } from '#wire/address.ts'
 
 export const TUNNEL_MARK = CLIENT_MARK
@@ -33,12 +34,14 @@ export interface TunnelNetworkOptions {
 export class TunnelNetwork {
   readonly name: string
   readonly fd: number
+  readonly offload: TunOffload
   readonly #changes: Changes
   #relays = ''
 
-  private constructor(name: string, fd: number, changes: Changes) {
+  private constructor({ name, fds: [fd = -1], offload }: Tun, changes: Changes) {
     this.name = name
     this.fd = fd
+    this.offload = offload
     this.#changes = changes
   }
 
@@ -49,8 +52,7 @@ export class TunnelNetwork {
   static async open(options: TunnelNetworkOptions): Promise<TunnelNetwork> {
     const { stateDir, name, mtu, addresses, routes, killSwitch, control } = options
     const changes = Changes.open(stateDir)
-    const tun = openTun({ name, offload: false })
-    const [fd = -1] = tun.fds
+    const tun = openTun({ name, offload: true })
     const mount = cgroupMount()
     const network: ClientNetworkOptions = {
       tun: tun.name,
@@ -82,7 +84,7 @@ export class TunnelNetwork {
       tun.close()
       throw error
     }
-    return new TunnelNetwork(tun.name, fd, changes)
+    return new TunnelNetwork(tun, changes)
   }
 
   /** Lets our sockets send to these relays and no others; whether that was a change. */

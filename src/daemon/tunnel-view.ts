@@ -3,7 +3,7 @@
 import type { Output } from '#api/table.ts'
 import { Secret } from '#bytes/secret.ts'
 import { x25519FromPrivate } from '#crypto/x25519.ts'
-import type { Command, Report, TunnelPeerReport } from '#forward/commands.ts'
+import type { Command, Report, TunnelPeerReport, TunOffload } from '#forward/commands.ts'
 import type { DeviceSnapshot, UapiDevice } from '#platform/uapi-server.ts'
 import { type Address, formatAddress, parseIp } from '#wire/address.ts'
 import { formatIp, type IpPrefix } from '#wire/ip-prefix.ts'
@@ -33,14 +33,18 @@ export class TunnelView implements UapiDevice {
     this.#publicKey = x25519FromPrivate(options.file.interface.privateKey?.bytes ?? new Uint8Array(32)).publicKey
   }
 
-  /** The command that brings the tunnel up on the TUN `fd`; `entries` names the one of each public key, in base64. */
-  install(fd: number, mtu: number, entries: ReadonlyMap<string, number>): Command {
+  /** The command that brings the tunnel up on `tun`; `entries` names the one of each public key, in base64. */
+  install(
+    tun: { readonly fd: number; readonly offload: TunOffload },
+    mtu: number,
+    entries: ReadonlyMap<string, number>,
+  ): Command {
     const { file } = this.#options
     return {
       kind: 'installTunnel',
       tunnel: {
-        fd,
-        hasOffload: false,
+        fd: tun.fd,
+        offload: tun.offload,
         mtu,
         privateKey: Uint8Array.from(file.interface.privateKey?.bytes ?? []),
         peers: file.peers.map(peer => {

@@ -1,5 +1,6 @@
 // How fast superpackets are cut and made, without the system calls around it: TCP segments of 1,400 bytes in packets of 64 KiB.
 
+import { vectorMemory } from '#bytes/vector-memory.ts'
 import { HEADROOM, Slab } from '#forward/slab.ts'
 import { Coalescer } from '#packet/coalescer.ts'
 import { Segmenter } from '#packet/segmenter.ts'
@@ -8,12 +9,13 @@ import { makePacket, TIMESTAMPS } from './packets.ts'
 
 const SEGMENT_BYTES = 1_400
 const SEGMENTS = 45
-const MEASURED_MS = 400
+const SLICES = 100
+const RUNS = 200
 
 /** Gbit/s of payload: cutting, with whole checksums, and joining, with checksums verified. */
 export function offloadRates(): Readonly<Record<'segment' | 'coalesce', number>> {
   const payload = Buffer.alloc(SEGMENT_BYTES * SEGMENTS, 0x5a)
-  const source = Buffer.alloc(10 + 80 + payload.length)
+  const source = vectorMemory(10 + 80 + payload.length)
   const superpacket = makePacket({ version: 4, protocol: 'tcp', options: TIMESTAMPS, payload })
   source.set(superpacket, 10)
   const segmenter = new Segmenter()
@@ -47,10 +49,14 @@ export function offloadRates(): Readonly<Record<'segment' | 'coalesce', number>>
   return { segment, coalesce }
 }
 
+/** The best of many short runs: others use this machine too. */
 function gbitPerSecond(run: () => void, bytes: number): number {
   for (let i = 0; i < 1_000; i++) run()
-  const startedMs = performance.now()
-  let count = 0
-  for (; performance.now() - startedMs < MEASURED_MS; count++) run()
-  return (count * bytes * 8) / 1e6 / (performance.now() - startedMs)
+  let best = 0
+  for (let slice = 0; slice < SLICES; slice++) {
+    const startedMs = performance.now()
+    for (let i = 0; i < RUNS; i++) run()
+    best = Math.max(best, (RUNS * bytes * 8) / 1e6 / (performance.now() - startedMs))
+  }
+  return best
 }

@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { vectorMemory, vectorSumOf } from '#bytes/vector-memory.ts'
 import { makePacket, slowChecksum } from '#lab/packets.ts'
 import { completeChecksum, sum, updatedChecksum, writeIpv4Checksum } from './checksum.ts'
 
 test('the fast sum is the slow one, at every place and of every length', () => {
-  const memory = Buffer.alloc(256, 0xee)
+  const memories = [Buffer.alloc(256), vectorMemory(256)]
   fc.assert(
-    fc.property(fc.nat(9), fc.uint8Array({ maxLength: 200 }), fc.nat(3), (at, bytes, shift) => {
+    fc.property(fc.nat(9), fc.uint8Array({ maxLength: 200 }), fc.nat(3), fc.nat(1), (at, bytes, shift, which) => {
       // A view that begins at an odd place of its memory is a place like any other.
-      const buffer = memory.subarray(shift)
+      const buffer = memories[which]?.subarray(shift) ?? assert.fail()
       buffer.fill(0xee)
       buffer.set(bytes, at)
       assert.equal(0xffff - sum(buffer, at, bytes.length), slowChecksum(bytes))
@@ -19,7 +20,9 @@ test('the fast sum is the slow one, at every place and of every length', () => {
 })
 
 test('64 KiB of ones do not overflow the sum', () => {
-  for (const at of [0, 1, 2, 3]) assert.equal(sum(Buffer.alloc(65_540, 0xff), at, 65_535), 0xff00)
+  for (const memory of [Buffer.alloc(65_540), vectorMemory(65_540)]) {
+    for (const at of [0, 1, 2, 3]) assert.equal(sum(memory.fill(0xff), at, 65_535), 0xff00)
+  }
 })
 
 test('the sample of RFC 1071 §3', () => {
@@ -60,4 +63,11 @@ test('the header checksum of IPv4 is that of the slow twin', () => {
   packet.writeUInt16BE(0xabcd, 10)
   writeIpv4Checksum(packet, 0, 20)
   assert.equal(packet.readUInt16BE(10), right)
+})
+
+test('this machine has vector instructions, or plain memory does as well', t => {
+  const memory = vectorMemory(100_000)
+  assert.deepEqual([memory.length, memory.every(byte => byte === 0)], [100_000, true])
+  t.diagnostic(vectorSumOf(memory) === undefined ? 'plain memory' : 'vectors')
+  assert.equal(vectorSumOf(Buffer.alloc(10)), undefined)
 })

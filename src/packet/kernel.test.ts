@@ -163,6 +163,7 @@ test('UDP superpackets are cut and joined, and every datagram arrives by itself'
   const lines: string[] = []
   output.setEncoding('utf8').on('data', line => lines.push(line))
   await once(output, 'data')
+  const ended = once(receiver, 'exit')
   // One write of 11.5 datagrams: struct sockaddr_in is family, port, address.
   const send = `
     import { Memory, setOption, socketCalls, SOL_UDP, UDP_SEGMENT } from ${JSON.stringify(SOCKETS)}
@@ -174,7 +175,7 @@ test('UDP superpackets are cut and joined, and every datagram arrives by itself'
     for (let i = 0; i < 11500; i++) memory.bytes[i] = i / 1000
     console.log(socketCalls().write(fd, memory.pointer, 11500))`
   assert.equal((await pair.a.run(process.execPath, ...script(send))).trim(), '11500')
-  await once(receiver, 'exit')
+  await ended
   const seen = await pair.stop()
   t.diagnostic(JSON.stringify(seen))
   assert.deepEqual(

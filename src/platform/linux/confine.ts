@@ -15,10 +15,10 @@ import { constants, tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type ErrorCode, HopliteError } from '#api/errors.ts'
+import type { TunOffload } from '#forward/commands.ts'
 import { siblingModule } from '../module-url.ts'
 import { openInbox } from './descriptors.ts'
 import { familyOf, parseInterface } from './networks.ts'
-import type { TunOffload } from './tun.ts'
 
 export interface ConfineOptions {
   readonly command: string
