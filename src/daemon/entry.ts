@@ -117,6 +117,12 @@ class Entry {
 
   /** Looks names up and, for a tunnel, shuts the machine's network: from then on nothing goes around it. */
   static async prepare(config: Config, options: RunOptions, plan: EntryPlan): Promise<Entry> {
+    if (plan.kind === 'tunnel' && config.engine.kind === 'portable')
+      throw new HopliteError(
+        'CONFIG_INVALID',
+        'bring a tunnel up: the engine is the portable one, which has none',
+        'take kind = "portable" out of [engine], or start an entry with --listen and --to',
+      )
     const servers = await findServers(plan)
     // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
     const mtu = Math.min(
@@ -141,7 +147,12 @@ class Entry {
       killSwitch,
       control: endpoints,
     })
-    const resolved = { ...config, network: { ...config.network, bootstrap: multiaddrs } }
+    const resolved = {
+      ...config,
+      network: { ...config.network, bootstrap: multiaddrs },
+      // No other has a tunnel, or sockets that the firewall lets out.
+      engine: { ...config.engine, kind: 'linux' as const },
+    }
     return new Entry(resolved, options, plan, servers, mtu, network)
   }
 
