@@ -47,8 +47,8 @@ export type TableCommand =
   /** The control plane has dealt with this many handshake packets: as many more may be reported. */
   | { readonly kind: 'grantHandshakes'; readonly count: number }
   | { readonly kind: 'reportSession'; readonly request: number; readonly session: number }
-  /** What may be carried to and from WireGuard servers, all flows together, in bytes a second. */
-  | { readonly kind: 'limitWireGuard'; readonly bytesPerSecond: number }
+  /** What may be lent, all flows together, in bytes a second: flows to WireGuard servers and, with `hops`, to other hops. */
+  | { readonly kind: 'limitLent'; readonly bytesPerSecond: number; readonly hops: boolean }
 
 /** Commands that open and close sockets: each engine has its own way. */
 export type SocketCommand =
@@ -147,6 +147,8 @@ export type Command = TableCommand | SocketCommand
 export type Report =
   | { readonly kind: 'listening'; readonly address: Address }
   | { readonly kind: 'handshake'; readonly bytes: Uint8Array; readonly from: Via }
+  /** STUN on the node's own socket; what is sent back goes out by `sendHandshake`. */
+  | { readonly kind: 'stun'; readonly bytes: Uint8Array; readonly from: Address }
   | { readonly kind: 'control'; readonly session: number; readonly bytes: Uint8Array }
   | { readonly kind: 'echo'; readonly session: number; readonly token: Uint8Array; readonly atMs: number }
   /** The other end of a responder's session used these keys for the first time. */
