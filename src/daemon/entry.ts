@@ -20,7 +20,7 @@ import { type EntryPlan, resolveServer, tunnelMtu } from './entry-plan.ts'
 import { openFace } from './face.ts'
 import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
-import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
@@ -39,7 +39,6 @@ export async function runEntry(config: Config, options: RunOptions, plan: EntryP
     } finally {
       await entry.close()
     }
-    entry.assertSound()
   } finally {
     unlock()
   }
@@ -77,7 +76,6 @@ class Entry {
   #uapi: UapiServer | undefined
   #api: { close(): Promise<void> } | undefined
   #moves = 0
-  #failure: Error | undefined
 
   private constructor(
     config: Config,
@@ -123,10 +121,16 @@ class Entry {
 
   /** Looks names up and, for a tunnel, shuts the machine's network: from then on nothing goes around it. */
   static async prepare(config: Config, options: RunOptions, plan: EntryPlan): Promise<Entry> {
+    if (plan.kind === 'tunnel' && config.engine.kind === 'portable')
+      throw new HopliteError(
+        'CONFIG_INVALID',
+        'bring a tunnel up: the engine is the portable one, which has none',
+        'take kind = "portable" out of [engine], or start an entry with --listen and --to',
+      )
     const servers = await findServers(plan)
-    const families = servers.addresses.map(({ host }) => (host.includes(':') ? 6 : 4))
+    // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
     const mtu = Math.min(
-      tunnelMtu(linkMtu(), plan.peers, families.includes(6) ? 6 : 4),
+      tunnelMtu(linkMtu(), plan.peers, config.client.bind.includes(':') ? 6 : 4),
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
@@ -147,15 +151,13 @@ class Entry {
       killSwitch,
       control: endpoints,
     })
-    const resolved = { ...config, network: { ...config.network, bootstrap: multiaddrs } }
+    const resolved = {
+      ...config,
+      network: { ...config.network, bootstrap: multiaddrs },
+      // No other has a tunnel, or sockets that the firewall lets out.
+      engine: { ...config.engine, kind: 'linux' as const },
+    }
     return new Entry(resolved, options, plan, servers, mtu, network)
-  }
-
-  /** Throws what ended the data plane. */
-  assertSound(): void {
-    if (this.#failure === undefined) return
-    const advice = 'what was shut stays shut: hoplite recover opens it; report it, with the log'
-    throw new HopliteError('INTERNAL', `carry packets: ${this.#failure.message}`, advice, this.#failure)
   }
 
   async start(): Promise<void> {
@@ -166,11 +168,7 @@ class Entry {
       { host: this.#config.client.bind, port: 0 },
       { config: this.#config, log, ...(this.#network && { mark: TUNNEL_MARK }) },
       report => this.#handleReport(report),
-      error => {
-        log.error('data plane failed', { error: own(error.message) })
-        this.#failure = error
-        this.#stop.abort()
-      },
+      error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
@@ -202,8 +200,10 @@ class Entry {
     await this.#gate.settled()
     await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
-    // Without a data plane nothing is carried, and what was shut stays so: the machine must not be open by accident.
-    if (this.#failure === undefined || !this.#network?.killSwitch) await this.#network?.restore()
+    // When the data plane failed what was shut stays so, until it is back: the machine must not be open by accident.
+    const hasFailed = this.#stop.signal.reason instanceof HopliteError
+    if (hasFailed) this.#network?.close()
+    if (!hasFailed || !this.#network?.killSwitch) await this.#network?.restore()
     if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
   }
 

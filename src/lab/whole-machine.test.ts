@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { isAlive } from '#platform/process-life.ts'
+import { isStateLocked } from '#platform/state-lock.ts'
 import { MachineNetwork } from './machine-network.ts'
 import { patternHash } from './pattern.ts'
 import { hasTool, skipUnless } from './skip.ts'
@@ -98,7 +98,7 @@ async function picture(network: MachineNetwork): Promise<string> {
 async function kill(network: MachineNetwork): Promise<void> {
   const { pid } = await network.status()
   process.kill(pid, 'SIGKILL')
-  await waitFor(async () => (isAlive(pid) ? undefined : true), 'the end of the daemon')
+  await waitFor(async () => (isStateLocked(network.state('me')) ? undefined : true), 'the end of the daemon')
 }
 
 async function reaches(network: MachineNetwork, address: string): Promise<boolean> {

@@ -4,7 +4,6 @@
 import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
-import { beganAt, isAlive } from './process-life.ts'
 
 interface Holder {
   readonly pid: number
@@ -36,6 +35,13 @@ export function lockState(directory: string): () => void {
     removeStale(file, holder)
   }
   throw new HopliteError('STATE_LOCKED', `use ${directory}: another process takes it at the same moment`, 'try again')
+}
+
+/** Whether a process that lives has the lock of a state directory. */
+export function isStateLocked(directory: string): boolean {
+  const file = path.join(directory, 'daemon.pid')
+  const holder = holderOf(file)
+  return holder !== undefined && lives(holder, file)
 }
 
 /** Writes the lock; false when there is one. Throws STATE_UNREADABLE. */
@@ -77,5 +83,20 @@ function holderOf(file: string): Holder | undefined {
 
 function lives({ pid, began }: Holder, file: string): boolean {
   if (pid === process.pid) return held.has(file)
-  return isAlive(pid) && (began === '' || beganAt(pid) === began)
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
+  }
+  return began === '' || beganAt(pid) === began
+}
+
+/** Field 22 of proc(5) stat; '' where there is no such file, and of a process that is dead and not yet waited for. */
+function beganAt(pid: number): string {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.split(' ')
+    return fields?.[0] === 'Z' ? '' : (fields?.[19] ?? '')
+  } catch {
+    return ''
+  }
 }

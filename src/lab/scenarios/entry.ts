@@ -17,7 +17,7 @@ const LISTEN = '127.0.0.1:51820'
 export const entry: Scenario = async bench => {
   const { say, figure, promise } = bench
   const size = (bench.size ?? 256) * MIB
-  await using network = await EntryNetwork.start()
+  await using network = await EntryNetwork.start({ measures: true })
   say('  the network stands: bootstrap node, four peers, wireguard-go server, origin')
 
   const straight = await throughWireGuardGo(network, network.server, 1_420)

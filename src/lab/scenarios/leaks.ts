@@ -3,7 +3,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { isAlive } from '#platform/process-life.ts'
+import { isStateLocked } from '#platform/state-lock.ts'
 import { Capture } from '../capture.ts'
 import { LAN, MachineNetwork } from '../machine-network.ts'
 import { LINK_ONLY, MARKER, makeNoise, sendMarker } from '../noise.ts'
@@ -127,7 +127,7 @@ async function loseGuard(network: MachineNetwork): Promise<void> {
 async function endDaemon(network: MachineNetwork, victim: 'a worker' | 'the daemon'): Promise<void> {
   const { pid } = await network.status()
   process.kill(victim === 'the daemon' ? pid : workerOf(pid), 'SIGKILL')
-  await waitFor(async () => (isAlive(pid) ? undefined : true), 'the end of the daemon')
+  await waitFor(async () => (isStateLocked(network.state('me')) ? undefined : true), 'the end of the daemon')
 }
 
 function workerOf(pid: number): number {
