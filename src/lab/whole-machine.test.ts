@@ -88,11 +88,14 @@ async function picture(network: MachineNetwork): Promise<string> {
   const parts = await Promise.all([
     me.run('nft', 'list', 'ruleset'),
     ...['-4', '-6'].flatMap(family => [me.ip(family, 'rule'), me.ip(family, 'route', 'show', 'table', 'all')]),
-    me.ip('-brief', 'address'),
+    me.ip('-brief', '-4', 'address'),
+    me.ip('-brief', 'link'),
     me.run('sysctl', 'net.ipv4.conf.all.src_valid_mark', 'net.ipv4.ip_forward'),
     me.run('cat', '/etc/resolv.conf'),
   ])
-  return parts.join('\n')
+  const lines = parts.join('\n').split('\n')
+  // The link's own address is still being tried while the network is young.
+  return lines.filter(line => !line.includes('fe80::')).join('\n')
 }
 
 async function kill(network: MachineNetwork): Promise<void> {
