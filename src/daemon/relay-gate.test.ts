@@ -24,8 +24,9 @@ function setUp() {
         new Promise((resolve, reject) => {
           state.told.push(relays.map(({ host }) => host).join(' '))
           waiting.push(error => {
-            if (error === undefined) state.open = [...relays]
-            error === undefined ? resolve() : reject(error)
+            if (error !== undefined) return reject(error)
+            state.open = [...relays]
+            resolve()
           })
         }),
     },
