@@ -52,8 +52,8 @@ async function begin(lab: Namespaces, options: TunnelNetOptions): Promise<Tunnel
   return net
 }
 
-async function transfer(t: TestContext, { client }: TunnelNet, address: string): Promise<void> {
-  const out = await client.host.run(process.execPath, ...script(TRANSFER, address, `${BYTES}`))
+async function transfer(t: TestContext, { client }: TunnelNet, address: string, bytes = BYTES): Promise<void> {
+  const out = await client.host.run(process.execPath, ...script(TRANSFER, address, `${bytes}`))
   const { ours, theirs, mbitPerSecond } = JSON.parse(out)
   assert.equal(theirs, ours)
   t.diagnostic(`${address}: ${mbitPerSecond} Mbit/s each way`)
@@ -94,6 +94,21 @@ for (const [hops, offload] of [
     }
   })
 }
+
+test('a TCP connection through the TUN outlives its guard', async t => {
+  if (lacksTun(t)) return
+  await using lab = new Namespaces()
+  const net = await begin(lab, { hops: 2, hasSpare: true })
+  const carried = async () => (await net.exit.counters()).framesOpened
+  const before = await carried()
+  const done = transfer(t, net, ORIGIN[4], BYTES * 4)
+  while ((await carried()) < before + 5_000);
+  net.hops[0]?.kill()
+  const atKill = await carried()
+  await done
+  assert.ok((await carried()) > atKill + 1_000, 'it was not over yet')
+  assert.ok((await net.exit.counters()).roamed > 0)
+})
 
 for (const offload of [true, false]) {
   const words = offload ? 'with' : 'without'
