@@ -7,6 +7,7 @@ import { type ChildProcess } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
 import type { Status } from '#api/table.ts'
@@ -176,9 +177,12 @@ export class MachineNetwork implements AsyncDisposable {
   download(bytes: number, host: string = ADDRESSES.web) {
     const sign = path.join(this.directory, `sign-${performance.now()}`)
     const url = `${this.origin(host)}/bytes/${bytes}`
-    const done = this.host('me')
-      .run(process.execPath, DOWNLOAD, url, sign)
-      .then(text => JSON.parse(text) as Download)
+    const child = this.host('me').start(process.execPath, [DOWNLOAD, url, sign], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    // What it says counts, and not its end: that may wait for whatever its libraries still have open.
+    const done = firstLine(child).then(text => JSON.parse(text) as Download)
+    void done.finally(() => child.kill('SIGKILL')).catch(() => undefined)
     const begun = Promise.race([done, waitFor(async () => existsSync(sign) || undefined, 'the download')])
     return { begun, done }
   }
@@ -302,4 +306,11 @@ export class MachineNetwork implements AsyncDisposable {
   #write(name: HostName, lines: readonly string[]): void {
     writeFileSync(this.config(name), `${lines.join('\n')}\n`)
   }
+}
+
+/** The first line that a process says; throws when it ends without one. */
+async function firstLine(child: ChildProcess): Promise<string> {
+  if (child.stdout === null) throw new Error('the process has no output')
+  for await (const line of createInterface({ input: child.stdout })) return line
+  throw new Error('the process said nothing')
 }

@@ -201,7 +201,8 @@ export class Route {
       this.#state = 'moving'
       this.#events.push({ kind: 'silent' })
     }
-    if (spare === undefined && this.#nextSpareMs > now + MOVING_RETRY_MS) this.#nextSpareMs = now
+    if (spare?.isProved && spare.health.isSilent(now)) this.#dropSpare(spare, now)
+    if (this.#spare === undefined && this.#nextSpareMs > now + MOVING_RETRY_MS) this.#nextSpareMs = now
   }
 
   /** Whether the hops in front of the exit answer and the exit does not, on every way that there is. */
@@ -238,6 +239,17 @@ export class Route {
     this.#nextSpareMs = now + SPARE_DELAY_MS
   }
 
+  /** A spare that fell silent with the way in use makes room for a third way. */
+  #dropSpare(spare: Lane, now: number): void {
+    this.#blame(spare)
+    this.#spare = undefined
+    spare.way.onChange = () => {}
+    spare.way.kill(now)
+    this.#spareRetryMs = SPARE_RETRY_MS
+    // Not before the failed hop's name has reached whoever picks the next way.
+    this.#nextSpareMs = now + SPARE_DELAY_MS
+  }
+
   /** Names the first hop of a silent way that did not answer either. */
   #blame(lane: Lane): void {
     if (lane.way.failedHop !== undefined) return this.#hopFailed(lane.way.failedHop)
@@ -255,7 +267,8 @@ export class Route {
     this.#nextSpareMs = now + this.#spareRetryMs
     this.#spareRetryMs = Math.min(this.#spareRetryMs * 2, MAX_SPARE_RETRY_MS)
     const hops = this.#options.pickWay(this.#active.way.hops)
-    if (hops === undefined) return
+    // The same hops again would fall silent together.
+    if (hops === undefined || (this.#state === 'ready' && isSame(hops, this.#active.way.hops))) return
     const lane = this.#newLane(hops)
     this.#spare = lane
     this.#whenBuilt(lane, (isEstablished, now) => {
@@ -324,6 +337,10 @@ export class Route {
     way.onNotice = () => lane.health.hurry()
     return lane
   }
+}
+
+function isSame(a: readonly RouteHop[], b: readonly RouteHop[]): boolean {
+  return a.length === b.length && a.every(({ id }, i) => id === b[i]?.id)
 }
 
 function keyOf(token: Uint8Array): string {
