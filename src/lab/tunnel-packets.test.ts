@@ -44,11 +44,12 @@ const script = (code: string, ...words: string[]) => [
   ...words,
 ]
 
-/** A network whose origin sends back what it is sent. */
+/** A network whose origin sends back what it is sent, and is known to its neighbour: that may take a second. */
 async function begin(lab: Namespaces, options: TunnelNetOptions): Promise<TunnelNet> {
   const net = await startTunnelNet(lab, options)
   const server = net.origin.start(process.execPath, script(ECHO), { stdio: ['ignore', 'pipe', 'inherit'] })
   await once(server.stdout ?? assert.fail(), 'data')
+  for (const address of [ORIGIN[4], ORIGIN[6]]) await net.exit.host.run('ping', '-c', '1', '-W', '5', address)
   return net
 }
 
