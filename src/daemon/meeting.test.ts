@@ -6,7 +6,10 @@ import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { HopliteError } from '#api/errors.ts'
 import type { Output } from '#api/table.ts'
+import { seededRandom } from '#crypto/random.ts'
+import { xwingFromSeed } from '#crypto/xwing.ts'
 import { serveRendezvous } from '#discover/rendezvous-server.ts'
+import { sealLetter } from '#meet/letter.ts'
 import { parseConfig } from './config.ts'
 import { Meeting } from './meeting.ts'
 
@@ -26,9 +29,9 @@ async function rendezvous(t: TestContext): Promise<string> {
   return `ws://127.0.0.1:${server.port}`
 }
 
-async function person(t: TestContext, name: string, url: string, known?: string): Promise<Person> {
+async function person(t: TestContext, name: string, url: string, known?: string, more = ''): Promise<Person> {
   const stateDir = known ?? mkdtempSync(path.join(tmpdir(), 'hoplite-meeting-'))
-  const toml = `[meet]\nname = "${name}"\nrendezvous = ["${url}"]\ninterval_ms = 20\nwork_bits = 0\ntunnel = false\ndns = "127.0.0.1:0"\n`
+  const toml = `[meet]\nname = "${name}"\nrendezvous = ["${url}"]\ninterval_ms = 20\nwork_bits = 0\ntunnel = false\ndns = "127.0.0.1:0"\n${more}`
   const meeting = new Meeting({ config: parseConfig(toml, 'test'), stateDir, log: LOG })
   await meeting.start()
   t.after(async () => {
@@ -106,6 +109,25 @@ test('a wrong code costs its one guess, on both sides in words; the right one is
   await b.act['pair.join']({ code })
   assert.match((await outcome(b)).problem ?? '', /was used/)
   assert.deepEqual([await names(a), await names(b)], [[], []])
+})
+
+test('devices pair through a folder full of garbage, and letters for others', async t => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-folder-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const random = seededRandom('garbage')
+  for (let i = 0; i < 300; i++) {
+    const stranger = xwingFromSeed(random(32)).publicKey
+    const letter = sealLetter({ to: stranger, content: random(100) }, 0, Date.now() + 300_000) as Uint8Array
+    const bytes =
+      i % 3 === 0 ? random(4_096) : i % 3 === 1 ? letter : letter.map((byte, at) => (at > 16 ? byte ^ 1 : byte))
+    writeFileSync(path.join(folder, `0-0-${Buffer.from(random(16)).toString('hex')}.letter`), bytes)
+  }
+  const more = `folder = "${folder}"\n`
+  const url = 'ws://127.0.0.1:9'
+  const [a, b] = [await person(t, 'tower', url, undefined, more), await person(t, 'laptop', url, undefined, more)]
+  await pair(a, b)
+  assert.deepEqual([await names(a), await names(b)], [['laptop'], ['tower']])
+  assert.ok((a.meeting.counters['letters.foreign'] ?? 0) + (a.meeting.counters['letters.refused'] ?? 0) >= 200)
 })
 
 test('what is no code is refused before anything is sent; one pairing at a time; one may be ended', async t => {
