@@ -173,6 +173,25 @@ test('two devices without any network between them pair by letters that are carr
   await assert.rejects(async () => without.act['letters.take']({}), fails('NO_CARRIER'))
 })
 
+test('a phone has a name and addresses, and is removed as devices are', async t => {
+  const a = await person(t, 'tower', await rendezvous(t))
+  const { file } = await a.act['device.addPhone']({ name: 'pocket', endpoint: 'home.example.org:41000' })
+  assert.match(file, /Endpoint = home\.example\.org:41000/)
+  const book = await a.act.devices({})
+  assert.deepEqual(
+    book.phones.map(({ name, isUp }) => [name, isUp]),
+    [['pocket', false]],
+  )
+  const again = async () => a.act['device.addPhone']({ name: 'pocket', endpoint: 'home.example.org:41000' })
+  await assert.rejects(again, fails('DEVICE_NAME_INVALID'))
+  await assert.rejects(
+    async () => a.act['device.addPhone']({ name: 'other', endpoint: 'home.example.org' }),
+    fails('REQUEST_INVALID'),
+  )
+  await a.act['device.remove']({ device: 'pocket' })
+  assert.deepEqual((await a.act.devices({})).phones, [])
+})
+
 test('names are answered locally, before and after a device is renamed; others are refused', async t => {
   const url = await rendezvous(t)
   const [a, b] = [await person(t, 'tower', url), await person(t, 'laptop', url)]
