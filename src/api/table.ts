@@ -10,12 +10,12 @@ import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions
 import { down } from './actions/down.ts'
 import { giveLetter, takeLetters } from './actions/letters.ts'
 import { newRoute } from './actions/new-route.ts'
-import { observation, observe } from './actions/observe.ts'
+import { crash, observation, observe } from './actions/observe.ts'
 import { endPairing, join, pair, pairing } from './actions/pairing.ts'
 import { pingDevice } from './actions/ping-device.ts'
 import { relays } from './actions/relays.ts'
 import { setRoute } from './actions/set-route.ts'
-import { checkSettings, saveSettings, settings } from './actions/settings.ts'
+import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
 import { wgShow } from './actions/wg-show.ts'
@@ -52,12 +52,14 @@ export const ACTIONS = {
   settings,
   'settings.check': checkSettings,
   'settings.save': saveSettings,
+  reload,
   login,
   'token.create': createToken,
   'token.list': listTokens,
   'token.revoke': revokeToken,
   observe,
   observation,
+  crash,
 } as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS
 export type Input<N extends ActionName> = InputOf<(typeof ACTIONS)[N]>

@@ -53,6 +53,7 @@ export function exitCodeOf(code: ErrorCode): number {
       return EXIT.notPermitted
     case 'CHANGE_FAILED':
       return EXIT.system
+    case 'DATA_PLANE_FAILED':
     case 'INTERNAL':
       return EXIT.internal
   }

@@ -40,6 +40,9 @@ command('logs', 'show what the daemon did')
   .option('-f, --follow', 'go on with each new line')
   .option('-n, --lines <n>', 'how many lines', count(0, 1_000_000))
   .action(async options => (await import('./commands/logs.ts')).logs(options))
+command('reload', 'read the configuration file again, without dropping anything').action(async options =>
+  (await import('./commands/reload.ts')).reload(options),
+)
 command('relay', 'carry traffic for others, in the foreground')
   .option('--exit', 'also let traffic out to the internet')
   .action(async options => (await import('./commands/run.ts')).relay(options))
@@ -122,9 +125,15 @@ command('daemon', 'run the client in the foreground', true)
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
   .action(async options => (await import('./commands/keygen.ts')).keygen(options))
-command('doctor', 'say what this machine can and cannot do').action(async options =>
-  (await import('./commands/doctor.ts')).doctor(options),
-)
+command('doctor', 'say what this machine can and cannot do')
+  .option('--bundle <file>', 'write what a bug report needs, with nothing personal in it')
+  .action(async options => (await import('./commands/doctor.ts')).doctor(options))
+command('install-service', 'run a node from now on, and after every start of this machine')
+  .addArgument(new Argument('[role]').choices(['client', 'relay', 'peer', 'bootstrap']).default('client'))
+  .option('--exit', 'for a relay: also let traffic out to the internet')
+  .option('--print', 'print the file for the service manager and install nothing')
+  .option('--remove', 'stop it and take it away')
+  .action(async (role, options) => (await import('./commands/install-service.ts')).installService(role, options))
 program
   .command('demo')
   .description('run a whole network on this machine and fetch a page through it')

@@ -24,7 +24,7 @@ import { openFace } from './face.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { Meeting } from './meeting.ts'
-import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
@@ -136,10 +136,7 @@ class Client {
       { host: this.#config.client.bind, port: 0 },
       { config: this.#config, log },
       report => this.#handleReport(report),
-      error => {
-        log.error('data plane failed', { error: own(error.message) })
-        this.#stop.abort()
-      },
+      error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
@@ -174,8 +171,10 @@ class Client {
         relays: input => this.#relays(input),
         observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
         observation: () => this.#laboratory.observation(this.#engine),
+        crash: () => this.#laboratory.crash(this.#engine),
       },
       this.#face.events,
+      { 'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }) },
     )
     log.info('client is up', { proxy: own(formatAddress(this.#proxyAddress)) })
     this.#keeper.start()
@@ -255,6 +254,7 @@ class Client {
   #connect(): Output<'connect'> {
     if (!this.#isOn) this.#options.log.info('switched on')
     this.#isOn = true
+    this.#options.onSwitched?.(true)
     this.#loop.run(now => this.#routes.want('', now))
     return { connecting: true }
   }
@@ -262,6 +262,7 @@ class Client {
   #disconnect(): Output<'disconnect'> {
     if (this.#isOn) this.#options.log.info('switched off')
     this.#isOn = false
+    this.#options.onSwitched?.(false)
     const { keys } = this.#routes
     for (const key of keys) this.#streams.handleLost(key)
     this.#loop.run(() => keys.forEach(key => this.#routes.close(key)))
@@ -303,8 +304,8 @@ class Client {
       isOn: this.#isOn,
       route: this.#routes.find(''),
       isReady: this.#streams.isReady,
-      problem: this.#routes.problem(''),
-      advice: adviceFor(this.#config, this.#directory.size),
+      problem: this.#isOn ? this.#routes.problem('') : this.#options.problem?.message,
+      advice: (!this.#isOn && this.#options.problem?.advice) || adviceFor(this.#config, this.#directory.size),
     })
   }
 
@@ -349,6 +350,7 @@ class Client {
         failovers: this.#failovers,
         ...this.#meeting.counters,
       },
+      ...(state === 'off' && this.#options.problem && told(this.#options.problem)),
       ...(state === 'building' &&
         problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
     }
@@ -369,6 +371,10 @@ class Client {
       ...(route === undefined && problem !== undefined && { problem }),
     }
   }
+}
+
+function told({ message, advice }: HopliteError): { problem: string; advice: string } {
+  return { problem: message, advice }
 }
 
 function adviceFor(config: Config, size: number): string {
