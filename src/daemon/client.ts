@@ -7,6 +7,7 @@ import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
+import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { Routes } from '#route/routes.ts'
@@ -17,6 +18,7 @@ import { REFUSAL } from '#wire/control.ts'
 import { ClientFace } from './client-face.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { Detour } from './detour.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
 import { parseListen } from './listen.ts'
@@ -56,6 +58,8 @@ class Client {
   readonly #loop: ControlLoop
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
+  readonly #detour: Detour
+  readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
   readonly #face: ClientFace
   readonly #laboratory: Laboratory
   readonly #startedMs = monotonicMs()
@@ -76,6 +80,7 @@ class Client {
     this.#options = options
     this.#isOn = !options.startsOff
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
+    this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log)
     this.#routes = new Routes({
@@ -178,6 +183,8 @@ class Client {
     this.#streams.close()
     for (const key of this.#routes.keys) this.#routes.close(key)
     this.#loop.close()
+    this.#watch[Symbol.dispose]()
+    this.#detour[Symbol.dispose]()
     const { listening } = this.#proxy
     await Promise.allSettled([
       this.#keeper.close(),
@@ -187,7 +194,8 @@ class Client {
     ])
   }
 
-  #handleReport(report: Report): void {
+  #handleReport(told: Report): void {
+    const report = this.#detour.inward(told)
     this.#laboratory.handleReport(report)
     this.#streams.handleReport(report)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
@@ -196,7 +204,7 @@ class Client {
   }
 
   #carryOut(now: number): void {
-    this.#engine?.send(...this.#routes.take(now))
+    this.#engine?.send(...this.#detour.outward(this.#routes.take(now)))
     const { log } = this.#options
     for (const { key, route, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
@@ -222,6 +230,9 @@ class Client {
           break
         case 'hopFailed':
           this.#choice.handleFailure(event.hop)
+          if (this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) {
+            log.warn('no UDP passes: relays are reached by WebSocket')
+          }
           log.warn('hop failed', { id: own(event.hop.id) })
           break
       }

@@ -58,6 +58,8 @@ const schema = z.strictObject({
       hops: z.number().int().min(1).max(5).default(3),
       proxy: listenAddress.default('127.0.0.1:1080'),
       bind: ip.default('0.0.0.0'),
+      websocket: z.enum(['auto', 'always', 'never']).default('auto'),
+      websocket_port: z.number().int().min(1).max(65_535).default(443),
     })
     .prefault({}),
   relay: z
@@ -66,6 +68,7 @@ const schema = z.strictObject({
       advertise: z.array(address).max(4).default([]),
       control_listen: listenAddress.default('0.0.0.0:51820'),
       control_advertise: z.array(ip).max(4).default([]),
+      websocket_listen: z.union([z.literal(''), listenAddress]).default(''),
       operator: z
         .string()
         .regex(/^[^\p{C}]{1,64}$/u, '1 to 64 printable characters')

@@ -149,6 +149,8 @@ export type Command = TableCommand | SocketCommand
 export type Report =
   | { readonly kind: 'listening'; readonly address: Address }
   | { readonly kind: 'handshake'; readonly bytes: Uint8Array; readonly from: Via }
+  /** STUN on the node's own socket; what is sent back goes out by `sendHandshake`. */
+  | { readonly kind: 'stun'; readonly bytes: Uint8Array; readonly from: Address }
   | { readonly kind: 'control'; readonly session: number; readonly bytes: Uint8Array }
   | { readonly kind: 'echo'; readonly session: number; readonly token: Uint8Array; readonly atMs: number }
   /** The other end of a responder's session used these keys for the first time. */

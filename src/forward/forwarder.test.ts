@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { systemRandom } from '#crypto/random.ts'
 import type { Address } from '#wire/address.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
+import { encodeStun, STUN_ATTRIBUTE, STUN_METHOD } from '#wire/stun.ts'
 import type { Report } from './commands.ts'
 import { type Counter, Counters } from './counters.ts'
 import { Forwarder, type Outlet } from './forwarder.ts'
@@ -96,6 +97,19 @@ test('a flipped bit anywhere drops the packet: no hop can mark one', () => {
   assert.equal(total, packet.length * 8, 'every one is counted')
   hop.forwarder.receive(packet, 0, packet.length, HERE)
   assert.equal(hop.reports.length, 2, 'the true packet still arrives')
+})
+
+test('STUN is reported with where it came from, and a flood of it is not', () => {
+  const { forwarder, reports, dropped } = station()
+  const attributes = [{ type: STUN_ATTRIBUTE.software, value: new Uint8Array(8) }]
+  const stun = () =>
+    encodeStun({ class: 'request', method: STUN_METHOD.binding, transaction: systemRandom(12), attributes })
+  const bytes = stun()
+  forwarder.receive(bytes, 0, bytes.length, HERE)
+  assert.deepEqual(reports, [{ kind: 'stun', bytes, from: HERE }])
+  for (let i = 0; i < 20_000; i++) forwarder.receive(stun(), 0, bytes.length, HERE)
+  assert.ok(reports.length * bytes.length <= 65_536)
+  assert.deepEqual(dropped(), [['dropRateLimit', 20_001 - reports.length]])
 })
 
 test('every truncation is counted and dropped', () => {

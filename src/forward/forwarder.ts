@@ -13,6 +13,7 @@ import { openInPlace, sealInPlace, TAG_BYTES } from '#crypto/aead.ts'
 import type { Address } from '#wire/address.ts'
 import { FRAME, FRAME_HEADER_BYTES, frameFlow, PROBE_BYTES, writeFrameHeader } from '#wire/frame.ts'
 import { isHopHandshake } from '#wire/packet-type.ts'
+import { isStun } from '#wire/stun.ts'
 import {
   isTransport,
   receiverIndex,
@@ -44,6 +45,8 @@ const MAX_DEPTH = 8
 const MAX_COUNTER = 2 ** 48
 /** Handshake packets reported and not yet dealt with. */
 const MAX_PENDING_HANDSHAKES = 256
+/** STUN is reported and not more of it: 500 checks a second, what a peer that guesses our port sends. */
+const STUN_BYTES_PER_SECOND = 65_536
 export const MAX_DATAGRAM_BYTES = 1800
 
 export class Forwarder {
@@ -55,12 +58,14 @@ export class Forwarder {
   #handshakeRoom = MAX_PENDING_HANDSHAKES
   #lendsHops = false
   #lentRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
+  readonly #stunRate: TokenBucket
   /** Laboratory only: sees every datagram and every opened packet. */
   watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
 
   constructor(outlet: Outlet, counters: Counters) {
     this.#outlet = outlet
     this.#counters = counters
+    this.#stunRate = new TokenBucket(STUN_BYTES_PER_SECOND, outlet.nowMs())
   }
 
   /** Carries out a command that needs no socket. */
@@ -356,6 +361,7 @@ export class Forwarder {
     via: Via | undefined,
   ): void {
     if (!isHopHandshake(buffer, offset, length)) {
+      if (from !== undefined && isStun(buffer, offset, length)) return this.#stun(buffer, offset, length, from)
       return this.#drop(
         length < 4 ? 'dropTooShort' : (buffer[offset] ?? 0) > 7 ? 'dropUnknownType' : 'dropHandshakeLength',
       )
@@ -364,6 +370,12 @@ export class Forwarder {
     this.#handshakeRoom--
     const arrival: Via = via ?? { kind: 'socket', address: { host: from?.host ?? '', port: from?.port ?? 0 } }
     this.#outlet.report({ kind: 'handshake', bytes: copyBytes(buffer, offset, offset + length), from: arrival })
+  }
+
+  #stun(buffer: Uint8Array, offset: number, length: number, from: Address): void {
+    if (!this.#stunRate.take(length, this.#outlet.nowMs())) return this.#drop('dropRateLimit')
+    const bytes = copyBytes(buffer, offset, offset + length)
+    this.#outlet.report({ kind: 'stun', bytes, from: { host: from.host, port: from.port } })
   }
 
   #count(length: number): void {

@@ -9,6 +9,7 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
   load: async () => (await import('./scenarios/load.ts')).load,
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
+  'nat-matrix': async () => (await import('./scenarios/nat-matrix.ts')).natMatrix,
   entry: async () => (await import('./scenarios/entry.ts')).entry,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
   soak: async () => (await import('./scenarios/soak.ts')).soak,

@@ -16,15 +16,16 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   wire: ['bytes'],
   packet: ['bytes', 'wire'],
   session: ['bytes', 'crypto', 'wire'],
+  path: ['bytes', 'crypto', 'wire'],
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
   relay: ['bytes', 'crypto', 'wire', 'session', 'forward'],
   discover: ['bytes', 'crypto', 'wire'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
-  platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'api'],
+  platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'forward', 'api'],
   daemon: [
-    ...['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'route', 'relay', 'discover', 'stream'],
+    ...['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'forward', 'route', 'relay', 'discover', 'stream'],
     ...['api', 'platform', 'web'],
   ],
   web: ['api'],
@@ -38,7 +39,7 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'route', 'relay']
+const CORE = ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'forward', 'route', 'relay']
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =

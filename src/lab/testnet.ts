@@ -35,6 +35,8 @@ export const SIX_RELAYS: readonly RelayPlan[] = [
 ]
 
 export interface TestnetOptions {
+  /** Relays have a door there, and the client uses nothing else. */
+  readonly websocketPort?: number
   readonly relays: readonly RelayPlan[]
   readonly hops: number
   /** Port of the client's proxy on 127.0.0.1; 0 takes any. */
@@ -110,11 +112,13 @@ export class Testnet {
   }
 
   startRelay(plan: RelayPlan): TestNode {
+    const { websocketPort } = this.#options
     const own = [
       `operator = "${plan.operator}"`,
       `listen = "${plan.host}:${plan.port ?? 0}"`,
       `control_listen = "${plan.host}:0"`,
       'capacity_kbit = 100000',
+      ...(websocketPort === undefined ? [] : [`websocket_listen = "${plan.host}:${websocketPort}"`]),
     ]
     const exit = plan.isExit
       ? [
@@ -127,8 +131,15 @@ export class Testnet {
   }
 
   startClient(): TestNode {
-    const { hops, proxyPort } = this.#options
-    const lines = ['[client]', `bind = "${CLIENT_HOST}"`, `hops = ${hops}`, `proxy = "127.0.0.1:${proxyPort}"`]
+    const { hops, proxyPort, websocketPort } = this.#options
+    const websocket = websocketPort === undefined ? [] : ['websocket = "always"', `websocket_port = ${websocketPort}`]
+    const lines = [
+      '[client]',
+      ...websocket,
+      `bind = "${CLIENT_HOST}"`,
+      `hops = ${hops}`,
+      `proxy = "127.0.0.1:${proxyPort}"`,
+    ]
     return this.#startNode('client', 'client', CLIENT_HOST, ['daemon'], lines)
   }
 
