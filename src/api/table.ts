@@ -3,10 +3,15 @@
 import type { Action, DataOf, Event, InputOf, OutputOf } from './action.ts'
 import { createToken, listTokens, login, revokeToken } from './actions/access.ts'
 import { activity } from './actions/activity.ts'
+import { allowPort } from './actions/allow-port.ts'
 import { connect, disconnect } from './actions/connect.ts'
+import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
 import { down } from './actions/down.ts'
+import { giveLetter, takeLetters } from './actions/letters.ts'
 import { newRoute } from './actions/new-route.ts'
 import { crash, observation, observe } from './actions/observe.ts'
+import { endPairing, join, pair, pairing } from './actions/pairing.ts'
+import { pingDevice } from './actions/ping-device.ts'
 import { relays } from './actions/relays.ts'
 import { setRoute } from './actions/set-route.ts'
 import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
@@ -30,6 +35,18 @@ export const ACTIONS = {
   traffic,
   activity,
   wgShow,
+  pair,
+  'pair.join': join,
+  'pair.status': pairing,
+  'pair.end': endPairing,
+  devices,
+  'device.rename': renameDevice,
+  'device.remove': removeDevice,
+  'device.rotate': rotateDeviceKeys,
+  'device.ping': pingDevice,
+  'device.allow': allowPort,
+  'letters.take': takeLetters,
+  'letters.give': giveLetter,
   settings,
   'settings.check': checkSettings,
   'settings.save': saveSettings,

@@ -23,6 +23,7 @@ import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
+import { Meeting } from './meeting.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
@@ -61,6 +62,7 @@ class Client {
   readonly #detour: Detour
   readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
   readonly #face: ClientFace
+  readonly #meeting: Meeting
   readonly #laboratory: Laboratory
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
@@ -83,6 +85,7 @@ class Client {
     this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log)
+    this.#meeting = new Meeting({ ...options, config, stunServers: () => this.#choice.guardAddresses() })
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
@@ -118,6 +121,7 @@ class Client {
       log: options.log,
       onRefreshed: () => {
         this.#choice.save()
+        this.#meeting.handleServersKnown()
         this.#loop.run(now => this.#routes.handleDeadline(now))
       },
       guards: () => this.#choice.guardSources(),
@@ -148,11 +152,13 @@ class Client {
         error,
       )
     }
+    await this.#meeting.start()
     this.#api = await openFace(
       this.#config,
       this.#options,
       {
         ...this.#face.handlers,
+        ...this.#meeting.handlers(),
         status: () => this.#status(),
         down: () => {
           setImmediate(() => this.#stop.abort())
@@ -188,6 +194,7 @@ class Client {
     const { listening } = this.#proxy
     await Promise.allSettled([
       this.#keeper.close(),
+      this.#meeting.close(),
       listening && this.#proxy.close(),
       this.#api?.close(),
       this.#engine?.close(),
@@ -330,6 +337,7 @@ class Client {
       listening: {
         proxy: this.#proxyAddress === undefined ? [] : [formatAddress(this.#proxyAddress)],
         udp: this.#address === undefined ? [] : [formatAddress(this.#address)],
+        ...(this.#meeting.dnsAddress !== undefined && { dns: [this.#meeting.dnsAddress] }),
       },
       directory: this.#directory.size,
       routes: this.#routes.keys.map(key => this.#routeStatus(key)),
@@ -340,6 +348,7 @@ class Client {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
         failovers: this.#failovers,
+        ...this.#meeting.counters,
       },
       ...(state === 'off' && this.#options.problem && told(this.#options.problem)),
       ...(state === 'building' &&

@@ -10,6 +10,7 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   load: async () => (await import('./scenarios/load.ts')).load,
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
   'nat-matrix': async () => (await import('./scenarios/nat-matrix.ts')).natMatrix,
+  pair: async () => (await import('./scenarios/pair.ts')).pair,
   entry: async () => (await import('./scenarios/entry.ts')).entry,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
   soak: async () => (await import('./scenarios/soak.ts')).soak,

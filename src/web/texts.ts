@@ -232,6 +232,7 @@ export const texts = {
       relay: 'As a relay',
       exit: 'As an exit',
       peer: 'As a peer',
+      meet: 'Your devices',
       api: 'Dashboard',
       metrics: 'Metrics',
       engine: 'Packets',

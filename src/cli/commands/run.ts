@@ -27,6 +27,11 @@ export async function bootstrap(options: NodeOptions): Promise<void> {
   await run('bootstrap', options, runBootstrap, config => config)
 }
 
+export async function rendezvous(options: NodeOptions): Promise<void> {
+  const { runRendezvous } = await import('#daemon/rendezvous.ts')
+  await run('rendezvous', options, runRendezvous, config => config)
+}
+
 export async function daemon(options: NodeOptions & { hops?: number; proxy?: string; off?: boolean }): Promise<void> {
   const { runClient } = await import('#daemon/client.ts')
   let startsOff = options.off ?? false
