@@ -361,6 +361,7 @@ class Entry {
       server: formatAddress(server),
       state: state === 'ready' || state === 'building' ? state : 'moving',
       hops: route?.hops.map(describeHop) ?? [],
+      isProven: route?.isProven ?? false,
       spares: route?.spares.map(({ hops, isProven }) => ({ hops: hops.map(describeHop), isProven })) ?? [],
       ...(route?.rttMs !== undefined && { rttMs: route.rttMs }),
       streams: 0,
