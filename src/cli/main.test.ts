@@ -54,6 +54,8 @@ test('help names every command but the daemon, which up starts', async () => {
   assert.equal(code, 0)
   for (const name of ['up', 'down', 'recover', 'status', 'relay', 'peer', 'bootstrap', 'demo', 'doctor', 'keygen'])
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
+  for (const name of ['pair', 'join', 'devices', 'ping', 'rendezvous'])
+    assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
   assert.doesNotMatch(stdout, /^ {2}daemon/m)
 })
 
@@ -158,6 +160,27 @@ test('a wrong configuration ends with 78 before anything starts', async t => {
     assert.match(json(stdout).error.message, /unknown key "client.hopz", did you mean "client.hops"/)
   }
   assert.ok(!existsSync(stateDir))
+})
+
+test('what is no code, or a stump of one in a file, is refused in words; without a way for letters nothing is paired', async t => {
+  const directory = temporary(t)
+  const config = path.join(directory, 'hoplite.toml')
+  writeFileSync(config, '[client]\nproxy = "127.0.0.1:0"\n[meet]\nrendezvous = ["ws://127.0.0.1:9"]\n')
+  const stump = path.join(directory, 'code')
+  writeFileSync(stump, 'hoplite-pair1-AAECAwQFBgcICQ')
+  const common = ['--json', '--config', config, '--state-dir', path.join(directory, 'state')]
+  const words = await hoplite('join', 'three', 'words', 'only', ...common)
+  const file = await hoplite('join', stump, ...common)
+  const up = await hoplite('up', ...common)
+  assert.deepEqual([up.code, json(up.stdout)['state']], [0, 'off'], 'there are devices alone to be up for')
+  await hoplite('down', ...common.slice(3))
+  assert.deepEqual([words.code, file.code], [64, 64])
+  assert.match(json(words.stdout).error.message, /a code has four words, this has 3/)
+  assert.match(json(file.stdout).error.message, /cut off or damaged/)
+  writeFileSync(config, '[client]\nproxy = "127.0.0.1:0"\n')
+  const pair = await hoplite('pair', ...common)
+  await hoplite('down', ...common.slice(3))
+  assert.deepEqual([pair.code, json(pair.stdout).error.code], [78, 'NO_CARRIER'])
 })
 
 test('keygen prints the id, refuses to overwrite, and with --force sets the old keys aside', async t => {

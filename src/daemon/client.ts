@@ -23,7 +23,8 @@ import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
-import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Meeting } from './meeting.ts'
+import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
@@ -61,6 +62,7 @@ class Client {
   readonly #detour: Detour
   readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
   readonly #face: ClientFace
+  readonly #meeting: Meeting
   readonly #laboratory: Laboratory
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
@@ -83,6 +85,7 @@ class Client {
     this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log)
+    this.#meeting = new Meeting({ ...options, config, stunServers: () => this.#choice.guardAddresses() })
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
@@ -118,6 +121,7 @@ class Client {
       log: options.log,
       onRefreshed: () => {
         this.#choice.save()
+        this.#meeting.handleServersKnown()
         this.#loop.run(now => this.#routes.handleDeadline(now))
       },
       guards: () => this.#choice.guardSources(),
@@ -132,10 +136,7 @@ class Client {
       { host: this.#config.client.bind, port: 0 },
       { config: this.#config, log },
       report => this.#handleReport(report),
-      error => {
-        log.error('data plane failed', { error: own(error.message) })
-        this.#stop.abort()
-      },
+      error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
@@ -151,11 +152,13 @@ class Client {
         error,
       )
     }
+    await this.#meeting.start()
     this.#api = await openFace(
       this.#config,
       this.#options,
       {
         ...this.#face.handlers,
+        ...this.#meeting.handlers(),
         status: () => this.#status(),
         down: () => {
           setImmediate(() => this.#stop.abort())
@@ -168,8 +171,10 @@ class Client {
         relays: input => this.#relays(input),
         observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
         observation: () => this.#laboratory.observation(this.#engine),
+        crash: () => this.#laboratory.crash(this.#engine),
       },
       this.#face.events,
+      { 'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }) },
     )
     log.info('client is up', { proxy: own(formatAddress(this.#proxyAddress)) })
     this.#keeper.start()
@@ -189,6 +194,7 @@ class Client {
     const { listening } = this.#proxy
     await Promise.allSettled([
       this.#keeper.close(),
+      this.#meeting.close(),
       listening && this.#proxy.close(),
       this.#api?.close(),
       this.#engine?.close(),
@@ -248,6 +254,7 @@ class Client {
   #connect(): Output<'connect'> {
     if (!this.#isOn) this.#options.log.info('switched on')
     this.#isOn = true
+    this.#options.onSwitched?.(true)
     this.#loop.run(now => this.#routes.want('', now))
     return { connecting: true }
   }
@@ -255,6 +262,7 @@ class Client {
   #disconnect(): Output<'disconnect'> {
     if (this.#isOn) this.#options.log.info('switched off')
     this.#isOn = false
+    this.#options.onSwitched?.(false)
     const { keys } = this.#routes
     for (const key of keys) this.#streams.handleLost(key)
     this.#loop.run(() => keys.forEach(key => this.#routes.close(key)))
@@ -296,8 +304,8 @@ class Client {
       isOn: this.#isOn,
       route: this.#routes.find(''),
       isReady: this.#streams.isReady,
-      problem: this.#routes.problem(''),
-      advice: adviceFor(this.#config, this.#directory.size),
+      problem: this.#isOn ? this.#routes.problem('') : this.#options.problem?.message,
+      advice: (!this.#isOn && this.#options.problem?.advice) || adviceFor(this.#config, this.#directory.size),
     })
   }
 
@@ -329,6 +337,7 @@ class Client {
       listening: {
         proxy: this.#proxyAddress === undefined ? [] : [formatAddress(this.#proxyAddress)],
         udp: this.#address === undefined ? [] : [formatAddress(this.#address)],
+        ...(this.#meeting.dnsAddress !== undefined && { dns: [this.#meeting.dnsAddress] }),
       },
       directory: this.#directory.size,
       routes: this.#routes.keys.map(key => this.#routeStatus(key)),
@@ -339,7 +348,9 @@ class Client {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
         failovers: this.#failovers,
+        ...this.#meeting.counters,
       },
+      ...(state === 'off' && this.#options.problem && told(this.#options.problem)),
       ...(state === 'building' &&
         problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
     }
@@ -360,6 +371,10 @@ class Client {
       ...(route === undefined && problem !== undefined && { problem }),
     }
   }
+}
+
+function told({ message, advice }: HopliteError): { problem: string; advice: string } {
+  return { problem: message, advice }
 }
 
 function adviceFor(config: Config, size: number): string {

@@ -28,9 +28,10 @@ import type { PortRange, Role } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { openFace } from './face.ts'
+import { letterNetwork } from './letter-network.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
-import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
 import { VERSION } from './version.ts'
 
@@ -61,8 +62,11 @@ async function run(config: Config, options: RunOptions, roles: readonly Role[]):
   const unlock = lockState(options.stateDir)
   try {
     const relay = await Relay.start(config, options, roles)
-    await untilAborted(relay.signal)
-    await relay.close()
+    try {
+      await untilAborted(relay.signal)
+    } finally {
+      await relay.close()
+    }
   } finally {
     unlock()
   }
@@ -157,10 +161,7 @@ class Relay {
       listen,
       { config: this.#config, log },
       report => this.#loop.run(now => this.#handleReport(report, now)),
-      error => {
-        log.error('data plane failed', { error: own(error.message) })
-        this.#stop.abort()
-      },
+      error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
@@ -178,6 +179,7 @@ class Relay {
       },
       observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
+      crash: () => this.#laboratory.crash(this.#engine),
     })
     this.#discovery = await startDiscovery({
       role: 'server',
@@ -188,6 +190,7 @@ class Relay {
       allowPrivateAddresses: this.#config.network.allow_private_addresses,
       nowMs: Date.now,
       random: systemRandom,
+      letters: letterNetwork(this.#config),
       ...announced(this.#config),
       ...sendFrom(parseListen(this.#config.relay.control_listen)),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),

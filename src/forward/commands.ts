@@ -105,6 +105,8 @@ export type SocketCommand =
   | { readonly kind: 'sweep'; readonly idleMs: number }
   /** Laboratory only: remember the addresses seen and whether `marker` could be read. */
   | { readonly kind: 'observe'; readonly marker: Uint8Array }
+  /** Laboratory: die, as of a bug. */
+  | { readonly kind: 'crash' }
   | { readonly kind: 'reportObservation'; readonly request: number }
 
 export type EntryClient = { readonly kind: 'socket'; readonly listen: Address } | { readonly kind: 'tunnel' }

@@ -23,22 +23,11 @@ const run = promisify(execFile)
 const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
 const isLinux = process.platform === 'linux'
 
-/** Runs the command; its exit code, and what it printed. */
-const hoplite = (...args: string[]) => hopliteIn(tmpdir(), ...args)
-
-/** The same with temporary files in `directory`. */
-async function hopliteIn(
-  directory: string,
-  ...args: string[]
-): Promise<{ code: number; stdout: string; stderr: string }> {
+/** Runs the command with `folder` for temporary files; its exit code, and what it printed. */
+async function hoplite(folder: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const env = { ...process.env, TMPDIR: folder }
   try {
-    return {
-      code: 0,
-      ...(await run(process.execPath, [COMMAND, ...args], {
-        timeout: 60_000,
-        env: { ...process.env, TMPDIR: directory },
-      })),
-    }
+    return { code: 0, ...(await run(process.execPath, [COMMAND, ...args], { timeout: 60_000, env })) }
   } catch (error) {
     const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string }
     return { code, stdout, stderr }
@@ -49,9 +38,9 @@ test('the demo, once: a page through three hops, read by nobody else, and nothin
   skip: !isLinux && 'all of 127/8 is loopback only on Linux',
   timeout: 60_000,
 }, async t => {
-  const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-demo-'))
-  t.after(() => rmSync(directory, { recursive: true }))
-  const { code, stdout } = await hopliteIn(directory, 'demo', '--once', '--json', '--port', '0')
+  const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-demo-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const { code, stdout } = await hoplite(folder, 'demo', '--once', '--json', '--port', '0')
   assert.equal(stdout.trim().split('\n').length, 1, 'one line')
   const result = JSON.parse(stdout) as DemoResult
   assert.equal(code, 0, stdout)
@@ -65,7 +54,8 @@ test('the demo, once: a page through three hops, read by nobody else, and nothin
     result.observed.some(({ role, saw }) => role !== 'client' && saw.includes('client') && saw.includes('origin')),
     false,
   )
-  assert.deepEqual(readdirSync(directory), [])
+  const left = readdirSync(folder).filter(name => name.startsWith('hoplite-'))
+  assert.deepEqual(left, [])
 })
 
 describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback only on Linux' }, () => {
@@ -163,7 +153,7 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     timeout: 60_000,
   }, async () => {
     const { stateDir } = net.client
-    const refused = await hoplite('daemon', '--json', '--state-dir', stateDir, '--proxy', '127.0.0.1:0')
+    const refused = await hoplite(tmpdir(), 'daemon', '--json', '--state-dir', stateDir, '--proxy', '127.0.0.1:0')
     assert.equal(refused.code, 75, refused.stdout)
     assert.match(refused.stdout + refused.stderr, /STATE_LOCKED/)
     await net.kill(net.client)
@@ -191,22 +181,22 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
         '',
       ].join('\n'),
     )
-    const up = await hoplite('up', '--json', '--hops', '2', '--config', config, '--state-dir', stateDir)
+    const up = await hoplite(tmpdir(), 'up', '--json', '--hops', '2', '--config', config, '--state-dir', stateDir)
     try {
       assert.equal(up.code, 0, up.stdout + up.stderr)
       const status = JSON.parse(up.stdout) as { routes: { hops: unknown[] }[]; listening: { proxy: string[] } }
       assert.equal(status.routes[0]?.hops.length, 2)
-      const again = await hoplite('up', '--json', '--config', config, '--state-dir', stateDir)
+      const again = await hoplite(tmpdir(), 'up', '--json', '--config', config, '--state-dir', stateDir)
       assert.equal(again.code, 0, 'it runs already')
       const port = Number(status.listening.proxy[0]?.split(':').at(-1))
       const fetched = await fetchThrough({ host: '127.0.0.1', port }, net.originHost, net.originHttpPort, '/page')
       assert.equal(fetched.status, 200)
-      assert.match((await hoplite('status', '--state-dir', stateDir)).stdout, /^client ready/)
+      assert.match((await hoplite(tmpdir(), 'status', '--state-dir', stateDir)).stdout, /^client ready/)
     } finally {
-      const down = await hoplite('down', '--json', '--state-dir', stateDir)
+      const down = await hoplite(tmpdir(), 'down', '--json', '--state-dir', stateDir)
       assert.deepEqual(JSON.parse(down.stdout), { ok: true, wasRunning: true })
     }
-    assert.equal((await hoplite('status', '--json', '--state-dir', stateDir)).code, 69)
+    assert.equal((await hoplite(tmpdir(), 'status', '--json', '--state-dir', stateDir)).code, 69)
     await assert.rejects(callAction(socketPath(stateDir), 'status', {}))
   })
 })

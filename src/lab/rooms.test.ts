@@ -17,15 +17,18 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   packet: ['bytes', 'wire'],
   session: ['bytes', 'crypto', 'wire'],
   path: ['bytes', 'crypto', 'wire'],
+  mesh: ['bytes', 'crypto', 'wire', 'session'],
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
   relay: ['bytes', 'crypto', 'wire', 'session', 'forward'],
-  discover: ['bytes', 'crypto', 'wire'],
+  meet: ['bytes', 'crypto', 'wire'],
+  discover: ['bytes', 'crypto', 'wire', 'meet'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
-  platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'forward', 'api'],
+  platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward', 'api'],
   daemon: [
-    ...['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'forward', 'route', 'relay', 'discover', 'stream'],
+    ...['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward'],
+    ...['route', 'relay', 'meet', 'discover', 'stream'],
     ...['api', 'platform', 'web'],
   ],
   web: ['api'],
@@ -39,7 +42,7 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'forward', 'route', 'relay']
+const CORE = ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward', 'route', 'relay', 'meet']
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
@@ -51,7 +54,7 @@ const OWNERS: readonly { readonly library: RegExp; readonly room: string }[] = [
   { library: /^(@noble\/|sodium-native$)/, room: 'crypto' },
   { library: /^commander$/, room: 'cli' },
   { library: /^prom-client$/, room: 'daemon' },
-  { library: /^(preact|uplot|d3-force|uqr|vite)(\/|$)/, room: 'web' },
+  { library: /^(preact|uplot|d3-force|vite)(\/|$)/, room: 'web' },
 ]
 
 interface Source {

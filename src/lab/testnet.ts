@@ -20,6 +20,8 @@ export interface RelayPlan {
   readonly host: string
   readonly operator: string
   readonly isExit: boolean
+  /** Where it carries traffic; without it any port, another one after each start. */
+  readonly port?: number
 }
 
 /** Six relays of four operators, each in a network of its own; two may exit. */
@@ -113,7 +115,7 @@ export class Testnet {
     const { websocketPort } = this.#options
     const own = [
       `operator = "${plan.operator}"`,
-      `listen = "${plan.host}:0"`,
+      `listen = "${plan.host}:${plan.port ?? 0}"`,
       `control_listen = "${plan.host}:0"`,
       'capacity_kbit = 100000',
       ...(websocketPort === undefined ? [] : [`websocket_listen = "${plan.host}:${websocketPort}"`]),

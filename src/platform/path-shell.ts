@@ -35,6 +35,7 @@ export interface PathShellOptions extends EndpointOptions {
 type Send = (to: Address, bytes: Uint8Array) => void
 
 const FIRST_LOCAL = 1_000
+const BUFFER_BYTES = 4 * 1024 * 1024
 const TRAFFIC_MS = 100
 /** Timers wait at most this long: Node's fire at once beyond 2^31 ms. */
 const MAX_WAIT_MS = 3_600_000
@@ -65,6 +66,7 @@ export class PathShell implements AsyncDisposable {
     const local = this.#nextLocal++
     const socket = await this.#open(local, family, port)
     const bound = socket.address().port
+    growBuffers(socket)
     this.#add(local, family, bound)
     return { local, port: bound }
   }
@@ -121,6 +123,11 @@ export class PathShell implements AsyncDisposable {
     if (path.kind === 'turn') return this.do(endpoint => endpoint.send(peer, bytes, now))
     this.#send(path.local, path.to, bytes)
     return true
+  }
+
+  /** Sends something back to where a datagram came from. */
+  answer(local: number, to: Address, bytes: Uint8Array): void {
+    this.#send(local, to, bytes)
   }
 
   /** Forgets a peer. */
@@ -245,5 +252,15 @@ export class PathShell implements AsyncDisposable {
     if (this.#isClosed) return
     const waitMs = Math.min(Math.max(this.#endpoint.deadline() - monotonicMs(), 0), MAX_WAIT_MS)
     this.#timer = setTimeout(() => this.do((endpoint, now) => endpoint.handleDeadline(now)), waitMs)
+  }
+}
+
+/** The system may give less, which only costs speed. */
+function growBuffers(socket: dgram.Socket): void {
+  try {
+    socket.setRecvBufferSize(BUFFER_BYTES)
+    socket.setSendBufferSize(BUFFER_BYTES)
+  } catch {
+    // It gives nothing.
   }
 }

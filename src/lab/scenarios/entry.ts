@@ -99,7 +99,7 @@ async function ownTunnel({ say, figure, promise }: Bench, network: EntryNetwork,
       saw.addresses.every(isExpected(network)),
     )
   }
-  await allLost({ say, figure, promise, size: undefined }, network)
+  await allLost({ say, figure, promise, size: undefined, minutes: undefined }, network)
 }
 
 /** Every peer is killed: nothing leaves, and the tunnel heals when one returns. */
