@@ -34,10 +34,11 @@ export async function entry(file: string | undefined, options: EntryOptions, isD
   const plan = planOf(file, options)
   if (isDaemon) {
     const { runEntry } = await import('#daemon/entry.ts')
+    const memory = {}
     return run(
       'entry',
       options,
-      (config, more) => runEntry(config, more, plan),
+      (config, more) => runEntry(config, more, plan, memory),
       config => config,
     )
   }
