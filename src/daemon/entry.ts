@@ -19,26 +19,45 @@ import { type EntryPlan, resolveServer, tunnelMtu } from './entry-plan.ts'
 import { openFace } from './face.ts'
 import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
-import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { describeHop } from './route-view.ts'
-import { linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
+import { type Bootstraps, linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
 
 /** More datagrams than this in a second: somebody is waiting for something. */
 const BUSY_DATAGRAMS = 25
 
-/** Runs an entry until `signal` is aborted or its API says so. Throws what keeps it from starting. */
-export async function runEntry(config: Config, options: RunOptions, plan: EntryPlan): Promise<void> {
+/** What a run leaves to one that takes its place after a failure: the network is shut then, and names cannot be asked. */
+export interface EntryMemory {
+  servers?: Servers
+  bootstraps?: Bootstraps
+  wasUp?: boolean
+}
+
+/**
+ * Runs an entry until `signal` is aborted or its API says so. Throws what keeps it from starting, and DATA_PLANE_FAILED: then
+ * the machine's network stays shut.
+ */
+export async function runEntry(
+  config: Config,
+  options: RunOptions,
+  plan: EntryPlan,
+  memory: EntryMemory = {},
+): Promise<void> {
   prepareStateDirectory(options.stateDir)
   const unlock = lockState(options.stateDir)
   try {
-    const entry = await Entry.prepare(config, options, plan)
+    const entry = await Entry.prepare(config, options, plan, memory)
+    let mayOpen = memory.wasUp !== true
     try {
       await entry.start()
+      memory.wasUp = true
+      mayOpen = false
       await untilAborted(entry.signal)
+      mayOpen = true
     } finally {
-      await entry.close()
+      await entry.close(mayOpen)
     }
   } finally {
     unlock()
@@ -116,21 +135,23 @@ class Entry {
   }
 
   /** Looks names up and, for a tunnel, shuts the machine's network: from then on nothing goes around it. */
-  static async prepare(config: Config, options: RunOptions, plan: EntryPlan): Promise<Entry> {
+  static async prepare(config: Config, options: RunOptions, plan: EntryPlan, memory: EntryMemory): Promise<Entry> {
     if (plan.kind === 'tunnel' && config.engine.kind === 'portable')
       throw new HopliteError(
         'CONFIG_INVALID',
         'bring a tunnel up: the engine is the portable one, which has none',
         'take kind = "portable" out of [engine], or start an entry with --listen and --to',
       )
-    const servers = await findServers(plan)
+    memory.servers ??= await findServers(plan)
+    const { servers } = memory
     // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
     const mtu = Math.min(
       tunnelMtu(linkMtu(), plan.peers, config.client.bind.includes(':') ? 6 : 4),
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
-    const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
+    memory.bootstraps ??= await resolveBootstraps(config.network.bootstrap)
+    const { multiaddrs, endpoints } = memory.bootstraps
     const { file, name, killSwitch, runsHooks } = plan
     if (runsHooks) await runHooks(file.hooks, 'PreUp', name, options.log)
     const network = await TunnelNetwork.open({
@@ -164,10 +185,7 @@ class Entry {
       { host: this.#config.client.bind, port: 0 },
       { config: this.#config, log, ...(this.#network && { mark: TUNNEL_MARK }) },
       report => this.#handleReport(report),
-      error => {
-        log.error('data plane failed', { error: own(error.message) })
-        this.#stop.abort()
-      },
+      error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
@@ -189,7 +207,8 @@ class Entry {
     if (plan.kind === 'tunnel' && plan.runsHooks) await runHooks(plan.file.hooks, 'PostUp', plan.name, log)
   }
 
-  async close(): Promise<void> {
+  /** Ends it; with `opensNetwork` the machine's network is as it was afterwards, and otherwise nothing leaves. */
+  async close(opensNetwork: boolean): Promise<void> {
     const plan = this.#plan
     const { log } = this.#options
     const hasHooks = plan.kind === 'tunnel' && plan.runsHooks
@@ -199,7 +218,9 @@ class Entry {
     await this.#sending
     await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
-    await this.#network?.restore()
+    if (opensNetwork) await this.#network?.restore()
+    else if (this.#network !== undefined)
+      log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
     if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
   }
 
@@ -361,6 +382,7 @@ class Entry {
       server: formatAddress(server),
       state: state === 'ready' || state === 'building' ? state : 'moving',
       hops: route?.hops.map(describeHop) ?? [],
+      isProven: route?.isProven ?? false,
       spares: route?.spares.map(({ hops, isProven }) => ({ hops: hops.map(describeHop), isProven })) ?? [],
       ...(route?.rttMs !== undefined && { rttMs: route.rttMs }),
       streams: 0,

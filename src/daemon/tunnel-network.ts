@@ -110,6 +110,12 @@ export class TunnelNetwork {
   }
 }
 
+/** Bootstrap nodes with their names resolved, and where they are. */
+export interface Bootstraps {
+  readonly multiaddrs: string[]
+  readonly endpoints: readonly Endpoint[]
+}
+
 /** Bytes of the longest packet on the links of the default routes; 1500 where there is none to be seen. */
 export function linkMtu(): number {
   const devices = [
@@ -125,9 +131,7 @@ export function linkMtu(): number {
 }
 
 /** Bootstrap multiaddrs with their names resolved, and where they are; one whose name is not found is left out. */
-export async function resolveBootstraps(
-  bootstraps: readonly string[],
-): Promise<{ readonly multiaddrs: string[]; readonly endpoints: Endpoint[] }> {
+export async function resolveBootstraps(bootstraps: readonly string[]): Promise<Bootstraps> {
   const found = await Promise.all(
     bootstraps.map(async text => {
       const [, kind = '', host = '', , port = '', ...rest] = text.split('/')
