@@ -20,10 +20,11 @@ const command = (name: string, description: string, isHidden = false) =>
     .option('--state-dir <dir>', 'keys, state and control socket')
     .option('--json', 'one line of JSON')
 
-command('up', 'connect: start the daemon if none runs, and wait for a route')
+const upCommand = command('up', 'connect: start the daemon if none runs, and wait for a route')
   .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
-  .action(async options => (await import('./commands/up.ts')).up(options))
+  .option('--tun', 'send everything this machine says through the route (as root)')
+machineOptions(upCommand).action(async options => (await import('./commands/up.ts')).up(options))
 command('down', 'disconnect: stop the daemon').action(async options =>
   (await import('./commands/down.ts')).down(options),
 )
@@ -45,6 +46,7 @@ command('reload', 'read the configuration file again, without dropping anything'
 )
 command('relay', 'carry traffic for others, in the foreground')
   .option('--exit', 'also let traffic out to the internet')
+  .option('--tun', 'with --exit: for whole machines too (as root)')
   .action(async options => (await import('./commands/run.ts')).relay(options))
 command('peer', "lend your address to others' WireGuard tunnels, in the foreground").action(async options =>
   (await import('./commands/peer.ts')).peer(options),
@@ -117,11 +119,17 @@ wg.command('show')
   .option('--state-dir <dir>', 'keys, state and control socket')
   .option('--json', 'one line of JSON')
   .action(async options => (await import('./commands/wg.ts')).wgShow(options))
-command('daemon', 'run the client in the foreground', true)
+const daemonCommand = command('daemon', 'run the client in the foreground', true)
   .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
   .option('--off', 'build no route until told to')
-  .action(async options => (await import('./commands/run.ts')).daemon(options))
+  .option('--tun', 'send everything this machine says through the route')
+machineOptions(daemonCommand).action(async options => (await import('./commands/run.ts')).daemon(options))
+command('run', 'run one command whose traffic can go through a route only; needs no root')
+  .usage('[options] -- COMMAND [ARGUMENT...]')
+  .argument('<command...>', 'the command and its arguments')
+  .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
+  .action(async (words, options) => (await import('./commands/run-command.ts')).runCommand(words, options))
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
   .action(async options => (await import('./commands/keygen.ts')).keygen(options))
@@ -168,6 +176,19 @@ try {
     printError(error, process.argv.includes('--json'))
     process.exitCode = error instanceof HopliteError ? exitCodeOf(error.code) : EXIT.internal
   }
+}
+
+/** Who and what goes through a tunnel of the whole machine. */
+function machineOptions(to: Command): Command {
+  return to
+    .option('--exclude <network...>', 'with --tun: networks that go around the route')
+    .option('--exclude-user <user...>', 'with --tun: users that go around it')
+    .option('--exclude-cgroup <path...>', 'with --tun: cgroups that go around it')
+    .option('--only <network...>', 'with --tun: only these networks go through it')
+    .option('--only-user <user...>', 'with --tun: only these users do')
+    .option('--only-cgroup <path...>', 'with --tun: only these cgroups do')
+    .option('--lan <range...>', 'with --tun: private ranges that stay within reach, or "all"')
+    .option('--no-kill-switch', 'with --tun: let packets leave around the route when it is down')
 }
 
 function count(least: number, most: number): (text: string) => number {

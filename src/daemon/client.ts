@@ -1,4 +1,4 @@
-// The client: its directory, its routes, and the proxy that applications use.
+// The client: its directory, its routes, the proxy that applications use, and the tunnel of the whole machine or of one command.
 
 import { HopliteError } from '#api/errors.ts'
 import type { Input, Output, Status } from '#api/table.ts'
@@ -7,6 +7,7 @@ import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
+import type { Endpoint } from '#platform/linux/networks.ts'
 import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
@@ -16,6 +17,7 @@ import { ProxyServer } from '#stream/proxy.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import { REFUSAL } from '#wire/control.ts'
 import { ClientFace } from './client-face.ts'
+import { ClientTunnel, shutMachine } from './client-tunnel.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { Detour } from './detour.ts'
@@ -23,21 +25,29 @@ import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
+import type { MachinePlan } from './machine-plan.ts'
 import { Meeting } from './meeting.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
+import type { OpenTun } from './tunnel-flow.ts'
+import { assertNothingPending, endpointOf, TUNNEL_MARK, type TunnelNetwork } from './tunnel-network.ts'
 
 /** An isolated route that carries nothing for this long is closed. */
 const ISOLATED_IDLE_MS = 300_000
 
-/** Runs a client until `signal` is aborted or its API says so. Throws what keeps it from starting. */
-export async function runClient(config: Config, options: RunOptions): Promise<void> {
+/**
+ * Runs a client until `signal` is aborted or its API says so; with a plan the whole machine goes through its route. Throws what
+ * keeps it from starting, or what ended its data plane: the machine's network then stays shut.
+ */
+export async function runClient(config: Config, options: RunOptions, plan?: MachinePlan): Promise<void> {
   prepareStateDirectory(options.stateDir)
   const unlock = lockState(options.stateDir)
   try {
-    const client = new Client(config, options)
+    if (plan === undefined) assertNothingPending(options.stateDir)
+    const machine = plan && (await shutMachine(config, options.stateDir, plan))
+    const client = new Client(machine?.config ?? config, options, machine?.network)
     try {
       await client.start()
       await untilAborted(client.signal)
@@ -46,6 +56,21 @@ export async function runClient(config: Config, options: RunOptions): Promise<vo
     }
   } finally {
     unlock()
+  }
+}
+
+/** A client without proxy and API, for whatever `run` opens the tunnel for; the state directory is the caller's. */
+export async function runPrivateClient(
+  config: Config,
+  options: RunOptions,
+  run: (openTunnel: (tun: OpenTun) => Promise<void>) => Promise<number>,
+): Promise<number> {
+  const client = new Client(config, { ...options, isPrivate: true })
+  try {
+    await client.start()
+    return await run(tun => client.openTunnel(tun))
+  } finally {
+    await client.close()
   }
 }
 
@@ -64,6 +89,7 @@ class Client {
   readonly #face: ClientFace
   readonly #meeting: Meeting
   readonly #laboratory: Laboratory
+  readonly #tunnel: ClientTunnel
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly #idleSinceMs = new Map<string, number>()
@@ -74,29 +100,41 @@ class Client {
   #api: { close(): Promise<void> } | undefined
   #sweep: NodeJS.Timeout | undefined
   #failovers = 0
+  /** Whether IP packets go through the route, of the whole machine or of one command. */
+  readonly #needsTunnel: boolean
   /** Whether routes are wanted; while they are not, applications are refused. */
   #isOn: boolean
 
-  constructor(config: Config, options: RunOptions) {
+  constructor(config: Config, options: RunOptions, network?: TunnelNetwork) {
     this.#config = config
     this.#options = options
     this.#isOn = !options.startsOff
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
-    this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log)
-    this.#meeting = new Meeting({ ...options, config, stunServers: () => this.#choice.guardAddresses() })
+    this.#needsTunnel = network !== undefined || options.isPrivate === true
+    this.#choice = new RelayChoice(
+      this.#directory,
+      options.stateDir,
+      config.client.hops,
+      options.log,
+      this.#needsTunnel,
+    )
+    this.#tunnel = this.#makeTunnel(network)
+    // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
+    const stunServers = () => (network === undefined ? this.#choice.guardAddresses() : [])
+    this.#meeting = new Meeting({ ...options, config, stunServers })
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
       pickWay: (exit, inUse) => this.#choice.pickWay(exit, inUse),
-      isBusy: key => this.#streams.streams(key) > 0,
+      isBusy: key => this.#streams.streams(key) > 0 || (key === '' && this.#tunnel.isBusy),
     })
     this.#loop = new ControlLoop(this.#routes, now => this.#carryOut(now))
     this.#streams = new RouteStreams({
       routes: this.#routes,
       run: input => this.#loop.run(input),
-      send: (...commands) => this.#engine?.send(...commands),
+      send: (...commands) => this.#tunnel.send(commands),
     })
     this.#proxy = new ProxyServer({
       dial: async (target, isolation, signal) => {
@@ -113,7 +151,7 @@ class Client {
       view: () => this.#view(),
       streams: () => this.#streamCount(),
       counters: () => this.#engine?.counters,
-      send: (...commands) => this.#engine?.send(...commands),
+      send: (...commands) => this.#tunnel.send(commands),
     })
     this.#keeper = new DirectoryKeeper({
       config,
@@ -121,6 +159,7 @@ class Client {
       log: options.log,
       onRefreshed: () => {
         this.#choice.save()
+        this.#tunnel.handleControlChanged()
         this.#meeting.handleServersKnown()
         this.#loop.run(now => this.#routes.handleDeadline(now))
       },
@@ -132,14 +171,35 @@ class Client {
   async start(): Promise<void> {
     const { log } = this.#options
     this.#choice.load()
+    this.#tunnel.handleControlChanged()
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
-      { config: this.#config, log },
+      {
+        // The other engine has no TUN.
+        config: this.#needsTunnel ? { ...this.#config, engine: { kind: 'linux' } } : this.#config,
+        log,
+        ...(this.#tunnel.link.interface !== undefined && { mark: TUNNEL_MARK }),
+      },
       report => this.#handleReport(report),
       error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
+    this.#tunnel.start()
+    if (!this.#options.isPrivate) await this.#openForOthers()
+    this.#keeper.start()
+    if (this.#isOn) this.#loop.run(now => this.#routes.want('', now))
+    this.#sweep = setInterval(() => this.#closeIdle(), 30_000)
+    log.info('client is up', { tunnel: this.#needsTunnel })
+  }
+
+  /** Gives a TUN to the route; resolves when an exit carries its packets. Throws NO_ROUTE. */
+  openTunnel(tun: OpenTun): Promise<void> {
+    return this.#tunnel.open(tun)
+  }
+
+  /** The proxy and the API. */
+  async #openForOthers(): Promise<void> {
     const listen = parseListen(this.#config.client.proxy)
     try {
       this.#proxyAddress = await this.#proxy.listen(listen.host, listen.port)
@@ -176,11 +236,8 @@ class Client {
       this.#face.events,
       { 'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }) },
     )
-    log.info('client is up', { proxy: own(formatAddress(this.#proxyAddress)) })
-    this.#keeper.start()
+    this.#options.log.info('proxy is up', { proxy: own(formatAddress(this.#proxyAddress)) })
     this.#face.start()
-    if (this.#isOn) this.#loop.run(now => this.#routes.want('', now))
-    this.#sweep = setInterval(() => this.#closeIdle(), 30_000)
   }
 
   async close(): Promise<void> {
@@ -189,6 +246,8 @@ class Client {
     this.#streams.close()
     for (const key of this.#routes.keys) this.#routes.close(key)
     this.#loop.close()
+    const hasFailed = this.#stop.signal.reason instanceof HopliteError
+    await this.#tunnel.end(hasFailed)
     this.#watch[Symbol.dispose]()
     this.#detour[Symbol.dispose]()
     const { listening } = this.#proxy
@@ -199,6 +258,33 @@ class Client {
       this.#api?.close(),
       this.#engine?.close(),
     ])
+    await this.#tunnel.restore(hasFailed)
+  }
+
+  #makeTunnel(network: TunnelNetwork | undefined): ClientTunnel {
+    return new ClientTunnel({
+      isWanted: this.#needsTunnel,
+      network,
+      log: this.#options.log,
+      routes: () => this.#routes,
+      run: input => this.#loop.run(input),
+      carryOut: commands => this.#engine?.send(...this.#detour.outward(commands)),
+      datagramsIn: () => this.#engine?.counters.get('datagramsIn') ?? 0,
+      control: relays => this.#control(relays),
+      onCarried: () => this.#face.handleChange(),
+      onRefused: route => this.#choice.handleFailure(route.exit),
+    })
+  }
+
+  /** Where this process connects to by itself: the directory's sources and, where no UDP passes, relays' doors. */
+  #control(relays: readonly Address[]): Endpoint[] {
+    const { bootstrap } = this.#config.network
+    const port = this.#config.client.websocket_port
+    const doors = this.#detour.isOn ? relays : []
+    return [
+      ...[...bootstrap, ...this.#choice.guardSources()].flatMap(endpointOf),
+      ...doors.map(({ host }) => ({ address: host, protocol: 'tcp', port }) as const),
+    ]
   }
 
   #handleReport(told: Report): void {
@@ -211,17 +297,19 @@ class Client {
   }
 
   #carryOut(now: number): void {
-    this.#engine?.send(...this.#detour.outward(this.#routes.take(now)))
+    this.#tunnel.send(this.#routes.take(now))
     const { log } = this.#options
     for (const { key, route, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
         case 'ready':
           this.#choice.handleSuccess(route.hops)
           this.#streams.handleReady(key, route)
+          if (key === '') this.#tunnel.handleReady(route)
           log.info('route is ready', { hops: route.hops.length })
           break
         case 'lost':
           this.#streams.handleLost(key)
+          if (key === '') this.#tunnel.handleLost()
           log.warn('route lost', { reason: own(event.reason) })
           break
         case 'spareReady':
@@ -239,6 +327,7 @@ class Client {
           this.#choice.handleFailure(event.hop)
           if (this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) {
             log.warn('no UDP passes: relays are reached by WebSocket')
+            this.#tunnel.handleControlChanged()
           }
           log.warn('hop failed', { id: own(event.hop.id) })
           break
@@ -265,6 +354,7 @@ class Client {
     this.#options.onSwitched?.(false)
     const { keys } = this.#routes
     for (const key of keys) this.#streams.handleLost(key)
+    this.#tunnel.handleLost()
     this.#loop.run(() => keys.forEach(key => this.#routes.close(key)))
     return { off: true }
   }
@@ -272,6 +362,7 @@ class Client {
   #renew(): Output<'newRoute'> {
     const { keys } = this.#routes
     for (const key of keys) this.#streams.handleLost(key)
+    this.#tunnel.handleLost()
     this.#loop.run(now => keys.forEach(key => this.#routes.renew(key, now)))
     return { routes: keys.length }
   }
@@ -295,6 +386,11 @@ class Client {
     return { total: found.length, relays, hops, ...(exit !== undefined && { chosenExit: exit }) }
   }
 
+  /** Whether streams and, if there is one, the tunnel have their place on the route. */
+  get #isReady(): boolean {
+    return this.#streams.isReady && this.#tunnel.isReady
+  }
+
   #streamCount(): number {
     return this.#routes.keys.reduce((sum, key) => sum + this.#streams.streams(key), 0)
   }
@@ -303,7 +399,7 @@ class Client {
     return viewRoute({
       isOn: this.#isOn,
       route: this.#routes.find(''),
-      isReady: this.#streams.isReady,
+      isReady: this.#isReady,
       problem: this.#isOn ? this.#routes.problem('') : this.#options.problem?.message,
       advice: (!this.#isOn && this.#options.problem?.advice) || adviceFor(this.#config, this.#directory.size),
     })
@@ -328,7 +424,7 @@ class Client {
   #status(): Status {
     const main = this.#routes.find('')
     const problem = this.#routes.problem('')
-    const isReady = main?.state === 'ready' && this.#streams.isReady
+    const isReady = main?.state === 'ready' && this.#isReady
     const state = !this.#isOn ? 'off' : isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
     return {
       ...commonStatus(this.#startedMs),
@@ -344,6 +440,7 @@ class Client {
       sessions: this.#routes.keys.reduce((sum, key) => sum + (this.#routes.find(key)?.layers().length ?? 0), 0),
       flows: 0,
       streams: this.#streamCount(),
+      ...this.#tunnel.link,
       counters: {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),

@@ -25,6 +25,10 @@ const loopbackAddress = listenAddress.refine(
   'an address of this machine alone, like 127.0.0.1:8090',
 )
 const ip = z.string().refine(text => parseIp(text) !== undefined, 'an IP address')
+const ipv4 = z.string().refine(text => parseIp(text)?.length === 4, 'an IPv4 address')
+const tunnelNetwork = z
+  .string()
+  .refine(isTunnelNetwork, 'a network like 10.64.0.0/16, from /16 to /29, or like fd64::/64, from /64 to /120')
 const network = z.string().refine(isNetwork, 'a network like 203.0.113.0/24')
 const nodeId = z.string().regex(/^[0-9a-f]{64}$/, 'a node id of 64 hex digits')
 const multiaddr = z
@@ -100,6 +104,14 @@ const schema = z.strictObject({
       enabled: z.boolean().default(false),
       rules: z.array(rule).max(64).default([]),
       allow_private: z.array(address).max(64).default([]),
+      tunnel: z.boolean().default(false),
+      tunnel_networks: z
+        .array(tunnelNetwork)
+        .min(1)
+        .max(2)
+        .refine(isIpv4WithIpv6, 'a network of IPv4 and at most one of IPv6')
+        .default(['10.64.0.0/16', 'fd68:6f70:6c69:7465::/64']),
+      dns: z.array(ipv4).max(4).default([]),
       max_streams_per_client: z.number().int().min(1).max(65_536).default(1_024),
     })
     .prefault({}),
@@ -241,13 +253,14 @@ export function withFlags(
     readonly hops?: number | undefined
     readonly proxy?: string | undefined
     readonly exit?: boolean | undefined
+    readonly tunnel?: boolean | undefined
   },
 ): Config {
   const { client, exit } = config
   const changed = {
     ...config,
     client: { ...client, hops: flags.hops ?? client.hops, proxy: flags.proxy ?? client.proxy },
-    exit: { ...exit, enabled: flags.exit ?? exit.enabled },
+    exit: { ...exit, enabled: flags.exit ?? exit.enabled, tunnel: flags.tunnel ?? exit.tunnel },
   }
   const result = schema.safeParse(changed)
   if (result.success) return result.data
@@ -318,4 +331,15 @@ function isNetwork(text: string): boolean {
   const match = /^([^/]+)\/([0-9]{1,3})$/.exec(text)
   const parsed = match && parseIp(match[1] ?? '')
   return parsed ? Number(match[2]) <= parsed.length * 8 : false
+}
+
+function isTunnelNetwork(text: string): boolean {
+  if (!isNetwork(text)) return false
+  const bits = Number(text.split('/')[1])
+  return text.includes(':') ? bits >= 64 && bits <= 120 : bits >= 16 && bits <= 29
+}
+
+function isIpv4WithIpv6(networks: readonly string[]): boolean {
+  const isIpv6 = networks.map(text => text.includes(':'))
+  return isIpv6.includes(false) && new Set(isIpv6).size === networks.length
 }

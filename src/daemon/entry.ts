@@ -4,7 +4,7 @@ import { HopliteError } from '#api/errors.ts'
 import type { Output, Status } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { Directory } from '#discover/directory.ts'
-import type { Command, Report } from '#forward/commands.ts'
+import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
@@ -12,6 +12,7 @@ import { lockState } from '#platform/state-lock.ts'
 import { serveUapi, type UapiServer } from '#platform/uapi-server.ts'
 import { EntryRoutes, MAX_ENTRIES } from '#route/entry-routes.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
+import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
@@ -21,12 +22,10 @@ import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { RelayChoice } from './relay-choice.ts'
+import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
 import { type Bootstraps, linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
-
-/** More datagrams than this in a second: somebody is waiting for something. */
-const BUSY_DATAGRAMS = 25
 
 /** What a run leaves to one that takes its place after a failure: the network is shut then, and names cannot be asked. */
 export interface EntryMemory {
@@ -84,6 +83,8 @@ class Entry {
   readonly #loop: ControlLoop
   readonly #keeper: DirectoryKeeper
   readonly #laboratory: Laboratory
+  readonly #gate: RelayGate
+  readonly #busy = new BusyMeter()
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly signal: AbortSignal
@@ -93,9 +94,6 @@ class Entry {
   #tunnel: TunnelView | undefined
   #uapi: UapiServer | undefined
   #api: { close(): Promise<void> } | undefined
-  /** Commands wait here until the firewall knows the relays that they lead to. */
-  #sending: Promise<void> | undefined
-  #load = { atMs: 0, datagrams: 0, isBusy: false }
   #moves = 0
 
   private constructor(
@@ -118,9 +116,15 @@ class Entry {
     this.#routes = new EntryRoutes({
       random: systemRandom,
       pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse),
-      isBusy: () => this.#isBusy(),
+      isBusy: () => this.#busy.isBusy(this.#engine?.counters.get('datagramsIn') ?? 0, monotonicMs()),
     })
     this.#loop = new ControlLoop(this.#routes, () => this.#carryOut())
+    this.#gate = new RelayGate({
+      firewall: network,
+      relays: () => this.#firstHops(),
+      carryOut: commands => this.#engine?.send(...commands),
+      log: options.log,
+    })
     this.#keeper = new DirectoryKeeper({
       config,
       directory: this.#directory,
@@ -215,10 +219,11 @@ class Entry {
     if (hasHooks) await runHooks(plan.file.hooks, 'PreDown', plan.name, log)
     this.#loop.run(now => this.#servers.addresses.forEach((_, i) => this.#routes.close(i + 1, now)))
     this.#loop.close()
-    await this.#sending
+    await this.#gate.settled()
     await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
-    if (opensNetwork) await this.#network?.restore()
+    if (this.#stop.signal.reason instanceof HopliteError) this.#network?.close()
+    if (opensNetwork || this.#network?.killSwitch === false) await this.#network?.restore()
     else if (this.#network !== undefined)
       log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
     if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
@@ -257,10 +262,10 @@ class Entry {
       name: network.name,
       file,
       servers: this.#servers.addresses,
-      send: (...commands) => this.#send(commands),
+      send: (...commands) => this.#gate.send(commands),
     })
     this.#tunnel = tunnel
-    this.#send([tunnel.install(network, this.#mtu, this.#servers.ofPeer)])
+    this.#gate.send([tunnel.install(network, this.#mtu, this.#servers.ofPeer)])
     try {
       this.#uapi = await serveUapi(network.name, tunnel)
     } catch (error) {
@@ -278,7 +283,7 @@ class Entry {
   }
 
   #carryOut(): void {
-    this.#send(this.#routes.take())
+    this.#gate.send(this.#routes.take())
     const { log } = this.#options
     for (const { entry, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
@@ -310,36 +315,9 @@ class Entry {
     }
   }
 
-  /** Sends commands in their order, behind the firewall's leave to reach the relays that they speak to. */
-  #send(commands: readonly Command[]): void {
-    const network = this.#network
-    const relays = this.#firstHops()
-    if (network === undefined || (this.#sending === undefined && network.allows(relays)))
-      return this.#engine?.send(...commands)
-    const sending: Promise<void> = (this.#sending ?? Promise.resolve())
-      .then(() => network.allow(relays))
-      .catch((error: Error) => this.#options.log.error('relays not let through', { error: own(error.message) }))
-      .then(() => {
-        this.#engine?.send(...commands)
-        if (this.#sending === sending) this.#sending = undefined
-      })
-    this.#sending = sending
-  }
-
   #firstHops(): Address[] {
     const all = this.#servers.addresses.flatMap((_, i) => this.#routes.find(i + 1)?.lanes ?? [])
     return all.flatMap(({ hops }) => hops[0]?.address ?? [])
-  }
-
-  /** Looked at once a second: whether packets flow. */
-  #isBusy(): boolean {
-    const now = monotonicMs()
-    const load = this.#load
-    if (now - load.atMs < 1_000) return load.isBusy
-    const datagrams = this.#engine?.counters.get('datagramsIn') ?? 0
-    const perSecond = ((datagrams - load.datagrams) * 1_000) / (now - load.atMs)
-    this.#load = { atMs: now, datagrams, isBusy: perSecond > BUSY_DATAGRAMS }
-    return this.#load.isBusy
   }
 
   async #wgShow(): Promise<Output<'wgShow'>> {

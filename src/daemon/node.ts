@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly configFile?: string
   /** A client waits for `connect` before it builds a route. */
   readonly startsOff?: boolean
+  /** A client serves one command: it has neither proxy nor API. */
+  readonly isPrivate?: boolean
   /** Called when the node answers on its control socket. */
   readonly onUp?: () => void
   /** Called when a person switches a client on or off. */

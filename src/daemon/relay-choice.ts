@@ -14,6 +14,10 @@ import type { RouteHop } from '#route/way.ts'
 import type { Address } from '#wire/address.ts'
 import type { Log } from './log.ts'
 
+const CACHE = 'directory.cache'
+const GUARDS = 'guards.json'
+/** The files of the state directory that choices are made by. */
+export const CHOICE_FILES = [CACHE, GUARDS] as const
 const MAX_CACHE_BYTES = 200 * 1024 * 1024
 const MAX_GUARDS_BYTES = 16 * 1024
 const FIRST_AVOID_MS = 20_000
@@ -29,15 +33,18 @@ export class RelayChoice {
   /** The exit that was asked for, by id. */
   #exit: string | undefined
   readonly #log: Log
+  readonly #needsTunnel: boolean
   readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
   #guards = new Guards()
   #candidates: { readonly version: number; readonly relays: readonly Candidate[] } = { version: -1, relays: [] }
 
-  constructor(directory: Directory, stateDir: string, hopCount: number, log: Log) {
+  /** @param needsTunnel whether exits must carry IP packets */
+  constructor(directory: Directory, stateDir: string, hopCount: number, log: Log, needsTunnel = false) {
     this.#directory = directory
     this.#stateDir = stateDir
     this.#hopCount = hopCount
     this.#log = log
+    this.#needsTunnel = needsTunnel
   }
 
   /** Reads what an earlier run kept. A damaged file is set aside and said so. */
@@ -91,6 +98,7 @@ export class RelayChoice {
       relays: this.#relays(),
       hopCount: this.#hopCount,
       random: systemRandom,
+      needsTunnel: this.#needsTunnel,
       guards: this.#guards.order(Date.now()),
       ...(this.#exit !== undefined && { exit: this.#exit }),
     }
@@ -205,17 +213,17 @@ export class RelayChoice {
   }
 
   get #cacheFile(): string {
-    return path.join(this.#stateDir, 'directory.cache')
+    return path.join(this.#stateDir, CACHE)
   }
 
   get #guardsFile(): string {
-    return path.join(this.#stateDir, 'guards.json')
+    return path.join(this.#stateDir, GUARDS)
   }
 }
 
 function candidateOf(relay: Descriptor): Candidate[] {
   const [address] = relay.addresses
   if (address === undefined) return []
-  const { id, operator, roles, family, exitPorts, capacityKbit } = relay
-  return [{ id, operator, address, key: relay.hopKey, roles, family, exitPorts, capacityKbit }]
+  const { id, operator, roles, family, exitPorts, hasTunnel, capacityKbit } = relay
+  return [{ id, operator, address, key: relay.hopKey, roles, family, exitPorts, hasTunnel, capacityKbit }]
 }

@@ -9,7 +9,7 @@ import { systemRandom } from '#crypto/random.ts'
 import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
 import { type DiscoveryNode, startDiscovery } from '#discover/node.ts'
-import type { Report } from '#forward/commands.ts'
+import type { PortPlan, Report } from '#forward/commands.ts'
 import { StunServer } from '#path/stun-server.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
@@ -27,12 +27,14 @@ import { REFUSAL } from '#wire/control.ts'
 import type { PortRange, Role } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import type { ExitTunnel } from './exit-tunnel.ts'
 import { openFace } from './face.ts'
 import { letterNetwork } from './letter-network.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
+import { assertNothingPending } from './tunnel-network.ts'
 import { VERSION } from './version.ts'
 
 const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
@@ -61,15 +63,31 @@ async function run(config: Config, options: RunOptions, roles: readonly Role[]):
   prepareStateDirectory(options.stateDir)
   const unlock = lockState(options.stateDir)
   try {
-    const relay = await Relay.start(config, options, roles)
+    const tunnel = await openTunnel(config, options.stateDir, roles)
     try {
-      await untilAborted(relay.signal)
+      const relay = await Relay.start(config, options, roles, tunnel)
+      try {
+        await untilAborted(relay.signal)
+      } finally {
+        await relay.close()
+        if (relay.signal.reason instanceof HopliteError) tunnel?.close()
+      }
     } finally {
-      await relay.close()
+      await tunnel?.restore()
     }
   } finally {
     unlock()
   }
+}
+
+/** The tunnel of an exit that has one. Throws CHANGES_PENDING when there is none and an earlier run's was not undone. */
+async function openTunnel(config: Config, stateDir: string, roles: readonly Role[]): Promise<ExitTunnel | undefined> {
+  if (roles.includes('exit') && config.exit.tunnel) {
+    const { ExitTunnel } = await import('./exit-tunnel.ts')
+    return ExitTunnel.open(config, stateDir, exitRules(config))
+  }
+  assertNothingPending(stateDir)
+  return undefined
 }
 
 class Relay {
@@ -83,6 +101,7 @@ class Relay {
   readonly #stun = new StunServer()
   readonly #stunLoop = new ControlLoop(this.#stun, () => this.#answerStun())
   readonly #peer: Peer | undefined
+  readonly #tunnel: ExitTunnel | undefined
   readonly #laboratory: Laboratory
   readonly #directory = new Directory()
   readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
@@ -99,7 +118,14 @@ class Relay {
   #api: { close(): Promise<void> } | undefined
   #publishing: NodeJS.Timeout | undefined
 
-  private constructor(config: Config, options: RunOptions, roles: readonly Role[], keys: NodeKeys) {
+  private constructor(
+    config: Config,
+    options: RunOptions,
+    roles: readonly Role[],
+    keys: NodeKeys,
+    tunnel: ExitTunnel | undefined,
+  ) {
+    this.#tunnel = tunnel
     this.#config = config
     this.#options = options
     this.#roles = roles
@@ -120,6 +146,7 @@ class Relay {
         isExit: roles.includes('exit'),
         ...(this.#peer && { wireGuard: this.#peer.gate }),
         lendsOnly: this.#lendsOnly,
+        ...(tunnel && { tunnel: tunnel.hop }),
       },
       monotonicMs(),
     )
@@ -127,9 +154,14 @@ class Relay {
     if (roles.includes('exit')) this.#exit = makeExit(config, this.#laboratory)
   }
 
-  static async start(config: Config, options: RunOptions, roles: readonly Role[]): Promise<Relay> {
+  static async start(
+    config: Config,
+    options: RunOptions,
+    roles: readonly Role[],
+    tunnel: ExitTunnel | undefined,
+  ): Promise<Relay> {
     const keys = readKeys(options.stateDir) ?? makeKeys(options.stateDir)
-    const relay = new Relay(config, options, roles, keys)
+    const relay = new Relay(config, options, roles, keys, tunnel)
     try {
       await relay.#start()
     } catch (error) {
@@ -159,7 +191,11 @@ class Relay {
     const listen = parseListen(this.#config.relay.listen)
     const { engine, address } = await startEngine(
       listen,
-      { config: this.#config, log },
+      {
+        // The other engine has no TUN.
+        config: this.#tunnel === undefined ? this.#config : { ...this.#config, engine: { kind: 'linux' } },
+        log,
+      },
       report => this.#loop.run(now => this.#handleReport(report, now)),
       error => this.#stop.abort(dataPlaneFailure(error)),
     )
@@ -168,6 +204,7 @@ class Relay {
     await this.#openDoor()
     this.#loop.run(() => {})
     this.#peer?.start(engine)
+    if (this.#tunnel !== undefined) engine.send({ kind: 'openPort', port: portOf(this.#tunnel) })
     const measure = () => this.#capacity.sample(engine.counters.get('bytesOut'), monotonicMs())
     measure()
     this.#measuring = setInterval(measure, SAMPLE_MS + 50)
@@ -341,6 +378,7 @@ class Relay {
         control: discovery.addresses.slice(0, 4),
         operator: relay.operator,
         family: relay.family,
+        hasTunnel: this.#tunnel !== undefined,
         exitPorts: this.#roles.includes('exit') ? exitPorts(this.#config) : [],
         capacityKbit: this.#capacity.kbit(
           this.#lendsOnly ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit,
@@ -370,6 +408,7 @@ class Relay {
       flows: this.#hop.flows,
       streams: this.#exit?.streams ?? 0,
       ...(this.#peer && { peer: this.#peer.status() }),
+      ...(this.#tunnel && { interface: this.#tunnel.name, mtu: this.#tunnel.hop.mtu }),
       counters: { ...this.#engine.counters.snapshot(), ...Object.fromEntries(this.#hop.counters) },
     }
   }
@@ -423,14 +462,21 @@ function policyOf(config: Config, rules: readonly ExitRule[], allowPrivate: read
   })
 }
 
-function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
-  const rules = config.exit.rules.map(({ action, network, from_port, to_port }) => ({
+function exitRules(config: Config): ExitRule[] {
+  return config.exit.rules.map(({ action, network, from_port, to_port }) => ({
     action,
     ...(network !== undefined && { network }),
     ...((from_port ?? to_port) !== undefined && { ports: { from: from_port ?? 1, to: to_port ?? 65_535 } }),
   }))
+}
+
+function portOf({ fd, offload, hop }: ExitTunnel): PortPlan {
+  return { fd, offload, mtu: hop.mtu }
+}
+
+function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
   return new ExitStreams({
-    policy: policyOf(config, rules, config.exit.allow_private),
+    policy: policyOf(config, exitRules(config), config.exit.allow_private),
     ...sendFrom(parseListen(config.relay.listen)),
     maxStreamsPerSession: config.exit.max_streams_per_client,
     ...(laboratory.isOn && {

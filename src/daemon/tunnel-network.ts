@@ -2,13 +2,28 @@
 // relays that our own sockets may send to. It stands before the first packet is sent, and longer than the process if that dies.
 
 import { lookup } from 'node:dns/promises'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, readlinkSync } from 'node:fs'
+import { HopliteError } from '#api/errors.ts'
 import type { TunOffload } from '#forward/commands.ts'
 import { Changes } from '#platform/linux/changes.ts'
-import { applyClientNetwork, cgroupMount, kernelHasIpv6, updateRelays } from '#platform/linux/client-network.ts'
-import { CLIENT_MARK, CLIENT_PRIORITY, type ClientNetworkOptions } from '#platform/linux/client-options.ts'
+import {
+  applyClientNetwork,
+  cgroupMount,
+  kernelHasIpv6,
+  resetConnectionsFrom,
+  updateControl,
+  updateRelays,
+} from '#platform/linux/client-network.ts'
+import {
+  CLIENT_MARK,
+  CLIENT_PRIORITY,
+  type ClientNetworkOptions,
+  type LanRange,
+  type Split,
+} from '#platform/linux/client-options.ts'
 import { detectDnsWay } from '#platform/linux/dns.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
+import { assertProgram } from '#platform/linux/steps.ts'
 import { openTun, type Tun } from '#platform/linux/tun.ts'
 import { type Address, formatAddress, parseIp } from '#wire/address.ts'
 
@@ -27,6 +42,10 @@ export interface TunnelNetworkOptions {
   /** Networks that go through the tunnel. */
   readonly routes: readonly string[]
   readonly killSwitch: boolean
+  /** Ranges of the LAN that stay within reach. */
+  readonly lan?: readonly LanRange[]
+  /** Who and what goes around the tunnel, or alone through it. */
+  readonly split?: Split
   /** Where the directory is asked for. */
   readonly control: readonly Endpoint[]
 }
@@ -35,14 +54,26 @@ export class TunnelNetwork {
   readonly name: string
   readonly fd: number
   readonly offload: TunOffload
+  readonly killSwitch: boolean
+  /** Whether it took the place of what an earlier run left. */
+  readonly tookOver: boolean
+  readonly #tun: Tun
   readonly #changes: Changes
-  #relays = ''
+  readonly #network: ClientNetworkOptions
+  #relays = new Set<string>()
+  #control: string
+  #updating: Promise<void> = Promise.resolve()
 
-  private constructor({ name, fds: [fd = -1], offload }: Tun, changes: Changes) {
-    this.name = name
-    this.fd = fd
-    this.offload = offload
+  private constructor(tun: Tun, changes: Changes, network: ClientNetworkOptions, tookOver: boolean) {
+    this.name = tun.name
+    this.fd = tun.fds[0] ?? -1
+    this.offload = tun.offload
+    this.#tun = tun
+    this.killSwitch = network.killSwitch
+    this.tookOver = tookOver
     this.#changes = changes
+    this.#network = network
+    this.#control = keyOf(network.control)
   }
 
   /**
@@ -52,6 +83,7 @@ export class TunnelNetwork {
   static async open(options: TunnelNetworkOptions): Promise<TunnelNetwork> {
     const { stateDir, name, mtu, addresses, routes, killSwitch, control } = options
     const changes = Changes.open(stateDir)
+    const tookOver = changes.pending().length > 0
     const tun = openTun({ name, offload: true })
     const mount = cgroupMount()
     const network: ClientNetworkOptions = {
@@ -72,8 +104,8 @@ export class TunnelNetwork {
       control,
       uid: process.getuid?.() ?? 0,
       routes,
-      lan: [],
-      split: {},
+      lan: options.lan ?? [],
+      split: options.split ?? {},
       killSwitch,
       hasIpv6: kernelHasIpv6(),
       ...(mount !== undefined && { cgroupMount: mount }),
@@ -84,30 +116,72 @@ export class TunnelNetwork {
       tun.close()
       throw error
     }
-    return new TunnelNetwork(tun, changes)
+    return new TunnelNetwork(tun, changes, network, tookOver)
   }
 
-  /** Lets our sockets send to these relays and no others; whether that was a change. */
-  async allow(relays: readonly Address[]): Promise<boolean> {
-    const key = relays.map(formatAddress).sort().join(' ')
-    if (key === this.#relays) return false
-    this.#relays = key
+  /** Lets our sockets send to these relays and no others. Throws CHANGE_FAILED. */
+  async allow(relays: readonly Address[]): Promise<void> {
     await updateRelays(
       this.name,
       relays.map(({ host, port }) => ({ address: host, protocol: 'udp', port })),
     )
-    return true
+    this.#relays = new Set(relays.map(formatAddress))
   }
 
-  /** Whether `relays` are those that are allowed already. */
-  allows(relays: readonly Address[]): boolean {
-    return relays.map(formatAddress).sort().join(' ') === this.#relays
+  /** Whether our sockets may send to all of these. */
+  reaches(relays: readonly Address[]): boolean {
+    return relays.every(relay => this.#relays.has(formatAddress(relay)))
+  }
+
+  /** Lets the directory be asked for at these endpoints and no others, around the tunnel. Throws CHANGE_FAILED. */
+  allowControl(control: readonly Endpoint[]): Promise<void> {
+    const key = keyOf(control)
+    if (key === this.#control) return this.#updating
+    this.#control = key
+    // One after the other: each is a change in the journal.
+    this.#updating = this.#updating
+      .catch(() => undefined)
+      .then(() => updateControl(this.#changes, this.#network, control))
+    return this.#updating
+  }
+
+  /** Ends TCP connections through the tunnel: their exit is gone. Where the kernel cannot, they wait for an answer first. */
+  async resetConnections(): Promise<void> {
+    await resetConnectionsFrom(this.#network.addresses)
+  }
+
+  /** Closes the TUN, where the data plane that it belonged to is gone without having done so. */
+  close(): void {
+    // A number that was closed may be somebody else's by now.
+    const isOurs = existsSync(`/proc/self/fd/${this.fd}`) && readlinkSync(`/proc/self/fd/${this.fd}`) === '/dev/net/tun'
+    if (isOurs) this.#tun.close()
   }
 
   /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */
   async restore(): Promise<void> {
+    await this.#updating.catch(() => undefined)
     await this.#changes.undoAll()
   }
+}
+
+/** Throws CHANGES_PENDING when an earlier run that died has left changes of the network, which this one would not undo. */
+export function assertNothingPending(stateDir: string): void {
+  const advice = 'undo them: hoplite recover; or go on in their shelter: hoplite up --tun'
+  assertNoChanges(stateDir, 'start: an earlier run left changes of the network', advice)
+}
+
+/** Throws CHANGES_PENDING when a run that has ended could not undo all of its changes. */
+export function assertUndone(stateDir: string): void {
+  assertNoChanges(
+    stateDir,
+    'stop: changes of the network are left',
+    'its log says why: hoplite logs; then: hoplite recover',
+  )
+}
+
+function assertNoChanges(stateDir: string, what: string, advice: string): void {
+  const pending = Changes.peek(stateDir)
+  if (pending > 0) throw new HopliteError('CHANGES_PENDING', `${what} (${pending})`, advice)
 }
 
 /** Bootstrap nodes with their names resolved, and where they are. */
@@ -145,11 +219,30 @@ export async function resolveBootstraps(bootstraps: readonly string[]): Promise<
           )
       if (address === undefined) return []
       const multiaddr = ['', address.includes(':') ? 'ip6' : 'ip4', address, 'tcp', port, ...rest].join('/')
-      return [{ multiaddr, endpoint: { address, protocol: 'tcp', port: Number(port) } as const }]
+      return [multiaddr]
     }),
   )
   const all = found.flat()
-  return { multiaddrs: all.map(({ multiaddr }) => multiaddr), endpoints: all.map(({ endpoint }) => endpoint) }
+  return { multiaddrs: all, endpoints: all.flatMap(endpointOf) }
+}
+
+/** Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED or PROGRAM_MISSING where no tunnel can be made. Changes nothing. */
+export function assertTunnelPossible(): void {
+  openTun({ offload: true }).close()
+  for (const program of ['ip', 'nft']) assertProgram(program)
+}
+
+/** Where a multiaddr with an IP address leads; none for others. */
+export function endpointOf(multiaddr: string): Endpoint[] {
+  const [, , address = '', , port] = multiaddr.split('/')
+  return parseIp(address) === undefined ? [] : [{ address, protocol: 'tcp', port: Number(port) }]
+}
+
+function keyOf(endpoints: readonly Endpoint[]): string {
+  return endpoints
+    .map(({ address, protocol, port }) => `${address} ${protocol} ${port}`)
+    .sort()
+    .join(',')
 }
 
 function rowsOf(file: string): (readonly (string | undefined)[])[] {

@@ -24,6 +24,7 @@ function fields(change: Partial<DescriptorFields> = {}): Omit<DescriptorFields, 
     control: ['/ip4/192.0.2.1/tcp/51820/p2p/12D3KooWtest'],
     operator: 'Änne’s relays',
     family: [],
+    hasTunnel: false,
     exitPorts: [
       { from: 1, to: 24 },
       { from: 26, to: 65_535 },
@@ -62,6 +63,12 @@ test('a relay may be a peer and nothing else, or besides; bits of roles that nob
     bytes[at] = bits
     assert.deepEqual(verifyDescriptor(bytes, NOW), { problem: 'malformed' }, `roles ${bits}`)
   }
+})
+
+test('an exit may have a tunnel, and nobody else', () => {
+  const checked = verifyDescriptor(made({ hasTunnel: true }), NOW)
+  assert.equal('hasTunnel' in checked && checked.hasTunnel, true)
+  assert.throws(() => made({ roles: ['guard'], exitPorts: [], hasTunnel: true }))
 })
 
 test('a flipped bit anywhere in a descriptor is noticed', () => {

@@ -44,6 +44,7 @@ function descriptor(n: number, control: readonly string[]): Uint8Array {
     control: control.slice(0, 1),
     operator: `operator ${n}`,
     family: [],
+    hasTunnel: false,
     exitPorts: [],
     capacityKbit: 1,
     software: 'test',

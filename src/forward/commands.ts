@@ -100,6 +100,20 @@ export type SocketCommand =
   /** Begins a handshake with the server now, if the client is our own. */
   | { readonly kind: 'proveLeg'; readonly entry: number }
   | { readonly kind: 'installTunnel'; readonly tunnel: TunnelPlan }
+  /** This node's TUN for packets of sessions; one that was open is closed. The descriptor belongs to the data plane. */
+  | { readonly kind: 'openPort'; readonly port: PortPlan }
+  /** Closes the TUN and its descriptor; flows of packets stay installed and what comes in on them is dropped. */
+  | { readonly kind: 'closePort' }
+  /**
+   * A flow of IP packets between a session and the port. At an exit `inside` are the addresses that stand for the client.
+   * Without it, at a client, this is the port's only flow: a later one takes its place.
+   */
+  | {
+      readonly kind: 'installPacketFlow'
+      readonly session: number
+      readonly flow: number
+      readonly inside?: InsideAddresses
+    }
   | { readonly kind: 'reportTunnel'; readonly request: number }
   /** Removes flows that carried nothing for `idleMs`; each is reported. */
   | { readonly kind: 'sweep'; readonly idleMs: number }
@@ -113,6 +127,20 @@ export type EntryClient = { readonly kind: 'socket'; readonly listen: Address } 
 
 /** Which packets a TUN takes and gives as superpackets, with a virtio header before each. */
 export type TunOffload = 'none' | 'tcp' | 'tcp and udp'
+
+/** A TUN of this node whose packets belong to sessions. */
+export interface PortPlan {
+  readonly fd: number
+  readonly offload: TunOffload
+  /** The longest packet that sessions carry, in bytes; the TUN's own MTU may be larger. */
+  readonly mtu: number
+}
+
+/** Addresses of an exit's tunnel networks that stand for one client, one for each family at most: 4 and 16 bytes. */
+export interface InsideAddresses {
+  readonly address4?: Uint8Array
+  readonly address6?: Uint8Array
+}
 
 /** Our own WireGuard device, and the TUN whose packets it carries. */
 export interface TunnelPlan {

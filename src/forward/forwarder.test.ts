@@ -32,6 +32,8 @@ function station() {
       sent.push({ to: `association ${flow.association}`, bytes: copy(buffer, offset, length) }),
     toEntry: (flow, buffer, offset, length) =>
       sent.push({ to: `entry ${flow.entry}`, bytes: copy(buffer, offset, length) }),
+    toPort: (flow, buffer, offset, length) =>
+      sent.push({ to: `port ${flow.flow}`, bytes: copy(buffer, offset, length) }),
     report: report => reports.push(report),
     nowMs: () => 0,
   }

@@ -2,6 +2,7 @@
 //
 //   socket ──► open layer ──► datagram of a flow ──► hop: out of the flow's socket
 //                 │                                  client: open the next layer, or an application's datagram
+//                 │                                  client or exit: an IP packet, into the TUN
 //                 ├─► stream datagram ──► tap        control, echo ──► report       probe ──► echo back
 //   flow socket, tap, association ──► seal layer(s) ──► socket
 //
@@ -25,7 +26,7 @@ import {
 import type { Report, TableCommand, Via } from './commands.ts'
 import type { Counter, Counters } from './counters.ts'
 import { HEADROOM, Slab } from './slab.ts'
-import type { AssociationFlow, HopFlow, KeypairEntry, LegFlow, SessionEntry } from './tables.ts'
+import type { AssociationFlow, HopFlow, KeypairEntry, LegFlow, PacketFlow, SessionEntry } from './tables.ts'
 import { Tables } from './tables.ts'
 import { TokenBucket } from './token-bucket.ts'
 
@@ -36,6 +37,7 @@ export interface Outlet {
   toTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number): void
   toAssociation(flow: AssociationFlow, buffer: Uint8Array, offset: number, length: number): void
   toEntry(flow: LegFlow, buffer: Uint8Array, offset: number, length: number): void
+  toPort(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number): void
   report(report: Report): void
   nowMs(): number
 }
@@ -237,6 +239,7 @@ export class Forwarder {
         if (flow.kind === 'hop') return this.#toFlow(flow, buffer, body, bodyLength)
         if (flow.kind === 'association') return this.#outlet.toAssociation(flow, buffer, body, bodyLength)
         if (flow.kind === 'leg') return this.#outlet.toEntry(flow, buffer, body, bodyLength)
+        if (flow.kind === 'packets') return this.#outlet.toPort(flow, buffer, body, bodyLength)
         if (depth >= MAX_DEPTH) return this.#drop('dropTooDeep')
         if (isTransport(buffer, body, bodyLength)) {
           return this.#open(buffer, body, bodyLength, undefined, flow.via, depth + 1)

@@ -5,7 +5,7 @@
 
 import { ReplayWindow } from '#session/replay-window.ts'
 import type { Address } from '#wire/address.ts'
-import type { Keypair, SessionRole, Via } from './commands.ts'
+import type { InsideAddresses, Keypair, SessionRole, Via } from './commands.ts'
 import { FlowProof, type ProofKind } from './flow-proof.ts'
 import type { Leg } from './legs.ts'
 
@@ -32,7 +32,7 @@ export interface SessionEntry {
   bytes: number
 }
 
-export type FlowEntry = HopFlow | NestingFlow | AssociationFlow | LegFlow
+export type FlowEntry = HopFlow | NestingFlow | AssociationFlow | LegFlow | PacketFlow
 
 /** At a hop: datagrams to and from one address. */
 export interface HopFlow {
@@ -63,6 +63,15 @@ export interface LegFlow {
   readonly kind: 'leg'
   readonly entry: number
   readonly leg: Leg
+}
+
+/** IP packets between a session and this node's TUN: at a client, or at an exit. */
+export interface PacketFlow {
+  readonly kind: 'packets'
+  readonly session: number
+  readonly flow: number
+  /** At an exit: what stands for the client. */
+  readonly inside: InsideAddresses | undefined
 }
 
 export class Tables {
@@ -144,6 +153,14 @@ export class Tables {
       proof: proof && new FlowProof(proof),
       lastUsedMs: nowMs,
     }
+    entry.flows.set(flow, added)
+    return added
+  }
+
+  installPacketFlow(session: number, flow: number, inside: InsideAddresses | undefined): PacketFlow | undefined {
+    const entry = this.sessions.get(session)
+    if (entry === undefined || entry.flows.has(flow)) return undefined
+    const added: PacketFlow = { kind: 'packets', session, flow, inside }
     entry.flows.set(flow, added)
     return added
   }

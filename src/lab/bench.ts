@@ -11,6 +11,7 @@ import { makeDescriptor, verifyDescriptor } from '#discover/descriptor.ts'
 import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
 import { offloadRates } from './bench-offload.ts'
+import { portRate } from './bench-port.ts'
 import { measureRelay } from './bench-relay.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import type { RelayPlan } from './testnet.ts'
@@ -37,6 +38,7 @@ handshakes()
 packets()
 wireGuard()
 offloads()
+for (const hops of [1, 2, 3]) report(`port.hops${hops}`, portRate(hops), 'PacketsPerSecond')
 descriptors()
 // The load comes through Linux's own calls.
 if (process.platform === 'linux') await relayForwarding()
@@ -152,6 +154,7 @@ function descriptors(): void {
     control: [],
     operator: 'bench',
     family: [],
+    hasTunnel: false,
     exitPorts: [],
     capacityKbit: 1,
     software: 'bench',

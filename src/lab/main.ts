@@ -7,12 +7,14 @@ import { stopNetworksOnSignal } from './testnet.ts'
 const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   demo: async () => (await import('./scenarios/demo.ts')).demo,
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
+  leaks: async () => (await import('./scenarios/leaks.ts')).leaks,
   load: async () => (await import('./scenarios/load.ts')).load,
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
   'nat-matrix': async () => (await import('./scenarios/nat-matrix.ts')).natMatrix,
   pair: async () => (await import('./scenarios/pair.ts')).pair,
   entry: async () => (await import('./scenarios/entry.ts')).entry,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
+  tunnel: async () => (await import('./scenarios/tunnel.ts')).tunnel,
   soak: async () => (await import('./scenarios/soak.ts')).soak,
   screens: async () => (await import('./scenarios/screens.ts')).screens,
 }

@@ -35,7 +35,7 @@ const server = createServer((request, response) => {
 })
 server.keepAliveTimeout = 60_000
 
-const echo = createSocket('udp4')
+const echo = createSocket(host.includes(':') ? 'udp6' : 'udp4')
 echo.on('message', (message, from) => {
   addresses.add(`${from.address}:${from.port}`)
   echo.send(message, from.port, from.address)

@@ -7,10 +7,12 @@ import { generateX25519 } from '#crypto/x25519.ts'
 import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
-import type { AssociationFlow, HopFlow, LegFlow, SessionEntry } from '#forward/tables.ts'
+import { HEADROOM } from '#forward/slab.ts'
+import type { AssociationFlow, FlowEntry, HopFlow, LegFlow, PacketFlow, SessionEntry } from '#forward/tables.ts'
 import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '#platform/datagrams.ts'
 import { Entries } from '#platform/entries.ts'
-import { Hop } from '#relay/hop.ts'
+import { PacketFlows } from '#platform/packet-flows.ts'
+import { Hop, type HopTunnel } from '#relay/hop.ts'
 import type { WireGuardGate } from '#relay/wireguard-gate.ts'
 import { type Choice, Routes, type RoutesEvent } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
@@ -106,6 +108,9 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
   readonly #flowPorts = new Map<number, HopFlow>()
   readonly #portOf = new Map<HopFlow, number>()
   readonly entries: Entries
+  readonly packets: PacketFlows
+  /** IP packets that were written to this host's TUN. */
+  readonly written: Uint8Array[] = []
   readonly #sockets = new Map<number, SocketHandlers>()
   #nextPort = 40_000
 
@@ -117,6 +122,7 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
     this.forwarder = new Forwarder(this, this.counters)
     const report = (report: Report) => this.report(report)
     this.entries = new Entries(this.forwarder, this, this.counters, report, () => net.now)
+    this.packets = new PacketFlows(this.forwarder, this.counters, () => net.now)
     net.add(this)
   }
 
@@ -131,6 +137,21 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
       },
       close: () => this.#sockets.delete(address.port),
     }
+  }
+
+  /** Gives this host a TUN. */
+  openPort(mtu: number): void {
+    const write = (buffer: Uint8Array, offset: number, length: number) =>
+      this.written.push(copyBytes(buffer, offset, offset + length))
+    this.packets.open({ write, flush: () => {}, close: () => {} }, mtu)
+  }
+
+  /** A packet that this host's kernel sends into its TUN. */
+  sendPacket(bytes: Uint8Array): void {
+    const { slab } = this.forwarder
+    const at = slab.take(bytes.length) + HEADROOM
+    slab.buffer.set(bytes, at)
+    this.packets.send(slab.buffer, at, bytes.length)
   }
 
   receive(from: Address, port: number, bytes: Uint8Array): void {
@@ -182,6 +203,10 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
     this.entries.deliver(flow, buffer, offset, length)
   }
 
+  toPort(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number): void {
+    this.packets.deliver(flow, buffer, offset, length)
+  }
+
   report(report: Report): void {
     this.#machine.handleReport(report, this.net.now)
     this.net.at(this.net.now, () => this.settle())
@@ -191,13 +216,17 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
     return this.net.now
   }
 
+  #forget(flows: Iterable<FlowEntry | undefined> = []): void {
+    for (const flow of flows) if (flow?.kind === 'packets') this.packets.remove(flow)
+  }
+
   #apply(command: Command): void {
     const { tables } = this.forwarder
     switch (command.kind) {
       case 'installSession':
         return tables.installSession(command.session, command.role, command.via, command.keys)
       case 'removeSession':
-        tables.removeSession(command.session)
+        this.#forget(tables.removeSession(command.session)?.flows.values())
         return
       case 'installFlow': {
         const { session, flow, address, proof, first } = command
@@ -206,8 +235,14 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
         return
       }
       case 'removeFlow':
-        tables.removeFlow(command.session, command.flow)
+        this.#forget([tables.removeFlow(command.session, command.flow)])
         return
+      case 'openPort':
+        return this.openPort(command.port.mtu)
+      case 'closePort':
+        return this.packets.close()
+      case 'installPacketFlow':
+        return this.packets.install(command.session, command.flow, command.inside)
       case 'installTap': {
         const session = tables.sessions.get(command.session)
         if (session !== undefined) session.hasTap = true
@@ -252,7 +287,7 @@ export interface VirtualHop extends RouteHop {
 export function addHop(
   net: VirtualNet,
   host: string,
-  offers: { readonly isExit?: boolean; readonly wireGuard?: WireGuardGate } = {},
+  offers: { readonly isExit?: boolean; readonly wireGuard?: WireGuardGate; readonly tunnel?: HopTunnel } = {},
 ): VirtualHop {
   const { privateKey, publicKey } = generateX25519()
   const machine = new Hop(
@@ -263,6 +298,7 @@ export function addHop(
       mayReachHop: () => true,
       isExit: offers.isExit ?? false,
       ...(offers.wireGuard && { wireGuard: offers.wireGuard }),
+      ...(offers.tunnel && { tunnel: offers.tunnel }),
     },
     net.now,
   )

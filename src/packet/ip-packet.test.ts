@@ -57,6 +57,7 @@ test('the places of everything are found, at any offset and with padding behind'
           destination: version === 4 ? 16 : 24,
           addressLength: version === 4 ? 4 : 16,
           isFragment: false,
+          fragmentOffset: 0,
           sourcePort: 7,
           destinationPort: 65_535,
           payload: bytes.length - 9,

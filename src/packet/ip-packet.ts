@@ -54,6 +54,8 @@ export class IpPacket {
   /** Length of an address: 4 or 16. */
   addressLength = 0
   isFragment = false
+  /** Where in the whole packet's payload a fragment belongs, in bytes; 0 for the first and for what is no fragment. */
+  fragmentOffset = 0
   /** Only of TCP and UDP, 0 otherwise. */
   sourcePort = 0
   destinationPort = 0
@@ -71,14 +73,31 @@ export function parseIpPacket(
   offset: number,
   length: number,
 ): Malformed | undefined {
-  if (length < 1) return 'truncated'
-  const version = buffer[offset] >>> 4
-  found.transportLength = 0
-  found.sourcePort = 0
-  found.destinationPort = 0
-  found.isFragment = false
-  if (version === 4) return parse4(found, buffer, offset, length)
-  return version === 6 ? parse6(found, buffer, offset, length) : 'version'
+  const fault = parseHeaders(found, buffer, offset, length, false)
+  return fault ?? parseTransport(found, buffer, offset)
+}
+
+/**
+ * Looks at the beginning of a packet as ICMP quotes it, which may be cut behind its headers: `length` is what is there of
+ * it. Nothing of TCP and UDP is looked at.
+ */
+export function parseQuotedPacket(
+  found: IpPacket,
+  buffer: Uint8Array,
+  offset: number,
+  length: number,
+): Malformed | undefined {
+  return parseHeaders(found, buffer, offset, length, true)
+}
+
+/** Whether the packet is an ICMP error, which quotes another; so is one that ends before its type. */
+export function isIcmpError(buffer: Uint8Array, offset: number, packet: IpPacket): boolean {
+  if (packet.protocol !== (packet.version === 4 ? ICMP : ICMPV6)) return false
+  if (packet.transport >= packet.length) return true
+  const type = buffer[offset + packet.transport]
+  // Unreachable, source quench, redirect, time exceeded, parameter problem; with IPv6 all below 128, and redirects.
+  if (packet.version === 4) return type === 3 || type === 4 || type === 5 || type === 11 || type === 12
+  return type < 128 || type === 137
 }
 
 /** The 16-bit number at `at`, in network byte order; the caller knows that it is there. */
@@ -92,27 +111,60 @@ export function write16(buffer: Uint8Array, at: number, value: number): void {
   buffer[at + 1] = value
 }
 
-function parse4(found: IpPacket, buffer: Uint8Array, offset: number, length: number): Malformed | undefined {
+function parseHeaders(
+  found: IpPacket,
+  buffer: Uint8Array,
+  offset: number,
+  length: number,
+  isQuote: boolean,
+): Malformed | undefined {
+  if (length < 1) return 'truncated'
+  const version = buffer[offset] >>> 4
+  found.transportLength = 0
+  found.sourcePort = 0
+  found.destinationPort = 0
+  found.isFragment = false
+  found.fragmentOffset = 0
+  if (version === 4) return parse4(found, buffer, offset, length, isQuote)
+  return version === 6 ? parse6(found, buffer, offset, length, isQuote) : 'version'
+}
+
+function parse4(
+  found: IpPacket,
+  buffer: Uint8Array,
+  offset: number,
+  length: number,
+  isQuote: boolean,
+): Malformed | undefined {
   if (length < 20) return 'truncated'
   const headerLength = (buffer[offset] & 15) * 4
   const total = read16(buffer, offset + 2)
   if (headerLength < 20 || total < headerLength) return 'headerLength'
-  if (total > length) return 'truncated'
+  if ((isQuote ? headerLength : total) > length) return 'truncated'
   found.version = 4
-  found.length = total
+  found.length = Math.min(total, length)
   found.transport = headerLength
   found.protocol = buffer[offset + 9]
   found.source = 12
   found.destination = 16
   found.addressLength = 4
   const fragment = read16(buffer, offset + 6)
-  return parseTransport(found, buffer, offset, (fragment & 0x1fff) * 8, (fragment & 0x2000) !== 0)
+  found.fragmentOffset = (fragment & 0x1fff) * 8
+  found.isFragment = (fragment & 0x2000) !== 0 || found.fragmentOffset > 0
+  return undefined
 }
 
-function parse6(found: IpPacket, buffer: Uint8Array, offset: number, length: number): Malformed | undefined {
+function parse6(
+  found: IpPacket,
+  buffer: Uint8Array,
+  offset: number,
+  length: number,
+  isQuote: boolean,
+): Malformed | undefined {
   if (length < 40) return 'truncated'
-  const total = read16(buffer, offset + 4) + 40
-  if (total > length) return 'truncated'
+  const told = read16(buffer, offset + 4) + 40
+  if (told > length && !isQuote) return 'truncated'
+  const total = Math.min(told, length)
   found.version = 6
   found.length = total
   found.source = 8
@@ -132,16 +184,16 @@ function parse6(found: IpPacket, buffer: Uint8Array, offset: number, length: num
       found.transport = at + size
       found.protocol = buffer[here]
       // What follows in a later fragment is data, whatever the header calls it.
-      if ((fragment & 0xfff8) !== 0)
-        return parseTransport(found, buffer, offset, fragment & 0xfff8, (fragment & 1) !== 0)
-      found.isFragment = (fragment & 1) !== 0
+      found.fragmentOffset = fragment & 0xfff8
+      found.isFragment = (fragment & 0xfff9) !== 0
+      if (found.fragmentOffset > 0) return undefined
     }
     next = buffer[here]
     at += size
   }
   found.transport = at
   found.protocol = next
-  return parseTransport(found, buffer, offset, 0, found.isFragment)
+  return undefined
 }
 
 function isExtension(next: number): boolean {
@@ -165,15 +217,9 @@ function extensionLength(next: number, told: number): number {
   return next === AUTHENTICATION ? (told + 2) * 4 : (told + 1) * 8
 }
 
-function parseTransport(
-  found: IpPacket,
-  buffer: Uint8Array,
-  offset: number,
-  fragmentOffset: number,
-  hasMore: boolean,
-): Malformed | undefined {
+function parseTransport(found: IpPacket, buffer: Uint8Array, offset: number): Malformed | undefined {
+  const { fragmentOffset } = found
   const size = found.length - found.transport
-  found.isFragment = hasMore || fragmentOffset > 0
   if (fragmentOffset + size > MAX_BYTES) return 'fragment'
   const at = offset + found.transport
   if (found.protocol !== TCP && found.protocol !== UDP) return undefined
@@ -186,7 +232,7 @@ function parseTransport(
   } else {
     if (size < 8) return 'transport'
     const told = read16(buffer, at + 4)
-    if (told < 8 || (told > size && !hasMore)) return 'transport'
+    if (told < 8 || (told > size && !found.isFragment)) return 'transport'
     found.transportLength = 8
   }
   found.sourcePort = read16(buffer, at)

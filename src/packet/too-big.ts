@@ -19,7 +19,7 @@
 
 import { copyInto } from '#bytes/copy.ts'
 import { completeChecksum, pseudoHeaderSum, writeIpv4Checksum } from './checksum.ts'
-import { ICMP, ICMPV6, IpPacket, read16, write16 } from './ip-packet.ts'
+import { ICMP, ICMPV6, IpPacket, isIcmpError, read16, write16 } from './ip-packet.ts'
 
 /** The longest answer, in bytes. */
 export const MAX_TOO_BIG_BYTES = 1_280
@@ -96,7 +96,7 @@ function writeHeader4(into: Uint8Array, at: number, length: number): void {
 function isAnswered(buffer: Uint8Array, offset: number, packet: IpPacket): boolean {
   const isFour = packet.version === 4
   if (packet.isFragment && !isFirstFragment(buffer, offset, packet)) return false
-  if (packet.protocol === (isFour ? ICMP : ICMPV6) && isIcmpError(buffer, offset, packet)) return false
+  if (isIcmpError(buffer, offset, packet)) return false
   const isHost = isFour ? isHost4 : isHost6
   return isHost(buffer, offset + packet.source) && isHost(buffer, offset + packet.destination)
 }
@@ -104,14 +104,6 @@ function isAnswered(buffer: Uint8Array, offset: number, packet: IpPacket): boole
 /** Of IPv6 no fragment counts as the first: which one it is stands in an extension header, and none is missed. */
 function isFirstFragment(buffer: Uint8Array, offset: number, packet: IpPacket): boolean {
   return packet.version === 4 && (read16(buffer, offset + 6) & 0x1fff) === 0
-}
-
-function isIcmpError(buffer: Uint8Array, offset: number, packet: IpPacket): boolean {
-  if (packet.transport >= packet.length) return true
-  const type = buffer[offset + packet.transport]
-  // Unreachable, source quench, redirect, time exceeded, parameter problem; with IPv6 all below 128, and redirects.
-  if (packet.version === 4) return type === 3 || type === 4 || type === 5 || type === 11 || type === 12
-  return type < 128 || type === 137
 }
 
 /** Neither 0/8, 127/8 nor, from 224, multicast, reserved or broadcast. */

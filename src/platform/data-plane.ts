@@ -1,18 +1,19 @@
 // The data plane: carries out commands around the packet function, over whatever sockets its engine brings.
 //
 // Sockets: one for the node itself; one for each flow of a hop, connected, so that the kernel drops what others send to
-// it; one for each tap and each association, on loopback.
+// it; one for each tap and each association, on loopback. Devices: a tunnel's TUN and the port, if there are.
 
-import type { Command, Report, TunnelPeerReport, TunnelPlan } from '#forward/commands.ts'
+import type { Command, PortPlan, Report, TunnelPeerReport, TunnelPlan } from '#forward/commands.ts'
 import type { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
-import type { AssociationFlow, HopFlow, LegFlow, SessionEntry } from '#forward/tables.ts'
+import type { AssociationFlow, HopFlow, LegFlow, PacketFlow, SessionEntry } from '#forward/tables.ts'
 import { type Address, isWildcard } from '#wire/address.ts'
 import { AssociationSockets } from './association-sockets.ts'
 import type { DatagramSocket, Datagrams } from './datagrams.ts'
 import type { EngineWorkerData } from './engine.ts'
 import { Entries, type TunnelClient } from './entries.ts'
 import { Observer } from './observer.ts'
+import { type PacketDevice, PacketFlows } from './packet-flows.ts'
 
 /** A tunnel's device as the data plane drives it. */
 export interface TunnelDriver extends TunnelClient {
@@ -31,6 +32,8 @@ export interface DataPlaneOptions {
   readonly now: () => number
   /** Opens a tunnel, where the engine can. */
   readonly openTunnel?: (plan: TunnelPlan, plane: DataPlane) => TunnelDriver
+  /** Opens a port, where the engine can. */
+  readonly openPort?: (plan: PortPlan, plane: DataPlane) => PacketDevice
 }
 
 export class DataPlane implements Outlet {
@@ -41,6 +44,7 @@ export class DataPlane implements Outlet {
   readonly #taps = new Map<number, DatagramSocket>()
   readonly #associations: AssociationSockets
   readonly entries: Entries
+  readonly packets: PacketFlows
   #tunnel: TunnelDriver | undefined
   #observer: Observer | undefined
 
@@ -50,6 +54,7 @@ export class DataPlane implements Outlet {
     this.#associations = new AssociationSockets(this.forwarder, options.datagrams, options.report)
     const { datagrams, counters, report, now } = options
     this.entries = new Entries(this.forwarder, datagrams, counters, report, now)
+    this.packets = new PacketFlows(this.forwarder, counters, now)
     this.#socket = this.#listen()
   }
 
@@ -63,6 +68,7 @@ export class DataPlane implements Outlet {
 
   close(): void {
     this.#tunnel?.close()
+    this.packets.close()
   }
 
   apply(command: Command): void {
@@ -78,6 +84,7 @@ export class DataPlane implements Outlet {
       case 'removeFlow': {
         const flow = tables.removeFlow(command.session, command.flow)
         if (flow?.kind === 'hop') this.#closeFlow(flow)
+        if (flow?.kind === 'packets') this.packets.remove(flow)
         return
       }
       case 'installTap':
@@ -100,6 +107,12 @@ export class DataPlane implements Outlet {
         return this.entries.removeLeg(command.entry, command.session)
       case 'proveLeg':
         return this.entries.prove(command.entry)
+      case 'openPort':
+        return this.#openPort(command.port)
+      case 'closePort':
+        return this.packets.close()
+      case 'installPacketFlow':
+        return this.packets.install(command.session, command.flow, command.inside)
       case 'installTunnel':
         return this.#installTunnel(command.tunnel)
       case 'reportTunnel':
@@ -140,6 +153,10 @@ export class DataPlane implements Outlet {
 
   toEntry(flow: LegFlow, buffer: Uint8Array, offset: number, length: number): void {
     this.entries.deliver(flow, buffer, offset, length)
+  }
+
+  toPort(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number): void {
+    this.packets.deliver(flow, buffer, offset, length)
   }
 
   report(report: Report): void {
@@ -217,10 +234,20 @@ export class DataPlane implements Outlet {
     if (this.#tunnel === undefined) this.report({ kind: 'failed', what: 'open a tunnel: this engine has none' })
   }
 
+  #openPort(plan: PortPlan): void {
+    this.packets.close()
+    const device = this.#options.openPort?.(plan, this)
+    if (device === undefined) this.report({ kind: 'failed', what: 'open a port: this engine has none' })
+    else this.packets.open(device, plan.mtu)
+  }
+
   #removeSession(session: number): void {
     const entry = this.forwarder.tables.removeSession(session)
     if (entry === undefined) return
-    for (const flow of entry.flows.values()) if (flow.kind === 'hop') this.#closeFlow(flow)
+    for (const flow of entry.flows.values()) {
+      if (flow.kind === 'hop') this.#closeFlow(flow)
+      if (flow.kind === 'packets') this.packets.remove(flow)
+    }
     this.#taps.get(session)?.close()
     this.#taps.delete(session)
     this.#associations.removeSession(session)

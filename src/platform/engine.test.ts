@@ -151,6 +151,7 @@ class Rig {
       toTap: (_session, buffer, offset, length) => this.opened.push(textOf(buffer, offset, length)),
       toAssociation: (_flow, buffer, offset, length) => this.opened.push(textOf(buffer, offset, length)),
       toEntry: () => assert.fail('the client has no entry'),
+      toPort: () => assert.fail('the client has no port'),
       report: () => {},
       nowMs: () => 0,
     }

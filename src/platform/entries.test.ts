@@ -43,6 +43,7 @@ function endpoint(legs = 1) {
       toTap: nothing,
       toAssociation: nothing,
       toEntry: nothing,
+      toPort: nothing,
       report: report => reports.push(report),
       nowMs: () => time.now,
     },

@@ -10,6 +10,7 @@ import { EventLoop } from './linux/event-loop.ts'
 import { addressOf } from './linux/libc.ts'
 import { LinuxDatagrams } from './linux/linux-datagrams.ts'
 import { Memory, socketCalls } from './linux/socket-calls.ts'
+import { TunPort } from './linux/tun-port.ts'
 import { Tunnel } from './linux/tunnel.ts'
 
 const port = parentPort
@@ -23,6 +24,7 @@ let reports: Report[] = []
 // The clock is read once in a turn of the loop: no packet waits long enough to notice.
 let turnMs = monotonicMs()
 const now = () => turnMs
+let flushTunnel = () => {}
 const plane = new DataPlane({
   settings,
   counters,
@@ -40,10 +42,32 @@ const plane = new DataPlane({
       flush: () => datagrams.flush(),
       now,
     })
-    datagrams.onBatch = () => tunnel.flush()
+    flushTunnel = () => tunnel.flush()
     return tunnel
   },
+  openPort: ({ fd, offload, mtu }, { forwarder, packets }) => {
+    const take = (buffer: Uint8Array, offset: number, length: number) => packets.send(buffer, offset, length)
+    return new TunPort({
+      fd,
+      offload,
+      mtu,
+      slab: forwarder.slab,
+      known: datagrams.known,
+      counters,
+      loop,
+      onPacket: take,
+      onTooBig: take,
+      flush: () => {
+        datagrams.flush()
+        packets.flush()
+      },
+    })
+  },
 })
+datagrams.onBatch = () => {
+  flushTunnel()
+  plane.packets.flush()
+}
 const { buffer } = plane.forwarder.slab
 datagrams.known.add(buffer, Number(addressOf(buffer)))
 

@@ -25,6 +25,7 @@ import {
   REFUSAL,
 } from '#wire/control.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
+import type { Lease, TunnelPool } from './tunnel-pool.ts'
 import type { WireGuardGate } from './wireguard-gate.ts'
 
 const HALF_OPEN_MS = 10_000
@@ -53,6 +54,17 @@ export interface HopOptions {
   readonly wireGuard?: WireGuardGate
   /** Whether flows to other hops are bounded by that as well: at a hop that lends and does nothing else. */
   readonly lendsOnly?: boolean
+  /** The tunnel for IP packets; undefined when this hop has none. */
+  readonly tunnel?: HopTunnel
+}
+
+/** What an exit needs to carry IP packets. */
+export interface HopTunnel {
+  readonly pool: TunnelPool
+  /** The longest packet in bytes, 1,280 to 65,535. */
+  readonly mtu: number
+  /** 1 to 4 addresses of DNS servers, told to clients. */
+  readonly dns: readonly string[]
 }
 
 /** A request that needs the network to be answered: the shell carries it out and calls `answer`. */
@@ -71,6 +83,8 @@ interface Session {
   readonly ticket: string
   readonly answers: Answerer
   readonly flows: Set<number>
+  /** The flow of IP packets, and the addresses that it was given. */
+  tunnel: { readonly flow: number; readonly lease: Lease } | undefined
   readonly keys: Map<number, { readonly expiresMs: number }>
   sequence: number
   isConfirmed: boolean
@@ -244,6 +258,7 @@ export class Hop {
       ticket,
       answers: new Answerer(),
       flows: new Set(),
+      tunnel: undefined,
       keys: new Map([[keys.localIndex, { expiresMs: now + KEY_LIFETIME_MS }]]),
       sequence: 0,
       isConfirmed: false,
@@ -319,6 +334,8 @@ export class Hop {
         if (request.purpose === FLOW_PURPOSE.hop) return this.#openHopFlow(session, number, request, now)
         if (request.purpose === FLOW_PURPOSE.wireguard) return this.#openWireGuardFlow(session, number, request, now)
         break
+      case 'openTunnel':
+        return this.#openTunnel(session, number, request.flow)
       case 'openStream':
         break
     }
@@ -351,7 +368,40 @@ export class Hop {
     if (!session.flows.has(request.flow)) gate.release(session.session, request.flow)
   }
 
+  #openTunnel(session: Session, number: number, flow: number): void {
+    const { tunnel } = this.#options
+    if (tunnel === undefined) return this.#refuse(session, number, 'openTunnel', REFUSAL.notAllowed)
+    if (session.tunnel?.flow !== flow) {
+      const { maxFlows, maxFlowsPerSession } = this.#options.limits
+      if (session.tunnel !== undefined || session.flows.has(flow)) {
+        return this.#refuse(session, number, 'openTunnel', REFUSAL.generalFailure)
+      }
+      const hasRoom = this.#flows < maxFlows && session.flows.size < maxFlowsPerSession
+      const lease = hasRoom ? tunnel.pool.take() : undefined
+      if (lease === undefined) return this.#refuse(session, number, 'openTunnel', REFUSAL.tooMany)
+      session.tunnel = { flow, lease }
+      session.flows.add(flow)
+      this.#flows++
+      const inside = lease.addresses
+      this.#commands.push({ kind: 'installPacketFlow', session: session.session, flow, inside })
+    }
+    const { pool, mtu, dns } = tunnel
+    this.answer(session.session, number, {
+      kind: 'openTunnel',
+      hasIpv4: pool.hasIpv4,
+      hasIpv6: pool.hasIpv6,
+      mtu,
+      dns,
+    })
+  }
+
+  #releaseTunnel(session: Session): void {
+    if (session.tunnel !== undefined) this.#options.tunnel?.pool.release(session.tunnel.lease)
+    session.tunnel = undefined
+  }
+
   #removeFlow(session: Session, flow: number): void {
+    if (session.tunnel?.flow === flow) this.#releaseTunnel(session)
     if (session.flows.delete(flow)) this.#flows--
     this.#options.wireGuard?.release(session.session, flow)
     this.#commands.push({ kind: 'removeFlow', session: session.session, flow })
@@ -416,6 +466,7 @@ export class Hop {
     for (const localIndex of session.keys.keys()) this.#indices.delete(localIndex)
     this.#flows -= session.flows.size
     for (const flow of session.flows) this.#options.wireGuard?.release(session.session, flow)
+    this.#releaseTunnel(session)
     this.#commands.push({ kind: 'removeSession', session: session.session })
     this.#ended.push(session.session)
   }

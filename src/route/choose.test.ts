@@ -9,7 +9,7 @@ import { GUARD_COUNT, Guards } from './guards.ts'
 function relay(id: string, operator: string, network: number, roles: Role[], capacityKbit = 100): Candidate {
   const key = new Uint8Array(32)
   const address = { host: `10.${network}.0.1`, port: 1 }
-  return { id, operator, address, key, roles, family: [], exitPorts: [], capacityKbit }
+  return { id, operator, address, key, roles, family: [], exitPorts: [], hasTunnel: false, capacityKbit }
 }
 
 const arbitrary = fc

@@ -16,6 +16,7 @@ export interface Candidate extends RouteHop {
   readonly roles: readonly Role[]
   readonly family: readonly string[]
   readonly exitPorts: readonly PortRange[]
+  readonly hasTunnel: boolean
   readonly capacityKbit: number
 }
 
@@ -32,6 +33,8 @@ export interface ChooseOptions<T extends Candidate> {
   readonly guardsOnly?: boolean
   /** The exit to use. */
   readonly exit?: string
+  /** Whether the exit must carry IP packets. */
+  readonly needsTunnel?: boolean
 }
 
 export type Chosen<T extends Candidate> =
@@ -52,9 +55,7 @@ export function chooseRoute<T extends Candidate>(options: ChooseOptions<T>): Cho
     ...new Array<Role>(Math.max(0, hopCount - 2)).fill('middle'),
   ]
   const pools: { role: Role; order: T[] }[] = roles.map(role => {
-    const pool = usable.filter(
-      relay => relay.roles.includes(role) && (role !== 'exit' || !options.exit || relay.id === options.exit),
-    )
+    const pool = usable.filter(relay => relay.roles.includes(role) && (role !== 'exit' || isExitFor(options, relay)))
     return { role, order: weightedOrder(pool, random) }
   })
   const [exitPool, guardPool] = pools
@@ -63,7 +64,10 @@ export function chooseRoute<T extends Candidate>(options: ChooseOptions<T>): Cho
     guardPool.order = preferGuards(guardPool.order, guards, options.guardsOnly ?? false)
   }
   for (const { role, order } of pools)
-    if (order.length === 0) return { problem: `no usable relay has the role ${role}` }
+    if (order.length === 0) {
+      const lack = role === 'exit' && options.needsTunnel ? ' with a tunnel' : ''
+      return { problem: `no usable relay has the role ${role}${lack}` }
+    }
 
   const picked = pickUnrelated(pools.map(({ order }) => order))
   if (picked.length < pools.length) {
@@ -74,6 +78,10 @@ export function chooseRoute<T extends Candidate>(options: ChooseOptions<T>): Cho
   }
   const [exit, ...before] = picked as [T, ...T[]]
   return { hops: before, exit }
+}
+
+function isExitFor<T extends Candidate>({ exit, needsTunnel }: ChooseOptions<T>, relay: T): boolean {
+  return (exit === undefined || relay.id === exit) && (!needsTunnel || relay.hasTunnel)
 }
 
 export interface ChoosePeersOptions<T extends Candidate> {

@@ -90,6 +90,11 @@ export class Route {
     return this.#spare?.isProved ? this.#spare.way.hops : undefined
   }
 
+  /** The relays that this machine itself sends to: the first of every way in use or being built. */
+  get firstHops(): readonly RouteHop[] {
+    return this.#lanes().map(({ way }) => way.hops[0] ?? this.exit)
+  }
+
   /** Round trip to the exit and back. */
   get rttMs(): number | undefined {
     return this.#active.health.rttMs

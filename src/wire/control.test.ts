@@ -33,12 +33,24 @@ const MESSAGES: ControlMessage[] = [
   { type: 'request', number: 3, request: { kind: 'close', flow: 5 } },
   { type: 'request', number: 4, request: { kind: 'ping' } },
   { type: 'request', number: 5, request: { kind: 'report' } },
+  { type: 'request', number: 6, request: { kind: 'openTunnel', flow: 0x123456 } },
   { type: 'answer', number: 1, answer: { kind: 'open' } },
   { type: 'answer', number: 3, answer: { kind: 'close' } },
   { type: 'answer', number: 4, answer: { kind: 'ping' } },
   { type: 'answer', number: 5, answer: { kind: 'report', packets: 12, bytes: 2 ** 40 } },
   { type: 'answer', number: 6, answer: { kind: 'openStream', stream: 77 } },
   { type: 'answer', number: 7, answer: { kind: 'refused', request: 'openStream', reason: REFUSAL.notAllowed } },
+  {
+    type: 'answer',
+    number: 8,
+    answer: {
+      kind: 'openTunnel',
+      hasIpv4: true,
+      hasIpv6: false,
+      mtu: 1_280,
+      dns: ['192.0.2.53', '2001:db8::53'],
+    },
+  },
   { type: 'notice', flow: 9, reason: 2 },
 ]
 
@@ -65,6 +77,23 @@ test('trailing bytes are refused', () => {
   for (const message of MESSAGES) {
     if (message.type === 'request' && message.request.kind === 'open') continue
     assert.equal(decodeControl(Uint8Array.from([...encodeControl(message), 0])), undefined)
+  }
+})
+
+test('the bytes of a tunnel offer are those of the table, and offers that cannot be meant are refused', () => {
+  const offer = { kind: 'openTunnel', hasIpv4: true, hasIpv6: true, mtu: 1_420, dns: ['192.0.2.53'] } as const
+  const bytes = encodeControl({ type: 'answer', number: 1, answer: offer })
+  assert.equal(Buffer.from(bytes).toString('hex'), '860100' + '00' + '03' + '8c05' + '01' + '04c0000235')
+  const spoilt: [number, number, string][] = [
+    [4, 0, 'no family'],
+    [4, 4, 'an unknown family'],
+    [6, 4, 'an MTU below 1,280'],
+    [7, 0, 'no DNS server'],
+    [7, 5, 'five DNS servers'],
+    [8, 3, 'a name for a DNS server'],
+  ]
+  for (const [at, value, what] of spoilt) {
+    assert.equal(decodeControl(Uint8Array.from(bytes).fill(value, at, at + 1)), undefined, what)
   }
 })
 

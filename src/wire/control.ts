@@ -14,12 +14,15 @@
 //   kind 3  ping         empty
 //   kind 4  report       empty; the answer: packets and bytes carried in the session, u64 each, both directions together
 //   kind 5  openStream   stream u32 (the asker's stream id), target
+//   kind 6  openTunnel   flow u24: the flow that IP packets go in, at an exit with a tunnel
 //   kind 7  notice       flow u24, reason u8: the hop tells the client, unasked and unanswered, that a flow ended
 //
 //   target: kind u8 = 4 (IPv4, 4 bytes), 6 (IPv6, 16 bytes) or 3 (name: length u8, 1 to 253 bytes of LDH ASCII), port u16
 //
 //   answers: 0x80|kind, request number, status u8 (0 = done, else a reason), body
 //     openStream done: stream u32 (the answerer's stream id)
+//     openTunnel done: families u8 (1 IPv4, 2 IPv6, at least one), mtu u16 (from 1280), DNS servers: count u8, 1 to 4, then
+//       kind u8 = 4 or 6 and the address each
 //     open done: empty
 //
 // Length policy: exact, except the first datagram, which is the rest of the message. Decoders return `undefined` for
@@ -29,7 +32,7 @@ import { Reader } from '#bytes/reader.ts'
 import { Writer } from '#bytes/writer.ts'
 import { formatIPv6, parseIp } from './address.ts'
 
-export const CONTROL_KIND = { open: 1, close: 2, ping: 3, report: 4, openStream: 5, notice: 7 } as const
+export const CONTROL_KIND = { open: 1, close: 2, ping: 3, report: 4, openStream: 5, openTunnel: 6, notice: 7 } as const
 
 /** Why a request was refused. The numbers below 9 are those of SOCKS5 replies (RFC 1928 §6). */
 export const REFUSAL = {
@@ -67,11 +70,23 @@ export type ControlRequest =
   | { readonly kind: 'ping' }
   | { readonly kind: 'report' }
   | { readonly kind: 'openStream'; readonly stream: number; readonly target: Target }
+  | { readonly kind: 'openTunnel'; readonly flow: number }
+
+/** What an exit's tunnel carries. */
+export interface TunnelOffer {
+  readonly hasIpv4: boolean
+  readonly hasIpv6: boolean
+  /** The longest IP packet in bytes, 1,280 to 65,535. */
+  readonly mtu: number
+  /** 1 to 4 addresses of DNS servers that are reached through the tunnel, first choice first. */
+  readonly dns: readonly string[]
+}
 
 export type ControlAnswer =
   | { readonly kind: 'open' | 'close' | 'ping' }
   | { readonly kind: 'report'; readonly packets: number; readonly bytes: number }
   | { readonly kind: 'openStream'; readonly stream: number }
+  | ({ readonly kind: 'openTunnel' } & TunnelOffer)
   | { readonly kind: 'refused'; readonly request: ControlRequest['kind']; readonly reason: Refusal }
 
 export type ControlMessage =
@@ -81,6 +96,9 @@ export type ControlMessage =
 
 const ANSWER = 0x80
 const NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?$/
+
+const MIN_TUNNEL_MTU = 1_280
+const MAX_DNS_SERVERS = 4
 
 /** A resolver would take these for IPv4 addresses (`0x7f.1`). */
 const NUMERIC = /(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$/
@@ -126,6 +144,7 @@ function writeRequest(writer: Writer, request: ControlRequest): void {
       writer.bytes(request.first)
       return
     case 'close':
+    case 'openTunnel':
       writer.u24le(request.flow)
       return
     case 'openStream':
@@ -144,6 +163,7 @@ function writeAnswer(writer: Writer, number: number, answer: ControlAnswer): voi
   writer.u8(answer.kind === 'refused' ? answer.reason : 0)
   if (answer.kind === 'report') writer.u64le(answer.packets).u64le(answer.bytes)
   if (answer.kind === 'openStream') writer.u32le(answer.stream)
+  if (answer.kind === 'openTunnel') writeOffer(writer, answer)
 }
 
 function readRequest(reader: Reader, kind: number, number: number): ControlMessage | undefined {
@@ -167,6 +187,8 @@ function readRequest(reader: Reader, kind: number, number: number): ControlMessa
       const target = readTarget(reader)
       return target && { type: 'request', number, request: { kind: 'openStream', stream, target } }
     }
+    case CONTROL_KIND.openTunnel:
+      return { type: 'request', number, request: { kind: 'openTunnel', flow: reader.u24le() } }
     case CONTROL_KIND.notice:
       return { type: 'notice', flow: reader.u24le(), reason: reader.u8() }
     default:
@@ -187,6 +209,10 @@ function readAnswer(reader: Reader, kind: number, number: number): ControlMessag
       return { type: 'answer', number, answer: { kind: request, packets: reader.u64le(), bytes: reader.u64le() } }
     case 'openStream':
       return { type: 'answer', number, answer: { kind: request, stream: reader.u32le() } }
+    case 'openTunnel': {
+      const offer = readOffer(reader)
+      return offer && { type: 'answer', number, answer: { kind: request, ...offer } }
+    }
     default:
       return { type: 'answer', number, answer: { kind: request } }
   }
@@ -196,10 +222,31 @@ function isPurpose(value: number): value is FlowPurpose {
   return value >= FLOW_PURPOSE.hop && value <= FLOW_PURPOSE.wireguard
 }
 
+function writeOffer(writer: Writer, { hasIpv4, hasIpv6, mtu, dns }: TunnelOffer): void {
+  writer.u8((hasIpv4 ? 1 : 0) | (hasIpv6 ? 2 : 0)).u16le(mtu)
+  writer.u8(dns.length)
+  for (const host of dns) writeIp(writer, parseIp(host))
+}
+
+function readOffer(reader: Reader): TunnelOffer | undefined {
+  const families = reader.u8()
+  const mtu = reader.u16le()
+  const count = reader.u8()
+  if (families < 1 || families > 3 || mtu < MIN_TUNNEL_MTU || count < 1 || count > MAX_DNS_SERVERS) return undefined
+  const dns: string[] = []
+  for (let i = 0; i < count; i++) {
+    const kind = reader.u8()
+    const host = kind === 4 || kind === 6 ? readIp(reader, kind) : undefined
+    if (host === undefined || reader.failed) return undefined
+    dns.push(host)
+  }
+  return { hasIpv4: (families & 1) !== 0, hasIpv6: (families & 2) !== 0, mtu, dns }
+}
+
 function writeTarget(writer: Writer, target: Target): void {
   const ip = parseIp(target.host)
   if (ip !== undefined) {
-    writer.u8(ip.length === 4 ? 4 : 6).bytes(ip)
+    writeIp(writer, ip)
   } else {
     const name = Buffer.from(target.host, 'latin1')
     writer.u8(3).u8(name.length).bytes(name)
@@ -214,11 +261,11 @@ function readTarget(reader: Reader): Target | undefined {
 }
 
 function readHost(reader: Reader): string | undefined {
-  switch (reader.u8()) {
+  const kind = reader.u8()
+  switch (kind) {
     case 4:
-      return reader.bytes(4).join('.')
     case 6:
-      return formatIPv6(reader.bytes(16))
+      return readIp(reader, kind)
     case 3: {
       const name = Buffer.from(reader.bytes(reader.u8())).toString('latin1')
       return parseIp(name) === undefined && isTargetHost(name) ? name : undefined
@@ -228,11 +275,22 @@ function readHost(reader: Reader): string | undefined {
   }
 }
 
+function writeIp(writer: Writer, ip: Uint8Array | undefined): void {
+  if (ip === undefined) throw new TypeError('write an IP address: it is none')
+  writer.u8(ip.length === 4 ? 4 : 6).bytes(ip)
+}
+
+/** `undefined` when it is an IPv4 address inside an IPv6 one; the reader has failed when bytes are missing. */
+function readIp(reader: Reader, kind: 4 | 6): string | undefined {
+  return kind === 4 ? reader.bytes(4).join('.') : formatIPv6(reader.bytes(16))
+}
+
 const REQUEST_NAMES = new Map<number, ControlRequest['kind']>([
   [1, 'open'],
   [2, 'close'],
   [3, 'ping'],
   [4, 'report'],
   [5, 'openStream'],
+  [6, 'openTunnel'],
 ])
 const REASONS = new Set<number>(Object.values(REFUSAL))

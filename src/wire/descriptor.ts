@@ -7,7 +7,7 @@
 //   8        sequence                    4        capacity, kbit/s
 //   8        published, Unix ms          1        software: length, 0 to 32; then ASCII
 //   8        expires, Unix ms            3373     signature over all before it
-//   1        roles: 1 guard, 2 middle, 4 exit, 8 peer
+//   1        roles: 1 guard, 2 middle, 4 exit, 8 peer; 16: the exit has a tunnel
 //   1        addresses: count, 1 to 4; then addresses (address.ts), ascending
 //   1        control: count, 0 to 4; then length u8 and multiaddr in ASCII
 //
@@ -24,7 +24,8 @@ export const DESCRIPTOR_CONTEXT = 'hoplite descriptor v1'
 const KEY_BYTES = 1984
 const SIGNATURE_BYTES = 3373
 const ROLES = { guard: 1, middle: 2, exit: 4, peer: 8 } as const
-const ALL_ROLES = 15
+const TUNNEL = 16
+const ALL_ROLES = 31
 export type Role = keyof typeof ROLES
 
 export interface PortRange {
@@ -39,6 +40,8 @@ export interface DescriptorFields {
   readonly publishedMs: number
   readonly expiresMs: number
   readonly roles: readonly Role[]
+  /** Whether this exit carries IP packets too (control.ts, openTunnel). */
+  readonly hasTunnel: boolean
   readonly addresses: readonly Address[]
   /** Where the relay's control plane is reached, as multiaddrs. */
   readonly control: readonly string[]
@@ -56,7 +59,7 @@ export function encodeUnsigned(fields: DescriptorFields): Uint8Array {
   const writer = new Writer(MAX_DESCRIPTOR_BYTES - SIGNATURE_BYTES)
   writer.u8(1).bytes(fields.identityKey).bytes(fields.hopKey)
   writer.u64le(fields.sequence).u64le(fields.publishedMs).u64le(fields.expiresMs)
-  writer.u8(fields.roles.reduce((bits, role) => bits | ROLES[role], 0))
+  writer.u8(fields.roles.reduce((bits, role) => bits | ROLES[role], fields.hasTunnel ? TUNNEL : 0))
   writer.u8(fields.addresses.length)
   for (const address of [...fields.addresses].sort(byAddress)) writeAddress(writer, address)
   writer.u8(fields.control.length)
@@ -92,6 +95,7 @@ function readFields(reader: Reader): DescriptorFields | undefined {
   const [sequence, publishedMs, expiresMs] = [reader.u64le(), reader.u64le(), reader.u64le()]
   const bits = reader.u8()
   const roles = (Object.keys(ROLES) as Role[]).filter(role => bits & ROLES[role])
+  const hasTunnel = (bits & TUNNEL) !== 0
   const addresses = list(reader, 4, () => readAddress(reader))
   const control = list(reader, 4, () => text(reader, 128, /^[\x21-\x7e]+$/))
   const operator = text(reader, 64, /^[^\p{C}]+$/u)
@@ -112,6 +116,7 @@ function readFields(reader: Reader): DescriptorFields | undefined {
     software !== undefined
   if (!isSound) return undefined
   if (!isAscending(addresses.map(sortKey)) || !isAscending(family)) return undefined
+  if (hasTunnel && !roles.includes('exit')) return undefined
   if (exitPorts.length > 0 !== roles.includes('exit')) return undefined
   let last = -1
   for (const { from, to } of exitPorts) {
@@ -126,6 +131,7 @@ function readFields(reader: Reader): DescriptorFields | undefined {
     publishedMs,
     expiresMs,
     roles,
+    hasTunnel,
     addresses,
     control,
     operator,

@@ -1,18 +1,23 @@
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
+import { assertUndone } from '#daemon/tunnel-network.ts'
 import { socketPath, stateDirectory } from '#platform/directories.ts'
 import { isStateLocked } from '#platform/state-lock.ts'
 import { print } from '../output.ts'
 
 const STOP_MS = 20_000
 
-/** Stops the daemon and waits until it has put everything back. One that does not run is no error. */
+/**
+ * Stops the daemon and waits until it has put everything back. One that does not run is no error. Throws DAEMON_FAILED, or
+ * CHANGES_PENDING when something could not be put back.
+ */
 export async function down(options: { stateDir?: string; json?: boolean }): Promise<void> {
   const stateDir = stateDirectory(options.stateDir)
   let wasRunning = true
   try {
     await callAction(socketPath(stateDir), 'down', {})
     await gone(stateDir)
+    assertUndone(stateDir)
   } catch (error) {
     if (!(error instanceof HopliteError) || error.code !== 'DAEMON_NOT_RUNNING') throw error
     wasRunning = false

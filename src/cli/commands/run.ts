@@ -1,11 +1,13 @@
 // Commands that are a node: they run in the foreground until they are told to stop.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { HopliteError } from '#api/errors.ts'
 import type { Config } from '#daemon/config.ts'
 import { loadConfig, withFlags } from '#daemon/config.ts'
 import { keepRunning } from '#daemon/keep-running.ts'
 import { openLog } from '#daemon/log.ts'
 import { keepLogShort } from '#daemon/log-file.ts'
+import { type MachineFlags, planMachine } from '#daemon/machine-plan.ts'
 import type { RunOptions } from '#daemon/node.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
@@ -17,9 +19,13 @@ export interface NodeOptions {
   stateDir?: string
 }
 
-export async function relay(options: NodeOptions & { exit?: boolean }): Promise<void> {
+export async function relay(options: NodeOptions & { exit?: boolean; tun?: boolean }): Promise<void> {
   const { runRelay } = await import('#daemon/relay.ts')
-  await run('relay', options, runRelay, config => withFlags(config, { exit: options.exit }))
+  await run('relay', options, runRelay, config => {
+    const changed = withFlags(config, { exit: options.exit, tunnel: options.tun })
+    if (!changed.exit.tunnel || changed.exit.enabled) return changed
+    throw new HopliteError('REQUEST_INVALID', 'start a tunnel: this relay is no exit', 'add --exit')
+  })
 }
 
 export async function bootstrap(options: NodeOptions): Promise<void> {
@@ -32,13 +38,17 @@ export async function rendezvous(options: NodeOptions): Promise<void> {
   await run('rendezvous', options, runRendezvous, config => config)
 }
 
-export async function daemon(options: NodeOptions & { hops?: number; proxy?: string; off?: boolean }): Promise<void> {
+export type DaemonOptions = NodeOptions &
+  MachineFlags & { readonly hops?: number; readonly proxy?: string; readonly off?: boolean; readonly tun?: boolean }
+
+export async function daemon(options: DaemonOptions): Promise<void> {
   const { runClient } = await import('#daemon/client.ts')
+  const plan = options.tun ? planMachine(options) : undefined
   let startsOff = options.off ?? false
   const onSwitched = (isOn: boolean) => {
     startsOff = !isOn
   }
-  const main = (config: Config, more: RunOptions) => runClient(config, { startsOff, onSwitched, ...more })
+  const main = (config: Config, more: RunOptions) => runClient(config, { startsOff, onSwitched, ...more }, plan)
   await run('client', options, main, config => withFlags(config, options))
 }
 

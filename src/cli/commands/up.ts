@@ -1,19 +1,23 @@
 import { callAction } from '#api/client.ts'
+import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
 import { loadConfig, withFlags } from '#daemon/config.ts'
 import { hasCarriers } from '#daemon/letter-carriers.ts'
+import { type MachineFlags, machineWords, planMachine } from '#daemon/machine-plan.ts'
+import { assertNothingPending, assertTunnelPossible } from '#daemon/tunnel-network.ts'
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { type Daemon, progress, startDaemon, waitFor } from '../background.ts'
 import { print } from '../output.ts'
 import { describe } from './status.ts'
 
-export interface UpOptions {
+export interface UpOptions extends Partial<MachineFlags> {
   config?: string
   stateDir?: string
   json?: boolean
   hops?: number
   proxy?: string
+  tun?: boolean
 }
 
 /** Starts the daemon if none runs, and waits until it has a route; for who has set up devices alone, until it answers. */
@@ -31,12 +35,12 @@ export async function up(options: UpOptions): Promise<void> {
   if (before?.state === 'off') await callAction(socket, 'connect', {})
   const isThere = ({ state }: Status) => state === 'ready'
   const status = await waitFor(isThere, stateDir, daemon, progress(options.json))
-  const proxy = status.listening['proxy']?.[0] ?? ''
-  print(
-    options.json,
-    { ok: true, ...status },
-    `Connected. Proxy (SOCKS5 and HTTP CONNECT): ${proxy}\n${describe(status)}`,
-  )
+  print(options.json, { ok: true, ...status }, `${summary(status)}\n${describe(status)}`)
+}
+
+function summary({ listening, interface: name }: Status): string {
+  const proxy = `Proxy (SOCKS5 and HTTP CONNECT): ${listening['proxy']?.[0] ?? ''}`
+  return name === undefined ? `Connected. ${proxy}` : `Connected: this machine goes through ${name}. ${proxy}`
 }
 
 /** Starts the daemon, switched off, if none runs, and waits until it answers. */
@@ -60,12 +64,24 @@ async function findOrStart(
   const stateDir = stateDirectory(options.stateDir)
   prepareStateDirectory(stateDir)
   const status = await callAction(socketPath(stateDir), 'status', {}).catch(() => undefined)
-  if (status !== undefined) return { status, daemon: undefined }
+  if (status !== undefined) {
+    if (options.tun && status.interface === undefined)
+      throw new HopliteError(
+        'STATE_LOCKED',
+        'start the tunnel: the daemon runs already, without one',
+        'hoplite down first',
+      )
+    return { status, daemon: undefined }
+  }
+  const plan = options.tun ? planMachine({ killSwitch: true, ...options }) : undefined
+  if (plan === undefined) assertNothingPending(stateDir)
+  else assertTunnelPossible()
   const args = [
     'daemon',
     ...(options.hops === undefined ? [] : ['--hops', String(options.hops)]),
     ...(options.proxy === undefined ? [] : ['--proxy', options.proxy]),
     ...(startsOff ? ['--off'] : []),
+    ...(plan === undefined ? [] : ['--tun', ...machineWords(plan)]),
   ]
   return { status, daemon: startDaemon(args, { config, file, stateDir }) }
 }

@@ -134,6 +134,7 @@ async function realDatagrams(hopKey: Uint8Array, host: string, port: number): Pr
     toTap: () => {},
     toAssociation: () => {},
     toEntry: () => {},
+    toPort: () => {},
     report: () => {},
     nowMs: () => 0,
   }

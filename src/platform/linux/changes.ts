@@ -56,6 +56,12 @@ export class Changes {
     return changes
   }
 
+  /** How many changes the journal of a state directory has; 0 where there is none. It is read and left as it is. */
+  static peek(stateDirectory: string): number {
+    const bytes = readStateFile(path.join(stateDirectory, FILE), MAX_BYTES)
+    return bytes === undefined ? 0 : Buffer.from(bytes).toString('utf8').split('\n').length - 1
+  }
+
   /** The ids of the changes that are recorded, oldest first. */
   pending(): readonly string[] {
     return this.#recorded.map(({ id }) => id)

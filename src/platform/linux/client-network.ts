@@ -95,6 +95,20 @@ export async function updateMtu(tun: string, mtu: number): Promise<void> {
   await runNft(`flush chain ${table} arriving_clamp\n${rules.join('')}`)
 }
 
+/**
+ * Ends established TCP connections from these addresses as if the far end had: whoever only listens would never notice by
+ * itself that nobody speaks any more (ss(8), SOCK_DESTROY). Throws PROGRAM_MISSING or CHANGE_FAILED.
+ */
+export async function resetConnectionsFrom(addresses: readonly string[]): Promise<void> {
+  const own = addresses.map(parseInterface)
+  const from = own.flatMap(({ family, address }, i) => [
+    ...(i === 0 ? [] : ['or']),
+    'src',
+    family === 6 ? `[${address}]` : address,
+  ])
+  await capture({ run: ['ss', '--kill', '--tcp', '--no-header', 'state', 'established', '(', ...from, ')'] })
+}
+
 /** Whether this kernel has IPv6. */
 export function kernelHasIpv6(): boolean {
   return existsSync('/proc/sys/net/ipv6')

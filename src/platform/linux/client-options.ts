@@ -135,7 +135,8 @@ export function isSealed(options: ClientNetworkOptions): boolean {
   return !isSelective(options) && walledOff(options, 4) === 'all' && walledOff(options, 6) === 'all'
 }
 
-function checkCgroup(path: string): void {
+/** Throws RangeError unless it is the path of a cgroup, without a slash at its ends. */
+export function checkCgroup(path: string): void {
   const isPath = path.split('/').every(name => /^[A-Za-z0-9_.@:-]+$/.test(name) && !/^\.+$/.test(name))
   if (!isPath) throw new RangeError(`not the path of a cgroup: ${path}`)
 }

@@ -13,6 +13,7 @@ import {
   checkInterfaceName,
   type Endpoint,
   type Family,
+  familyOf,
   formatNetwork,
   type Network,
   ofFamily,
@@ -42,6 +43,8 @@ export interface ExitNetworkOptions {
   readonly rules: readonly OperatorRule[]
   /** Reached in spite of all this: a resolver of the exit's, a laboratory's origin. */
   readonly allowed: readonly Endpoint[]
+  /** What clients ask names of: an IPv4 address that stands for one of 1 to 4 servers, with each question the next. */
+  readonly resolver?: { readonly address: string; readonly servers: readonly string[] }
   readonly clientsMeet: boolean
 }
 
@@ -65,6 +68,8 @@ const REPLIES = 'ct state established,related accept'
 const MAX_ENTRIES = 1024
 /** Mail is shut unless a rule opens it. */
 const SMTP = 25
+const DNS = 53
+const MAX_RESOLVERS = 4
 
 /** The changes, first to last; pure. Throws RangeError for options that make no sense. */
 export function planExitNetwork(asked: ExitNetworkOptions, machine: ExitMachine): Change[] {
@@ -110,7 +115,7 @@ function planFirewall(options: Plan): Change {
     return network === undefined ? [] : [{ ip, network: formatNetwork(network) }]
   })
   return tableChange(`hoplite-${tun}`, [
-    ...endpointSets('allowed', options.allowed),
+    ...endpointSets('allowed', [...options.allowed, ...resolverEndpoints(options)]),
     ...FAMILIES.map(family => networkSet(`denied${family}`, family, ofFamily(options.denied, family))),
     chain('first', 'filter hook prerouting priority raw', [
       // Neighbours neither speak for clients nor to them.
@@ -131,10 +136,24 @@ function planFirewall(options: Plan): Change {
       `iifname "${tun}" drop`,
     ]),
     chain('leaving', 'filter hook postrouting priority mangle', clamp.leaving),
+    chain('names', 'nat hook prerouting priority dstnat', nameRules(options)),
     chain('source', 'nat hook postrouting priority srcnat', [
       ...own.map(({ ip, network }) => `${ip} saddr ${network} oifname != "${tun}" masquerade`),
     ]),
   ])
+}
+
+function nameRules({ tun, resolver }: Plan): string[] {
+  if (resolver === undefined) return []
+  const { address, servers } = resolver
+  const map = servers.map((server, i) => `${i} : ${server}`).join(', ')
+  const next = `numgen inc mod ${servers.length} map { ${map} }`
+  return [`iifname "${tun}" ip daddr ${address} meta l4proto { tcp, udp } th dport ${DNS} dnat ip to ${next}`]
+}
+
+function resolverEndpoints({ resolver }: Plan): Endpoint[] {
+  const protocols = ['udp', 'tcp'] as const
+  return (resolver?.servers ?? []).flatMap(address => protocols.map(protocol => ({ address, protocol, port: DNS })))
 }
 
 /** For packets that come from a client, to be forwarded. */
@@ -221,6 +240,13 @@ function check(options: Plan): void {
   }
   options.denied.forEach(parseNetwork)
   options.allowed.forEach(checkEndpoint)
+  if (options.resolver !== undefined) {
+    const { address, servers } = options.resolver
+    checkInteger(servers.length, 1, MAX_RESOLVERS, 'number of resolvers')
+    for (const host of [address, ...servers]) {
+      if (familyOf(host) !== 4) throw new RangeError(`not an IPv4 address: ${host}`)
+    }
+  }
   for (const { network, ports } of options.rules) {
     if (network !== undefined) parseNetwork(network)
     if (ports === undefined) continue

@@ -14,50 +14,15 @@ import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Capture } from '#lab/capture.ts'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
+import { LINK_ONLY, MARKER, makeNoise, sendMarker } from '#lab/noise.ts'
 import { skipUnless } from '#lab/skip.ts'
 import { CLIENT_MARK, CLIENT_PRIORITY, type ClientNetworkOptions, EVERYTHING } from './client-options.ts'
 
 const TUNNEL_PROCESS = fileURLToPath(new URL('../../lab/tunnel-process.ts', import.meta.url))
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
-const MARKER_PORT = 67
-/** What a link needs to work at all: ARP, neighbour discovery and the groups of it. */
-const NOT_LINK = 'not arp and not (icmp6 and ip6[40] >= 133 and ip6[40] <= 136) and not ip6 dst ff02::16'
 const TO_RELAY = /^IP 192\.168\.7\.\d+\.\d+ > 192\.0\.2\.1\.4000: /
 /** A fragment of a datagram to the relay after the first. */
 const REST_TO_RELAY = /^IP 192\.168\.7\.\d+ > 192\.0\.2\.1: (ip-proto-17|udp)/
-
-/** Everything that tries to get out: datagrams, connections and echoes, plain, marked, bound, fragmented, too large. */
-const NOISE = `
-  import dgram from 'node:dgram'
-  import net from 'node:net'
-  import { execFile } from 'node:child_process'
-  const send = (to, port, size = 64, bound = undefined, from = undefined) => new Promise(resolve => {
-    const socket = dgram.createSocket(to.includes(':') ? 'udp6' : 'udp4')
-    const done = () => { socket.close(); resolve() }
-    socket.on('error', done)
-    const go = () => { socket.setBroadcast(true); socket.send(Buffer.alloc(size), port, to, done) }
-    bound === undefined ? socket.bind(go) : socket.bind(bound, from, go)
-  })
-  const dial = (host, port, localAddress) => new Promise(resolve => {
-    const socket = net.connect({ host, port, ...(localAddress ? { localAddress } : {}) })
-    socket.on('error', () => resolve()).on('connect', () => { socket.destroy(); resolve() })
-    setTimeout(() => { socket.destroy(); resolve() }, 150)
-  })
-  const ping = (...words) => new Promise(resolve => execFile('ping', ['-n', '-c', '1', '-W', '0.1', ...words], resolve))
-  const own = process.argv[1]
-  await Promise.all([
-    send('198.51.100.9', 9), send('198.51.100.9', 9, 3000), send('198.51.100.9', 9, 20000),
-    send('192.168.7.1', 53), dial('192.168.7.1', 53), dial('192.168.7.1', 853), send('198.51.100.9', 53),
-    send('192.0.2.1', 4000), send('192.0.2.1', 4001), dial('198.51.100.9', 443), dial('198.51.100.9', 443, own),
-    send('224.0.0.251', 5353), send('255.255.255.255', 9), send('192.168.7.255', 137), send('192.168.7.1', 9),
-    send('198.51.100.9', 9, 64, 0, own),
-    send('2001:db8:9::9', 9), send('2001:db8:9::9', 9, 3000), send('2001:db8:7::1', 53), dial('2001:db8:9::9', 443),
-    send('ff02::fb%eth0', 5353), send('fe80::1%eth0', 53),
-    ping('198.51.100.9'), ping('-I', 'eth0', '198.51.100.9'), ping('-m', '${CLIENT_MARK}', '198.51.100.9'),
-    ping('-s', '4000', '198.51.100.9'), ping('-M', 'do', '-s', '1400', '198.51.100.9'), ping('-r', '192.168.7.1'),
-    ping('-6', '2001:db8:9::9'), ping('-6', '-I', 'eth0', '2001:db8:9::9'), ping('-6', '-s', '4000', '2001:db8:9::9'),
-  ])
-`
 
 test('nothing leaves but to the relay: rogue routes, resolvers, fragments, link changes, and the death of the process', async t => {
   const missing = missingForNamespaces('nft', 'tcpdump', 'ping')
@@ -65,13 +30,13 @@ test('nothing leaves but to the relay: rogue routes, resolvers, fragments, link 
   if (skipUnless(t, existsSync('/dev/net/tun'), 'needs /dev/net/tun')) return
   await using lab = new Namespaces()
   const { client, box, router } = await network(lab)
-  const capture = await Capture.start(router, 'eth0', NOT_LINK)
+  const capture = await Capture.start(router, 'eth0', `not (${LINK_ONLY})`)
   const leaks = async (act: () => Promise<unknown>) => {
     await act()
-    await noise(client)
-    await noise(box)
-    await mark(client)
-    const lines = await capture.until(/192\.168\.7\.1\.67: .*length/)
+    await makeNoise(client)
+    await makeNoise(box)
+    await sendMarker(client)
+    const lines = await capture.until(MARKER)
     const outside = lines.filter(line => !TO_RELAY.test(line) && !REST_TO_RELAY.test(line))
     return { outside, carried: lines.length - outside.length }
   }
@@ -97,7 +62,7 @@ test('nothing leaves but to the relay: rogue routes, resolvers, fragments, link 
     const { outside, carried } = await leaks(name === 'link down' ? async () => undefined : act)
     if (name === 'link down') {
       await act()
-      await noise(client)
+      await makeNoise(client)
     }
     assert.deepEqual(outside, [], name)
     assert.ok(carried > 0, `${name}: the tunnel carries packets`)
@@ -114,7 +79,7 @@ test('nothing leaves but to the relay: rogue routes, resolvers, fragments, link 
 
   // Another process takes the place of the dead one, and noise goes on meanwhile.
   const during = leaks(async () => {
-    const [next] = await Promise.all([startTunnel(client, state), noise(client), noise(box)])
+    const [next] = await Promise.all([startTunnel(client, state), makeNoise(client), makeNoise(box)])
     next.kill('SIGKILL')
     await once(next, 'exit')
   })
@@ -198,25 +163,6 @@ async function startTunnel(client: Host, state: string) {
   const [first] = await once(child.stdout, 'data')
   assert.equal(String(first), 'ready\n')
   return child
-}
-
-function script(host: Host, text: string, ...args: string[]): Promise<string> {
-  return host.run(process.execPath, '--no-warnings', '--input-type=module', '--eval', text, ...args)
-}
-
-async function noise(host: Host): Promise<void> {
-  const addresses = await host.ip('-4', '-o', 'address', 'show', 'dev', 'eth0')
-  await script(host, NOISE, /inet ([0-9.]+)/.exec(addresses)?.[1] ?? '127.0.0.1')
-}
-
-/** A packet that may always leave, so that whoever looks knows that all before it was seen: a lease is renewed. */
-async function mark(host: Host): Promise<void> {
-  await script(
-    host,
-    `import dgram from 'node:dgram'
-     const socket = dgram.createSocket('udp4')
-     socket.bind(68, () => socket.send(Buffer.alloc(333), ${MARKER_PORT}, '192.168.7.1', () => socket.close()))`,
-  )
 }
 
 async function recover(host: Host, state: string): Promise<void> {

@@ -8,6 +8,7 @@ import { spawn } from 'node:child_process'
 import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
+import { hasProgram } from './programs.ts'
 
 const COMMAND_TIMEOUT_MS = 20_000
 const MAX_OUTPUT_BYTES = 64 * 1024
@@ -52,6 +53,11 @@ export function undoOf(step: Step): Undo {
     case 'cover':
       return { kind: 'cover', file: step.file, source: step.source }
   }
+}
+
+/** Throws PROGRAM_MISSING unless a program is installed. */
+export function assertProgram(program: string): void {
+  if (!hasProgram(program)) throw notInstalled(program)
 }
 
 /** Does a step. Throws PROGRAM_MISSING, NOT_PERMITTED or CHANGE_FAILED; part of it may then be done. */
@@ -140,6 +146,10 @@ function notStarted(program: string, error: NodeJS.ErrnoException): HopliteError
   if (error.code !== 'ENOENT') {
     return new HopliteError('CHANGE_FAILED', `run ${program}: ${error.code ?? error.message}`, 'see the cause', error)
   }
+  return notInstalled(program)
+}
+
+function notInstalled(program: string): HopliteError {
   const advice = `install it; on Debian: apt-get install ${PACKAGES[program] ?? program}`
   return new HopliteError('PROGRAM_MISSING', `run ${program}: it is not installed`, advice)
 }

@@ -24,6 +24,7 @@ const MAX_READS = { none: 128, offload: 16 } as const
 /** What the slab holds many times over. */
 const FLUSH_PACKETS = 256
 const MAX_PIECES = 64
+const MAX_PACKET_BYTES = 65_535
 
 export interface TunPortOptions {
   readonly fd: number
@@ -36,6 +37,8 @@ export interface TunPortOptions {
   readonly loop: EventLoop
   /** A packet to be sealed where it lies, with `HEADROOM` before it. */
   readonly onPacket: (buffer: Uint8Array, offset: number, length: number) => void
+  /** A packet that is longer than `mtu` and cannot be cut; it is as it was read. Without this it is dropped. */
+  readonly onTooBig?: (buffer: Uint8Array, offset: number, length: number) => void
   /** Sends what waits. */
   readonly flush: () => void
 }
@@ -104,7 +107,7 @@ export class TunPort implements CoalescerOutlet {
   }
 
   #readCut(): void {
-    const { fd, mtu, slab, counters, onPacket, flush } = this.#options
+    const { fd, mtu, slab, counters, onPacket, onTooBig, flush } = this.#options
     const segmenter = this.#segmenter
     const at = this.#read.pointer + BigInt(READ_AT)
     const bytes = BigInt(READ_BYTES)
@@ -112,7 +115,9 @@ export class TunPort implements CoalescerOutlet {
     for (let i = 0; i < MAX_READS.offload; i++) {
       const length = batchCalls().read(word(fd), at, bytes)
       if (length <= 0) return
-      if (segmenter.begin(this.#read.bytes, READ_AT, length, mtu) !== undefined) counters.add('dropTunnel')
+      const fault = segmenter.begin(this.#read.bytes, READ_AT, length, mtu)
+      if (fault === 'tooBig' && onTooBig) onTooBig(this.#read.bytes, segmenter.offset, segmenter.packet.length)
+      else if (fault !== undefined) counters.add('dropTunnel')
       while (segmenter.next > 0) {
         const at = slab.take(segmenter.next) + HEADROOM
         onPacket(slab.buffer, at, segmenter.write(slab.buffer, at))
@@ -126,12 +131,17 @@ export class TunPort implements CoalescerOutlet {
   }
 
   #readWhole(): void {
-    const { fd, mtu, slab, known, onPacket } = this.#options
+    const { fd, mtu, slab, known, onPacket, onTooBig } = this.#options
     for (let i = 0; i < MAX_READS.none; i++) {
-      const at = slab.take(mtu) + HEADROOM
-      const length = batchCalls().read(word(fd), BigInt((known.find(slab.buffer) ?? 0) + at), word(mtu))
-      if (length <= 0) return slab.giveBack(mtu)
-      onPacket(slab.buffer, at, length)
+      const at = slab.take(MAX_PACKET_BYTES) + HEADROOM
+      const address = BigInt((known.find(slab.buffer) ?? 0) + at)
+      const length = batchCalls().read(word(fd), address, word(MAX_PACKET_BYTES))
+      slab.giveBack(MAX_PACKET_BYTES)
+      if (length <= 0) return
+      // Of a longer one no more is needed than fits.
+      slab.take(Math.min(length, mtu))
+      if (length > mtu && onTooBig) onTooBig(slab.buffer, at, length)
+      else onPacket(slab.buffer, at, length)
     }
   }
 }

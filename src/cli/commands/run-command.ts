@@ -1,0 +1,23 @@
+// `hoplite run -- COMMAND`: one command whose traffic can go through a route only, without root.
+
+import { loadConfig, withFlags } from '#daemon/config.ts'
+import { openLog } from '#daemon/log.ts'
+import { configFile, stateDirectory } from '#platform/directories.ts'
+
+export interface RunCommandOptions {
+  readonly config?: string
+  readonly stateDir?: string
+  readonly hops?: number
+}
+
+/** Runs a command to its end, and ends this process with its exit code. */
+export async function runCommand(words: readonly string[], options: RunCommandOptions): Promise<void> {
+  const [command = '', ...args] = words
+  const config = withFlags(loadConfig(configFile(options.config)), { hops: options.hops })
+  const { runCommandThroughRoute } = await import('#daemon/command-client.ts')
+  // The terminal is the command's: only bugs of ours are told in between.
+  const log = openLog({ ...config, log: { ...config.log, level: 'error' } }, 'run')
+  const stateDir = stateDirectory(options.stateDir)
+  const signal = new AbortController().signal
+  process.exit(await runCommandThroughRoute(config, { stateDir, log, signal }, { command, args }))
+}

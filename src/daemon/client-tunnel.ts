@@ -1,0 +1,197 @@
+// What a client has for a tunnel: the machine's network, shut but for it, the gate that commands pass, and the flow to the exit.
+// A client that has only its proxy has the gate alone, and it is open.
+
+import { HopliteError } from '#api/errors.ts'
+import type { Command } from '#forward/commands.ts'
+import { monotonicMs } from '#platform/clock.ts'
+import type { Endpoint } from '#platform/linux/networks.ts'
+import type { Route } from '#route/route.ts'
+import type { Routes } from '#route/routes.ts'
+import type { Address } from '#wire/address.ts'
+import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
+import { BusyMeter } from './busy-meter.ts'
+import type { Config } from './config.ts'
+import { type Log, own } from './log.ts'
+import type { MachinePlan } from './machine-plan.ts'
+import { RelayGate } from './relay-gate.ts'
+import { CLIENT_ADDRESSES, type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
+import { resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
+
+const NAME = 'hoplite0'
+/** How long a command waits for its exit. */
+const CARRIED_MS = 45_000
+/** Before another exit is looked for. */
+const REFUSED_MS = 1_000
+
+export interface ClientTunnelOptions {
+  /** Whether there is a tunnel at all: of the whole machine, or of one command, which has no network to shut. */
+  readonly isWanted: boolean
+  readonly network: TunnelNetwork | undefined
+  readonly log: Log
+  readonly routes: () => Routes
+  /** Runs an input of the routes machine and carries out what follows. */
+  readonly run: (input: (now: number) => void) => void
+  /** To the data plane. */
+  readonly carryOut: (commands: readonly Command[]) => void
+  /** Datagrams that have come in so far. */
+  readonly datagramsIn: () => number
+  /** Where else this process connects to around the tunnel, when it speaks to these relays. */
+  readonly control: (relays: readonly Address[]) => readonly Endpoint[]
+  readonly onCarried: () => void
+  readonly onRefused: (route: Route) => void
+}
+
+export class ClientTunnel {
+  readonly #options: ClientTunnelOptions
+  readonly #flow: TunnelFlow | undefined
+  readonly #gate: RelayGate
+  readonly #busy = new BusyMeter()
+  #hasStarted = false
+  #whenCarried: (() => void) | undefined
+
+  constructor(options: ClientTunnelOptions) {
+    this.#options = options
+    const { network, log, carryOut, isWanted } = options
+    const firewall = network && {
+      reaches: (relays: readonly Address[]) => network.reaches(relays),
+      allow: async (relays: readonly Address[]) => {
+        await network.allow(relays)
+        await network.allowControl(options.control(relays))
+      },
+    }
+    this.#gate = new RelayGate({ firewall, relays: () => this.#firstHops(), carryOut, log })
+    if (isWanted) this.#flow = this.#makeFlow()
+  }
+
+  /** Whether the exit carries its packets; a tunnel that is not wanted lacks nothing. */
+  get isReady(): boolean {
+    return this.#flow?.isCarried ?? true
+  }
+
+  /** Whether packets flow. */
+  get isBusy(): boolean {
+    return this.#flow !== undefined && this.#busy.isBusy(this.#options.datagramsIn(), monotonicMs())
+  }
+
+  /** The interface of the whole machine's tunnel, for a status. */
+  get link(): { readonly interface?: string; readonly mtu?: number } {
+    const { network } = this.#options
+    return network === undefined ? {} : { interface: network.name, mtu: TUNNEL_MTU }
+  }
+
+  /** Sends commands to the data plane in their order, behind the firewall's leave to reach the relays they speak to. */
+  send(commands: readonly Command[]): void {
+    this.#gate.send(commands)
+  }
+
+  /** The data plane is there: gives it the whole machine's TUN. */
+  start(): void {
+    const { network } = this.#options
+    if (network !== undefined) this.#flow?.open(network)
+    this.#hasStarted = true
+  }
+
+  /** Gives the data plane a command's TUN; resolves when an exit carries its packets. Throws NO_ROUTE. */
+  async open(tun: OpenTun): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const timer = setTimeout(() => {
+      const why = this.#options.routes().problem('') ?? 'there is no route yet'
+      reject(new HopliteError('NO_ROUTE', `connect: ${why}`, 'hoplite doctor says what is missing'))
+    }, CARRIED_MS)
+    this.#whenCarried = resolve
+    this.#flow?.open(tun)
+    await promise.finally(() => clearTimeout(timer))
+  }
+
+  handleReady(route: Route): void {
+    this.#flow?.handleReady(route)
+  }
+
+  /** The exit is gone, and whatever spoke through it. */
+  handleLost(): void {
+    this.#flow?.handleLost()
+    this.#resetConnections()
+  }
+
+  /** What `control` gives may have changed. */
+  handleControlChanged(): void {
+    const { network, control, log } = this.#options
+    network?.allowControl(control(this.#firstHops())).catch((error: Error) => {
+      log.error('directory not let through', { error: own(error.message) })
+    })
+  }
+
+  /** Before the data plane is closed. */
+  async end(hasFailed: boolean): Promise<void> {
+    await this.#gate.settled()
+    // Else they would go on around the tunnel, from an address that is nobody's.
+    if (!this.#staysShut(hasFailed)) await this.#resetConnections()
+  }
+
+  /** After it. A machine that was shut is opened, unless that would be by accident. */
+  async restore(hasFailed: boolean): Promise<void> {
+    const { network } = this.#options
+    if (hasFailed) network?.close()
+    if (!this.#staysShut(hasFailed)) await network?.restore()
+  }
+
+  /** When the data plane failed; or when this client could not start in the shelter that an earlier one had left. */
+  #staysShut(hasFailed: boolean): boolean {
+    const { network } = this.#options
+    return network !== undefined && network.killSwitch && (hasFailed || (!this.#hasStarted && network.tookOver))
+  }
+
+  async #resetConnections(): Promise<void> {
+    const { network, log } = this.#options
+    await network?.resetConnections().catch((error: Error) => {
+      log.warn('connections not ended', { error: own(error.message) })
+    })
+  }
+
+  #firstHops(): Address[] {
+    const routes = this.#options.routes()
+    return routes.keys.flatMap(key => routes.find(key)?.firstHops.map(({ address }) => address) ?? [])
+  }
+
+  #makeFlow(): TunnelFlow {
+    const { run, log, routes, onCarried, onRefused } = this.#options
+    return new TunnelFlow({
+      ask: (route, request, settle) => run(now => route.exitLayer.ask(request, now, settle)),
+      send: (...commands) => this.send(commands),
+      onCarried: () => {
+        log.info('the exit carries the tunnel')
+        this.#whenCarried?.()
+        onCarried()
+      },
+      onRefused: route => {
+        log.warn('the exit refuses the tunnel', { id: own(route.exit.id) })
+        onRefused(route)
+        const renew = () => run(now => routes().find('') === route && routes().renew('', now))
+        setTimeout(renew, REFUSED_MS).unref()
+      },
+    })
+  }
+}
+
+/** Shuts the machine's network: from then on nothing goes around the tunnel that may not. Gives the configuration without names. */
+export async function shutMachine(
+  config: Config,
+  stateDir: string,
+  { routes, split, lan, killSwitch }: MachinePlan,
+): Promise<{ readonly config: Config; readonly network: TunnelNetwork }> {
+  const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
+  const network = await TunnelNetwork.open({
+    stateDir,
+    name: NAME,
+    mtu: TUNNEL_MTU,
+    addresses: CLIENT_ADDRESSES,
+    dnsServers: [TUNNEL_RESOLVER],
+    dnsSearch: [],
+    routes,
+    killSwitch,
+    lan,
+    split,
+    control: endpoints,
+  })
+  return { config: { ...config, network: { ...config.network, bootstrap: multiaddrs } }, network }
+}

@@ -1,0 +1,128 @@
+// An exit's tunnel: its TUN, the addresses that stand for its clients, and what it changes on its machine so that their packets
+// get out and nowhere else.
+
+import { existsSync, readFileSync } from 'node:fs'
+import { HopliteError } from '#api/errors.ts'
+import { systemRandom } from '#crypto/random.ts'
+import type { TunOffload } from '#forward/commands.ts'
+import { Changes } from '#platform/linux/changes.ts'
+import { applyExitNetwork, type ExitMachine } from '#platform/linux/exit-network.ts'
+import { parseNetwork } from '#platform/linux/networks.ts'
+import { openTun, type Tun } from '#platform/linux/tun.ts'
+import type { HopTunnel } from '#relay/hop.ts'
+import { type TunnelNetwork, TunnelPool } from '#relay/tunnel-pool.ts'
+import { type ExitRule, NOT_PUBLIC_NETWORKS } from '#stream/exit-policy.ts'
+import { type Address, parseAddress, parseIp } from '#wire/address.ts'
+import { formatIp } from '#wire/ip-prefix.ts'
+import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
+import type { Config } from './config.ts'
+import { TUNNEL_MTU } from './tunnel-flow.ts'
+
+const NAME = 'hoplite-exit'
+/** The second is systemd-resolved's, for when the first names only itself. */
+const RESOLVERS = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'] as const
+const MAX_RESOLVERS = 4
+
+export class ExitTunnel {
+  readonly name: string
+  readonly fd: number
+  readonly offload: TunOffload
+  /** For the hop, which admits clients. */
+  readonly hop: HopTunnel
+  readonly #tun: Tun
+  readonly #changes: Changes
+
+  private constructor(tun: Tun, hop: HopTunnel, changes: Changes) {
+    this.name = tun.name
+    this.fd = tun.fds[0] ?? -1
+    this.offload = tun.offload
+    this.#tun = tun
+    this.hop = hop
+    this.#changes = changes
+  }
+
+  /**
+   * Makes the TUN and changes the network; each change is recorded with its undo before it is made, and those of an earlier
+   * run are undone. Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING, CHANGE_FAILED or CONFIG_INVALID.
+   */
+  static async open(config: Config, stateDir: string, rules: readonly ExitRule[]): Promise<ExitTunnel> {
+    const { tunnel_networks: networks, dns, allow_private } = config.exit
+    const servers = dns.length > 0 ? dns : machineResolvers()
+    if (servers.length === 0)
+      throw new HopliteError(
+        'CONFIG_INVALID',
+        'open the tunnel of the exit: this machine has no resolver of IPv4 but on itself',
+        'name one that answers from here: dns = ["192.0.2.53"] in [exit]',
+      )
+    const changes = Changes.open(stateDir)
+    const tun = openTun({ name: NAME, offload: true })
+    try {
+      const machine = await applyExitNetwork(changes, {
+        tun: tun.name,
+        addresses: networks.map(ownAddress),
+        mtu: TUNNEL_MTU,
+        denied: NOT_PUBLIC_NETWORKS,
+        rules,
+        allowed: allow_private.flatMap(text => toEndpoints(parseAddress(text))),
+        resolver: { address: TUNNEL_RESOLVER, servers },
+        clientsMeet: false,
+      })
+      const hop = { pool: poolOf(networks, machine), mtu: TUNNEL_MTU, dns: [TUNNEL_RESOLVER] }
+      return new ExitTunnel(tun, hop, changes)
+    } catch (error) {
+      tun.close()
+      await changes.undoAll().catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** Closes the TUN, where the data plane that it belonged to is gone without having done so. */
+  close(): void {
+    this.#tun.close()
+  }
+
+  /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */
+  async restore(): Promise<void> {
+    await this.#changes.undoAll()
+  }
+}
+
+/** The IPv4 resolvers of this machine that others reach too. */
+function machineResolvers(): string[] {
+  for (const file of RESOLVERS) {
+    const text = existsSync(file) ? readFileSync(file, 'utf8') : ''
+    const found = [...text.matchAll(/^nameserver\s+([0-9.]+)\s*$/gm)].flatMap(([, host = '']) => host)
+    const usable = found.filter(host => parseIp(host)?.length === 4 && !host.startsWith('127.'))
+    if (usable.length > 0) return usable.slice(0, MAX_RESOLVERS)
+  }
+  return []
+}
+
+/** The first address of a network, with its prefix: the TUN's own. */
+function ownAddress(network: string): string {
+  const { address, bits } = parseNetwork(network)
+  const bytes = Uint8Array.from(parseIp(address) ?? [])
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) | 1
+  return `${formatIp(bytes)}/${bits}`
+}
+
+/** Clients get addresses of the families that lead somewhere. */
+function poolOf(networks: readonly string[], { outward4, outward6 }: ExitMachine): TunnelPool {
+  if (outward4 === undefined)
+    throw new HopliteError(
+      'CHANGE_FAILED',
+      'open the tunnel of the exit: this machine has no default route of IPv4',
+      'connect it to the internet first: ip route show default',
+    )
+  const find = (family: 4 | 6): TunnelNetwork | undefined => {
+    const found = networks.map(parseNetwork).find(network => network.family === family)
+    return found && { address: parseIp(found.address) ?? new Uint8Array(0), bits: found.bits }
+  }
+  const [network4, network6] = [find(4), outward6 === undefined ? undefined : find(6)]
+  return new TunnelPool({ ...(network4 && { network4 }), ...(network6 && { network6 }) }, systemRandom)
+}
+
+function toEndpoints(address: Address | undefined) {
+  if (address === undefined) return []
+  return (['tcp', 'udp'] as const).map(protocol => ({ address: address.host, protocol, port: address.port }))
+}

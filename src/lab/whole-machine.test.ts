@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import test from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { isStateLocked } from '#platform/state-lock.ts'
+import { MachineNetwork } from './machine-network.ts'
+import { patternHash } from './pattern.ts'
+import { hasTool, skipUnless } from './skip.ts'
+import { waitFor } from './testnet.ts'
+
+const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
+const MIB = 2 ** 20
+const NOBODY = '65534'
+/** A user who may open the TUN device and read the configuration, and nothing else. */
+const AS_NOBODY = `
+  mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 &&
+  exec setpriv --reuid=${NOBODY} --regid=${NOBODY} --clear-groups "$0" "$@"`
+
+test('a whole machine goes through its route, stays shut after a crash, and is put back exactly', async t => {
+  const missing = MachineNetwork.missing('setpriv', 'unshare')
+  const isTool = missing !== undefined && missing !== '/dev/net/tun' && !hasTool(missing)
+  if (skipUnless(t, missing === undefined, `needs ${missing}`, isTool ? { tool: missing } : {})) return
+  await using network = await MachineNetwork.start({ relays: 1, hops: 2 })
+  const web = network.address('web')
+  const before = await picture(network)
+
+  await t.test('up --tun carries IPv4, IPv6 and names, and the origin sees the exit', async () => {
+    await network.up()
+    for (const host of [web, network.address6('web')]) {
+      assert.equal((await network.download(MIB, host).done).sha256, patternHash(MIB), host)
+    }
+    assert.match(await network.inside('getent', 'ahosts', 'origin.test'), new RegExp(`^${web} `, 'm'))
+    const { routes, interface: name } = await network.status()
+    assert.equal(name, 'hoplite0')
+    const exit = network.relayAt(routes[0]?.hops.at(-1)?.address ?? '') as 'left'
+    const own = [network.address(exit), network.address6(exit)]
+    for (const seen of await network.seenByOrigin()) {
+      assert.ok(own.includes(seen.replace('::ffff:', '').replace(/:\d+$/, '')), seen)
+    }
+    assert.deepEqual(await network.askers(), [network.address(exit)])
+  })
+
+  await t.test(
+    'after SIGKILL nothing gets out, up without --tun says so, and recover puts everything back',
+    async () => {
+      await kill(network)
+      assert.equal(await reaches(network, web), false)
+      const refused = network.hoplite('me', 'up', '--json', '--config', network.config('me'))
+      await assert.rejects(refused, (error: { stdout?: string }) => /"CHANGES_PENDING"/.test(error.stdout ?? ''))
+      await network.hoplite('me', 'recover')
+      assert.equal(await picture(network), before)
+      assert.equal(await reaches(network, web), true)
+    },
+  )
+
+  await t.test('down puts everything back, and another up --tun after a crash takes its place', async () => {
+    await network.up('--exclude', `${network.address('gate')}/32`, '--lan', '192.168.0.0/16')
+    await kill(network)
+    await network.up()
+    assert.equal(await reaches(network, web), true)
+    await network.hoplite('me', 'down')
+    assert.equal(await picture(network), before)
+  })
+
+  await t.test('run gives one command the route, without root, and its exit code', async t => {
+    const home = mkdtempSync(path.join(tmpdir(), 'hoplite-nobody-'))
+    t.after(() => rmSync(home, { recursive: true, force: true }))
+    const page = `${network.origin('origin.test')}/page`
+    const fetches = `fetch('${page}').then(async r => { console.log(await r.text()); process.exit(7) })`
+    const words = ['run', '--state-dir', path.join(home, 'state'), '--config', path.join(home, 'me.toml'), '--']
+    const script = `cp ${network.config('me')} ${home}/me.toml && chown -R ${NOBODY} ${home} && ${AS_NOBODY}`
+    const asNobody = ['--mount', 'sh', '-c', script, process.execPath, COMMAND, ...words]
+    const run = network.host('me').run('unshare', ...asNobody, process.execPath, '--eval', fetches)
+    await assert.rejects(run, (error: { code?: number; stdout?: string }) => {
+      assert.equal(error.code, 7, String(error))
+      assert.match(error.stdout ?? '', /You come from (::ffff:)?3[12]\.1\.0\.5/)
+      return true
+    })
+    assert.equal(await picture(network), before)
+  })
+})
+
+/** What of the client's machine a tunnel changes: rules, routes, firewall, interfaces, switches. */
+async function picture(network: MachineNetwork): Promise<string> {
+  const me = network.host('me')
+  const parts = await Promise.all([
+    me.run('nft', 'list', 'ruleset'),
+    ...['-4', '-6'].flatMap(family => [me.ip(family, 'rule'), me.ip(family, 'route', 'show', 'table', 'all')]),
+    me.ip('-brief', '-4', 'address'),
+    me.ip('-brief', 'link'),
+    me.run('sysctl', 'net.ipv4.conf.all.src_valid_mark', 'net.ipv4.ip_forward'),
+    me.run('cat', '/etc/resolv.conf'),
+  ])
+  const lines = parts.join('\n').split('\n')
+  // The link's own address is still being tried while the network is young.
+  return lines.filter(line => !line.includes('fe80::')).join('\n')
+}
+
+async function kill(network: MachineNetwork): Promise<void> {
+  const { pid } = await network.status()
+  process.kill(pid, 'SIGKILL')
+  await waitFor(async () => (isStateLocked(network.state('me')) ? undefined : true), 'the end of the daemon')
+}
+
+async function reaches(network: MachineNetwork, address: string): Promise<boolean> {
+  const probe = network.host('me').run('ping', '-c', '1', '-W', '1', address)
+  return probe.then(
+    () => true,
+    () => false,
+  )
+}
