@@ -1,11 +1,11 @@
 // The keys of one issuer: the signed directory, and whether a token is one of theirs. Relays verify offline with it.
 
-import { type TokenKey, importTokenKey, verifyBlindSignature } from '#crypto/blind-rsa.ts'
-import { type Identity, IDENTITY_PUBLIC_BYTES, verifySignature } from '#crypto/signature.ts'
 import { blake2s } from '#crypto/blake2s.ts'
+import { importTokenKey, type TokenKey, verifyBlindSignature } from '#crypto/blind-rsa.ts'
+import { IDENTITY_PUBLIC_BYTES, type Identity, verifySignature } from '#crypto/signature.ts'
 import {
-  decodeKeyDirectory,
   type DirectoryKey,
+  decodeKeyDirectory,
   encodeKeyDirectory,
   KEY_DIRECTORY_CONTEXT,
   type KeyDirectory,

@@ -57,7 +57,9 @@ const schema = z.strictObject({
     .strictObject({
       keyId: bytes(32),
       acceptedUntilMs: z.number(),
-      items: z.array(z.strictObject({ nonce: bytes(32), message: bytes(256), inverse: bytes(256) })).max(MAX_WITHDRAWAL),
+      items: z
+        .array(z.strictObject({ nonce: bytes(32), message: bytes(256), inverse: bytes(256) }))
+        .max(MAX_WITHDRAWAL),
     })
     .exactOptional(),
   deposit: tokens.exactOptional(),
@@ -74,7 +76,8 @@ const schema = z.strictObject({
 
 /** The state as text, secrets and all. */
 export function encodeWallet(state: WalletState): string {
-  const replace = (_: string, value: unknown) => (value instanceof Uint8Array ? Buffer.from(value).toString('base64url') : value)
+  const replace = (_: string, value: unknown) =>
+    value instanceof Uint8Array ? Buffer.from(value).toString('base64url') : value
   return `${JSON.stringify({ version: 1, ...state }, (key, value) => replace(key, plain(value)))}\n`
 }
 
@@ -92,7 +95,12 @@ export function decodeWallet(text: string): WalletState | undefined {
 export function sealBackup(state: WalletState, passphrase: string, random: Random, cost = BACKUP_COST): Uint8Array {
   const head = new Writer(HEAD_BYTES).bytes(MAGIC).bytes(random(16)).u32le(cost.memoryKib).u8(cost.passes).done()
   const nonce = random(24)
-  const sealed = xchachaSeal(keyOf(passphrase, head.subarray(4, 20), cost), nonce, Buffer.from(encodeWallet(state)), head)
+  const sealed = xchachaSeal(
+    keyOf(passphrase, head.subarray(4, 20), cost),
+    nonce,
+    Buffer.from(encodeWallet(state)),
+    head,
+  )
   return Buffer.concat([head, nonce, sealed])
 }
 
@@ -105,7 +113,8 @@ export function openBackup(backup: Uint8Array, passphrase: string): WalletState 
   const cost = { memoryKib: reader.u32le(), passes: reader.u8() }
   const nonce = reader.bytes(24)
   const sealed = reader.rest()
-  const isPayable = cost.memoryKib >= 8 && cost.memoryKib <= MAX_MEMORY_KIB && cost.passes >= 1 && cost.passes <= MAX_PASSES
+  const isPayable =
+    cost.memoryKib >= 8 && cost.memoryKib <= MAX_MEMORY_KIB && cost.passes >= 1 && cost.passes <= MAX_PASSES
   if (!reader.done || !isPayable) return undefined
   const plain = xchachaOpen(keyOf(passphrase, salt, cost), nonce, sealed, backup.subarray(0, HEAD_BYTES))
   return plain && decodeWallet(Buffer.from(plain).toString())

@@ -67,7 +67,10 @@ export interface WalletBalance {
 }
 
 /** A wallet that has nothing yet. */
-export function emptyWallet(issuerId: string, account: { readonly name: string; readonly password: string }): WalletState {
+export function emptyWallet(
+  issuerId: string,
+  account: { readonly name: string; readonly password: string },
+): WalletState {
   return { issuerId, account: { ...account, isRegistered: false }, tokens: [], hand: [], doubtful: [], history: [] }
 }
 
@@ -135,7 +138,9 @@ export class Wallet {
   takeInHand(count: number, now: number): number {
     const { tokens, hand } = this.#state
     const good = tokens.filter(token => token.acceptedUntilMs > now)
-    const taken = good.toSorted((a, b) => a.acceptedUntilMs - b.acceptedUntilMs).slice(0, Math.max(0, count - hand.length))
+    const taken = good
+      .toSorted((a, b) => a.acceptedUntilMs - b.acceptedUntilMs)
+      .slice(0, Math.max(0, count - hand.length))
     const isTaken = new Set<WalletToken>(taken)
     if (taken.length > 0)
       this.#change({ tokens: tokens.filter(token => !isTaken.has(token)), hand: [...hand, ...taken] })

@@ -46,7 +46,10 @@ test('the vector of RFC 9474 for RSABSSA-SHA384-PSS-Deterministic', async t => {
   const url = (name: string) => Buffer.from(bytes(v[name])).toString('base64url')
   const [n, d, p, q] = ['n', 'd', 'p', 'q'].map(name => BigInt(v[name] ?? '')) as [bigint, bigint, bigint, bigint]
   const number = (value: bigint) =>
-    Buffer.from(value.toString(16).padStart(value.toString(16).length + 1 - ((value.toString(16).length + 1) % 2), '0'), 'hex').toString('base64url')
+    Buffer.from(
+      value.toString(16).padStart(value.toString(16).length + 1 - ((value.toString(16).length + 1) % 2), '0'),
+      'hex',
+    ).toString('base64url')
   const jwk = { kty: 'RSA', n: url('n'), e: url('e'), d: url('d'), p: url('p'), q: url('q') }
   const dp = number(d % (p - 1n))
   const dq = number(d % (q - 1n))
@@ -88,7 +91,8 @@ test('a signature by another key, of another message, cut or changed does not ho
 test('a published key is read only in its one encoding', () => {
   const { encoded, id } = generateTokenKey().publicKey
   assert.equal(hex(importTokenKey(encoded)?.id), hex(id))
-  for (let length = 0; length < encoded.length; length++) assert.equal(importTokenKey(encoded.subarray(0, length)), undefined)
+  for (let length = 0; length < encoded.length; length++)
+    assert.equal(importTokenKey(encoded.subarray(0, length)), undefined)
   assert.equal(importTokenKey(Buffer.concat([encoded, Uint8Array.of(0)])), undefined)
   for (let at = 0; at < 81; at++) assert.equal(importTokenKey(encoded.with(at, (encoded[at] ?? 0) ^ 1)), undefined)
   for (let at = encoded.length - 5; at < encoded.length; at++)
@@ -102,7 +106,10 @@ test("the Privacy Pass library's client accepts what we sign, and its tokens hol
   const origin = new publicVerif.Origin(publicVerif.BlindRSAMode.PSS)
   const challenge = origin.createTokenChallenge('issuer.example', new Uint8Array())
   const request = await client.createTokenRequest(challenge, new Uint8Array(publicKey.encoded))
-  const signature = blindSign(privateKey, publicVerif.TokenRequest.deserialize(TOKEN_TYPES.BLIND_RSA, request.serialize()).blindedMsg)
+  const signature = blindSign(
+    privateKey,
+    publicVerif.TokenRequest.deserialize(TOKEN_TYPES.BLIND_RSA, request.serialize()).blindedMsg,
+  )
   const token = await client.finalize(publicVerif.TokenResponse.deserialize(new Uint8Array(signature ?? [])))
   const all = token.serialize()
   assert.equal(hex(all.subarray(66, 98)), hex(publicKey.id))

@@ -83,7 +83,11 @@ async function issuer(t: TestContext): Promise<TestIssuer> {
   return started
 }
 
-function open(t: TestContext, net: TestIssuer, options: { directory?: string; client?: IssuerClient } = {}): WalletKeeper {
+function open(
+  t: TestContext,
+  net: TestIssuer,
+  options: { directory?: string; client?: IssuerClient } = {},
+): WalletKeeper {
   const wallet = WalletKeeper.open({
     directory: options.directory ?? temporary(),
     issuerId: net.issuer.id,

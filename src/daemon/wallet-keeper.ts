@@ -56,7 +56,11 @@ export class WalletKeeper {
       const { random, issuerId } = options
       const found = readWallet(options.directory)
       if (found !== undefined && found.issuerId !== issuerId)
-        throw new HopliteError('WALLET_FAILED', 'open the wallet: it belongs to another issuer', 'set [credit] issuer_id back, or use another --state-dir')
+        throw new HopliteError(
+          'WALLET_FAILED',
+          'open the wallet: it belongs to another issuer',
+          'set [credit] issuer_id back, or use another --state-dir',
+        )
       const name = () => Buffer.from(random(32)).toString('base64url')
       return new WalletKeeper(options, found ?? emptyWallet(issuerId, { name: name(), password: name() }), unlock)
     } catch (error) {
@@ -167,7 +171,11 @@ export class WalletKeeper {
     while (received < count) {
       const wanted = Math.min(count - received, MAX_WITHDRAWAL, this.#wallet.room())
       if (wanted === 0)
-        throw new HopliteError('WALLET_FAILED', 'withdraw: the wallet is full', 'spend or deposit some tokens first; the rest stays on the account')
+        throw new HopliteError(
+          'WALLET_FAILED',
+          'withdraw: the wallet is full',
+          'spend or deposit some tokens first; the rest stays on the account',
+        )
       await this.#beginWithdrawal(wanted)
       received += await this.#finishWithdrawal()
     }
@@ -179,7 +187,11 @@ export class WalletKeeper {
     const keys = await this.#issuerKeys()
     const key = signingKey(keys, clock())
     if (key === undefined)
-      throw new HopliteError('WALLET_FAILED', 'withdraw: no key of the issuer signs now', 'check the clock of this machine')
+      throw new HopliteError(
+        'WALLET_FAILED',
+        'withdraw: no key of the issuer signs now',
+        'check the clock of this machine',
+      )
     const items = []
     for (let i = 0; i < count; i++) {
       const nonce = new Uint8Array(random(NONCE_BYTES))
@@ -206,7 +218,11 @@ export class WalletKeeper {
         const signature = Buffer.from(signatures[at] ?? '', 'base64url')
         const authenticator = key && (await finalize(key, tokenInput(fields), signature, inverse))
         if (authenticator === undefined)
-          throw new HopliteError('WALLET_FAILED', 'withdraw: the issuer signed something else', 'ask its operator; the wallet keeps the withdrawal and tries again')
+          throw new HopliteError(
+            'WALLET_FAILED',
+            'withdraw: the issuer signed something else',
+            'ask its operator; the wallet keeps the withdrawal and tries again',
+          )
         tokens.push({ ...fields, authenticator, acceptedUntilMs: withdrawal.acceptedUntilMs })
       }
       this.#wallet.finishWithdrawal(tokens, clock())
@@ -249,7 +265,11 @@ export class WalletKeeper {
     const { directory } = await client.ask('keys', {})
     const keys = openKeyDirectory(Buffer.from(directory, 'base64url'), issuerId)
     if (keys === undefined)
-      throw new HopliteError('WALLET_FAILED', "read the issuer's keys: another issuer signed them", 'check [credit] issuer and issuer_id')
+      throw new HopliteError(
+        'WALLET_FAILED',
+        "read the issuer's keys: another issuer signed them",
+        'check [credit] issuer and issuer_id',
+      )
     this.#keys = keys
     return keys
   }
@@ -269,7 +289,8 @@ export class WalletKeeper {
 
   async #bearer(): Promise<string> {
     const { client, clock, stretching = 'random' } = this.#options
-    if (this.#session !== undefined && this.#session.expiresMs - SESSION_MARGIN_MS > clock()) return this.#session.bearer
+    if (this.#session !== undefined && this.#session.expiresMs - SESSION_MARGIN_MS > clock())
+      return this.#session.bearer
     const { issuer } = await this.#issuerKeys()
     const { name, password, isRegistered } = this.#wallet.state.account
     const credentials = { issuer, name, password, stretching }
@@ -305,7 +326,11 @@ export function readWallet(directory: string): WalletState | undefined {
   assertPrivate(file)
   const state = decodeWallet(Buffer.from(bytes).toString())
   if (state === undefined)
-    throw new HopliteError('STATE_UNREADABLE', `read ${file}: it is not a wallet, or is damaged`, 'restore it from a backup: hoplite wallet restore FILE')
+    throw new HopliteError(
+      'STATE_UNREADABLE',
+      `read ${file}: it is not a wallet, or is damaged`,
+      'restore it from a backup: hoplite wallet restore FILE',
+    )
   return state
 }
 
@@ -315,7 +340,11 @@ export function restoreWallet(directory: string, state: WalletState, now: number
   const unlock = lockState(directory)
   try {
     if (readWallet(directory) !== undefined)
-      throw new HopliteError('WALLET_FAILED', 'restore the wallet: there is one', 'move it away, or use another --state-dir')
+      throw new HopliteError(
+        'WALLET_FAILED',
+        'restore the wallet: there is one',
+        'move it away, or use another --state-dir',
+      )
     writeStateFile(walletFile(directory), encodeWallet(restoredWallet(state, now)))
   } finally {
     unlock()

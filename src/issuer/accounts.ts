@@ -169,7 +169,9 @@ export class Accounts {
 
   /** The hashed name of an account, as 64 hex digits. */
   async nameOf(account: Uint8Array): Promise<string> {
-    const [row] = await this.#options.sql.all<{ name: Uint8Array }>('SELECT name FROM accounts WHERE id = $1', [account])
+    const [row] = await this.#options.sql.all<{ name: Uint8Array }>('SELECT name FROM accounts WHERE id = $1', [
+      account,
+    ])
     return Buffer.from(row?.name ?? []).toString('hex')
   }
 

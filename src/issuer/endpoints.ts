@@ -22,7 +22,12 @@ const MAX_DIRECTORY_TEXT = 20_000
 const MAX_OPAQUE_TEXT = 2_048
 
 const bytes = (length: number) => base64url(Math.ceil((length * 4) / 3), Math.ceil((length * 4) / 3))
-const base64url = (least: number, most: number) => z.string().regex(/^[A-Za-z0-9_-]*$/, 'base64url').min(least).max(most)
+const base64url = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^[A-Za-z0-9_-]*$/, 'base64url')
+    .min(least)
+    .max(most)
 const name = z.string().regex(/^[0-9a-f]{64}$/, '64 hex digits: the hash of the account name')
 const opaque = base64url(1, MAX_OPAQUE_TEXT)
 const kind = z.enum(['password', 'recovery'])

@@ -161,9 +161,11 @@ function problemOf(error: FastifyError): Problem {
   if (error instanceof Problem) return error
   if (error instanceof StoreError)
     return new Problem('unavailable', 'the issuer cannot reach its database now, try again in a few seconds', error)
-  if (error.validation !== undefined) return new Problem('badRequest', `the request is not of its form: ${error.message}`)
+  if (error.validation !== undefined)
+    return new Problem('badRequest', `the request is not of its form: ${error.message}`)
   const status = error.statusCode ?? 500
-  if (status < 400 || status >= 500) return new Problem('internal', 'the issuer failed, its operator can see why', error)
+  if (status < 400 || status >= 500)
+    return new Problem('internal', 'the issuer failed, its operator can see why', error)
   const codes: Record<number, ProblemCode> = { 413: 'tooLarge', 415: 'wrongType' }
   return new Problem(codes[status] ?? 'badRequest', `the request cannot be read: ${error.message}`)
 }

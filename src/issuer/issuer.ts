@@ -1,9 +1,9 @@
 // The issuer: everything it can be asked, over one database. HTTP is only its face (http.ts).
 
+import { issuerIdOf, refuseRedemption } from '#credit/keys.ts'
 import { blindSign, isBelowModulus } from '#crypto/blind-rsa.ts'
 import { systemRandom } from '#crypto/random.ts'
 import type { Identity } from '#crypto/signature.ts'
-import { issuerIdOf, refuseRedemption } from '#credit/keys.ts'
 import { decodeToken, RSA_BYTES, TOKEN_BYTES } from '#wire/token.ts'
 import { Accounts, loadOpaqueSetup } from './accounts.ts'
 import { KEY_LIFETIMES, type KeyLifetimes, KeyRing } from './key-ring.ts'

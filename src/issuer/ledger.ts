@@ -214,10 +214,10 @@ async function spend(tx: Statements, tokens: readonly TokenToRedeem[]): Promise<
     byKey.set(key, (byKey.get(key) ?? 0) + 1)
   }
   for (const [key, count] of [...byKey].sort(([a], [b]) => a - b)) {
-    const [live] = await tx.all('UPDATE keys SET redeemed = redeemed + $2 WHERE number = $1 AND is_live = 1 RETURNING number', [
-      key,
-      count,
-    ])
+    const [live] = await tx.all(
+      'UPDATE keys SET redeemed = redeemed + $2 WHERE number = $1 AND is_live = 1 RETURNING number',
+      [key, count],
+    )
     if (live === undefined) throw new Problem('keyNotSigning', 'redeem: a key of this batch has just expired')
   }
   return results
@@ -228,7 +228,8 @@ async function credit(tx: Statements, account: Uint8Array, credits: number): Pro
     'UPDATE accounts SET balance = balance + $2 WHERE id = $1 AND balance <= $3 RETURNING balance',
     [account, credits, MAX_BALANCE - credits],
   )
-  if (row === undefined) throw new Problem('tooMany', 'credit an account: it is gone, or would hold more than is allowed')
+  if (row === undefined)
+    throw new Problem('tooMany', 'credit an account: it is gone, or would hold more than is allowed')
 }
 
 async function countsBy(tx: Statements, text: string): Promise<Map<number, number>> {

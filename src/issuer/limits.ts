@@ -46,10 +46,10 @@ export class Limits {
   }
 
   async set(name: LimitName, value: number): Promise<void> {
-    await this.#sql.all(
-      'INSERT INTO limits VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
-      [name, value],
-    )
+    await this.#sql.all('INSERT INTO limits VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value', [
+      name,
+      value,
+    ])
   }
 
   /** Forgets counts of windows that have passed. */

@@ -10,9 +10,13 @@ const STATEMENT_MS = 15_000
 const LOST = new Set(['40001', '40P01'])
 const MAX_ATTEMPTS = 8
 
-/** Opens a database by its URL (`postgres://…`); it connects when it is first asked. */
+/** Opens a database by its URL (`postgres://…`, `?host=/directory` for a Unix socket); it connects when it is first asked. */
 export function openPostgres(url: string): Sql {
-  const client = postgres(url, {
+  const address = new URL(url)
+  const socket = address.searchParams.get('host')
+  address.searchParams.delete('host')
+  const client = postgres(address.href, {
+    ...(socket !== null && { host: socket }),
     max: MAX_CONNECTIONS,
     connect_timeout: CONNECT_SECONDS,
     backoff: attempts => Math.min(0.1 * 2 ** attempts, 5),
@@ -48,11 +52,10 @@ export function openPostgres(url: string): Sql {
   }
 }
 
-/** The library's own codes are about the connection; PostgreSQL's classes 08, 53, 57 and 58 about the server. */
+/** The server's errors of classes that are about the server, and those of the connection: the library's and Node's. */
 function coded(error: unknown): unknown {
-  const { code } = error as { code?: unknown }
-  if (typeof code !== 'string') return error
-  const isState = /^[0-9A-Z]{5}$/.test(code)
-  const isServer = /^(08|25|40|53|55|57|58|XX)/.test(code)
-  return isState && !isServer ? error : new StoreError(error)
+  const { name, code } = error as { name?: unknown; code?: unknown }
+  const isServer = name === 'PostgresError' && /^(08|25|40|53|55|57|58|XX)/.test(String(code))
+  const isConnection = name !== 'PostgresError' && /^(E[A-Z]+|CONNECT\w*)$/.test(String(code))
+  return isServer || isConnection ? new StoreError(error) : error
 }

@@ -83,7 +83,9 @@ export async function prepareSchema(sql: Sql): Promise<void> {
         throw new Error(`open the issuer's database: version ${found.version}, this program knows ${VERSION}`)
       return
     }
-    const text = TABLES.replaceAll(/^\s*--.*$/gm, '').replaceAll(/\bBYTES\b/g, bytes).replaceAll(/\bCOMPACT\b/g, compact)
+    const text = TABLES.replaceAll(/^\s*--.*$/gm, '')
+      .replaceAll(/\bBYTES\b/g, bytes)
+      .replaceAll(/\bCOMPACT\b/g, compact)
     for (const one of text.split(';')) if (one.trim() !== '') await tx.all(one)
     await tx.all('INSERT INTO schema_version VALUES ($1)', [VERSION])
     await tx.all(`INSERT INTO totals VALUES ('vouchers', 0), ('orders', 0)`)

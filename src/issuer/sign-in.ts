@@ -49,7 +49,11 @@ export async function logIn(
     opaque.client.finishLogin({ clientLoginState, loginResponse: response, password, keyStretching }),
   )
   if (finished === undefined)
-    throw new HopliteError('ISSUER_REFUSED', 'log in: wrong name or password', 'check both; the recovery code can set a new password')
+    throw new HopliteError(
+      'ISSUER_REFUSED',
+      'log in: wrong name or password',
+      'check both; the recovery code can set a new password',
+    )
   const { expiresMs } = await client.ask('finishLogin', { state, request: finished.finishLoginRequest })
   return { bearer: bearerOf(finished.sessionKey), expiresMs }
 }
@@ -91,6 +95,11 @@ function read<T>(run: () => T): T {
   try {
     return run()
   } catch (error) {
-    throw new HopliteError('ISSUER_REFUSED', 'log in: the issuer answered with something else', 'check the issuer of the configuration', error)
+    throw new HopliteError(
+      'ISSUER_REFUSED',
+      'log in: the issuer answered with something else',
+      'check the issuer of the configuration',
+      error,
+    )
   }
 }

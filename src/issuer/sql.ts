@@ -1,7 +1,6 @@
 // What the issuer asks of a database. Statements are written once, with $1, $2, … for values, in the words that SQLite and
 // PostgreSQL share; the two openers below differ in nothing that a caller sees.
 
-
 export type SqlValue = string | number | Uint8Array | null
 export type Row = Readonly<Record<string, SqlValue>>
 
@@ -34,4 +33,3 @@ export function rowsOf(rows: number, columns: number): string {
   const row = (at: number) => `(${Array.from({ length: columns }, (_, i) => `$${at * columns + i + 1}`).join(',')})`
   return Array.from({ length: rows }, (_, at) => row(at)).join(',')
 }
-

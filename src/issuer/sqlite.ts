@@ -4,6 +4,7 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { type Sql, type SqlValue, type Statements, StoreError } from './sql.ts'
 
 const BUSY_MS = 5_000
+const SQLITE_BUSY = 5
 const MAX_STATEMENTS = 128
 /** Transactions that wait for their turn; one more is refused. */
 const MAX_WAITING = 10_000
@@ -11,7 +12,7 @@ const MAX_WAITING = 10_000
 /** Opens or makes a database file; `:memory:` is one of its own. Throws StoreError. */
 export function openSqlite(file: string): Sql {
   const database = attempt(() => {
-    const opened = new DatabaseSync(file, { timeout: BUSY_MS })
+    const opened = new DatabaseSync(file, { timeout: 0 })
     opened.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON')
     return opened
   })
@@ -40,15 +41,13 @@ export function openSqlite(file: string): Sql {
     turn = done.catch(() => undefined)
     return done
   }
+  const begin = () => database.exec('BEGIN IMMEDIATE')
   return {
     dialect: 'sqlite',
-    all: (text, values) =>
-      inTurn(() => statements.all(text, values)).catch(error => {
-        throw coded(error)
-      }) as Promise<never>,
+    all: (text, values) => inTurn(() => patiently(() => statements.all(text, values))) as Promise<never>,
     transaction: run =>
       inTurn(async () => {
-        attempt(() => database.exec('BEGIN IMMEDIATE'))
+        await patiently(async () => begin())
         try {
           const result = await run(statements)
           database.exec('COMMIT')
@@ -59,6 +58,20 @@ export function openSqlite(file: string): Sql {
         }
       }),
     close: () => inTurn(async () => database.close()),
+  }
+}
+
+/** Waits for another process's transaction, without holding this process up as SQLite's own waiting would. */
+async function patiently<T>(run: () => Promise<T>): Promise<T> {
+  const startedMs = performance.now()
+  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
+    try {
+      return await run()
+    } catch (error) {
+      const isBusy = (error as { errcode?: number }).errcode === SQLITE_BUSY
+      if (!isBusy || performance.now() - startedMs > BUSY_MS) throw coded(error)
+      await new Promise(resolve => setTimeout(resolve, waitMs * Math.random()))
+    }
   }
 }
 

@@ -18,7 +18,9 @@ export interface PostgresCluster {
 export function postgresPrograms(): string | undefined {
   const debian = '/usr/lib/postgresql'
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : []
-  const found = versions.map(version => path.join(debian, version, 'bin')).find(dir => existsSync(path.join(dir, 'initdb')))
+  const found = versions
+    .map(version => path.join(debian, version, 'bin'))
+    .find(dir => existsSync(path.join(dir, 'initdb')))
   return found ?? (hasTool('initdb') && hasTool('postgres') ? '' : undefined)
 }
 
@@ -67,7 +69,8 @@ async function untilReady(server: ChildProcess, ask: () => unknown): Promise<voi
 }
 
 function ownerIds(): { uid: number; gid: number } {
-  const id = (flag: string, user: string) => Number(execFileSync('id', [flag, user], { encoding: 'utf8', stdio: 'pipe' }))
+  const id = (flag: string, user: string) =>
+    Number(execFileSync('id', [flag, user], { encoding: 'utf8', stdio: 'pipe' }))
   try {
     return { uid: id('-u', 'postgres'), gid: id('-g', 'postgres') }
   } catch {
