@@ -51,7 +51,7 @@ function json(text: string): {
 test('help names every command but the daemon, which up starts', async () => {
   const { code, stdout } = await hoplite('--help')
   assert.equal(code, 0)
-  for (const name of ['up', 'down', 'status', 'relay', 'bootstrap', 'demo', 'doctor', 'keygen'])
+  for (const name of ['up', 'down', 'status', 'relay', 'bootstrap', 'demo', 'doctor', 'issuer', 'keygen', 'wallet'])
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
   assert.doesNotMatch(stdout, /^ {2}daemon/m)
 })

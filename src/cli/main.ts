@@ -1,10 +1,13 @@
 // The command line. Every command reads its flags here and does its work in commands/.
 
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { Command, CommanderError } from 'commander'
 import { HopliteError } from '#api/errors.ts'
 import { VERSION } from '#daemon/version.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
+import { addIssuerCommands } from './issuer-commands.ts'
 import { printError } from './output.ts'
+import { addWalletCommands } from './wallet-commands.ts'
+import { wholeNumber } from './whole-number.ts'
 
 const program = new Command('hoplite')
   .description('A VPN whose users cover each other')
@@ -12,16 +15,16 @@ const program = new Command('hoplite')
   .exitOverride()
   .showSuggestionAfterError()
 
-const command = (name: string, description: string, isHidden = false) =>
-  program
-    .command(name, { hidden: isHidden })
-    .description(description)
+const addCommonOptions = (to: Command) =>
+  to
     .option('--config <file>', 'configuration file (hoplite.toml)')
     .option('--state-dir <dir>', 'keys, state and control socket')
     .option('--json', 'one line of JSON')
+const command = (name: string, description: string, isHidden = false) =>
+  addCommonOptions(program.command(name, { hidden: isHidden }).description(description))
 
 command('up', 'connect: start the daemon if none runs, and wait for a route')
-  .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
+  .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
   .action(async options => (await import('./commands/up.ts')).up(options))
 command('down', 'disconnect: stop the daemon').action(async options =>
@@ -37,7 +40,7 @@ command('bootstrap', 'serve the directory, in the foreground').action(async opti
   (await import('./commands/run.ts')).bootstrap(options),
 )
 command('daemon', 'run the client in the foreground', true)
-  .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
+  .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
   .action(async options => (await import('./commands/run.ts')).daemon(options))
 command('keygen', 'make the keys of a relay or bootstrap node')
@@ -46,10 +49,12 @@ command('keygen', 'make the keys of a relay or bootstrap node')
 command('doctor', 'say what this machine can and cannot do').action(async options =>
   (await import('./commands/doctor.ts')).doctor(options),
 )
+addIssuerCommands(command('issuer', 'issue and redeem credits, in the foreground'), addCommonOptions)
+addWalletCommands(command('wallet', 'show what the wallet holds'), addCommonOptions)
 program
   .command('demo')
   .description('run a whole network on this machine and fetch a page through it')
-  .option('--port <n>', 'port of the proxy on 127.0.0.1', count(0, 65_535), 1080)
+  .option('--port <n>', 'port of the proxy on 127.0.0.1', wholeNumber(0, 65_535), 1080)
   .option('--once', 'do one fetch and end')
   .option('--json', 'one line of JSON')
   .action(async options => (await import('./commands/demo.ts')).demo(options))
@@ -67,14 +72,5 @@ try {
   } else {
     printError(error, process.argv.includes('--json'))
     process.exitCode = error instanceof HopliteError ? exitCodeOf(error.code) : EXIT.internal
-  }
-}
-
-function count(least: number, most: number): (text: string) => number {
-  return text => {
-    const value = Number(text)
-    if (!/^[0-9]+$/.test(text) || value < least || value > most)
-      throw new InvalidArgumentError(`a number from ${least} to ${most}.`)
-    return value
   }
 }

@@ -79,6 +79,37 @@ const schema = z.strictObject({
       max_streams_per_client: z.number().int().min(1).max(65_536).default(1_024),
     })
     .prefault({}),
+  credit: z
+    .strictObject({
+      issuer: z
+        .string()
+        .refine(text => text === '' || isWebAddress(text), 'an address like https://issuer.example')
+        .default(''),
+      issuer_id: z
+        .string()
+        .regex(/^([0-9a-f]{64})?$/, 'an issuer id of 64 hex digits')
+        .default(''),
+    })
+    .prefault({}),
+  issuer: z
+    .strictObject({
+      name: z
+        .string()
+        .regex(/^[!-~]{1,255}$/, '1 to 255 ASCII characters without spaces')
+        .default('issuer'),
+      listen: listenAddress.default('127.0.0.1:8480'),
+      database: z
+        .string()
+        .regex(/^(postgres(ql)?:\/\/.+)?$/, 'an address like postgres://user@host/database, or nothing for SQLite')
+        .default(''),
+      monero_wallet_rpc: z
+        .string()
+        .refine(text => text === '' || isWebAddress(text), 'an address like http://127.0.0.1:18083')
+        .default(''),
+      monero_confirmations: z.number().int().min(1).max(720).default(10),
+      order_minutes: z.number().int().min(10).max(10_080).default(120),
+    })
+    .prefault({}),
   log: z.strictObject({ level: z.enum(['error', 'warn', 'info', 'debug']).default('info') }).prefault({}),
   lab: z.strictObject({ observe: z.boolean().default(false) }).prefault({}),
 })
@@ -210,6 +241,10 @@ function leafOf(key: string): string {
 
 function clip(text: string): string {
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+function isWebAddress(text: string): boolean {
+  return /^https?:\/\//.test(text) && URL.canParse(text)
 }
 
 function isNetwork(text: string): boolean {

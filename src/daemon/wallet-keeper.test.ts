@@ -14,7 +14,7 @@ after(() => rmSync(root, { recursive: true, force: true }))
 test('a voucher becomes tokens, tokens are spent, and the rest goes back to the account', async t => {
   const net = await issuer(t)
   const wallet = open(t, net)
-  const [code = ''] = await net.issuer.vouchers.make(1, 5, net.clock.now + 1e9, systemRandom)
+  const [code = ''] = await net.issuer.vouchers.make(1, 5, net.clock.now + 1e9)
   assert.equal(await wallet.redeemVoucher(code.toLowerCase().replaceAll('-', ' ')), 5)
   assert.equal(wallet.balance().tokens, 5)
   const token = wallet.spend()
@@ -29,7 +29,7 @@ test('a voucher becomes tokens, tokens are spent, and the rest goes back to the 
 
 test('a withdrawal whose answer is lost is asked for again, and paid for once', async t => {
   const net = await issuer(t)
-  const [code = ''] = await net.issuer.vouchers.make(1, 3, net.clock.now + 1e9, systemRandom)
+  const [code = ''] = await net.issuer.vouchers.make(1, 3, net.clock.now + 1e9)
   const directory = temporary()
   const lossy = losing(net.client(), 'withdraw')
   const first = open(t, net, { directory, client: lossy })
@@ -45,7 +45,7 @@ test('a withdrawal whose answer is lost is asked for again, and paid for once', 
 
 test('a wallet that dies with tokens in its hand learns from the issuer which were spent', async t => {
   const net = await issuer(t)
-  const [code = ''] = await net.issuer.vouchers.make(1, 4, net.clock.now + 1e9, systemRandom)
+  const [code = ''] = await net.issuer.vouchers.make(1, 4, net.clock.now + 1e9)
   const directory = temporary()
   const first = open(t, net, { directory })
   await first.redeemVoucher(code)
@@ -66,7 +66,7 @@ test('a wallet that dies with tokens in its hand learns from the issuer which we
 
 test('tokens near their end are changed for new ones', async t => {
   const net = await issuer(t)
-  const [code = ''] = await net.issuer.vouchers.make(1, 2, net.clock.now + 1e12, systemRandom)
+  const [code = ''] = await net.issuer.vouchers.make(1, 2, net.clock.now + 1e12)
   const wallet = open(t, net)
   await wallet.redeemVoucher(code)
   const before = wallet.state.tokens[0]?.acceptedUntilMs ?? 0

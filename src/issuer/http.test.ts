@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { systemRandom } from '#crypto/random.ts'
 import { startTestIssuer, type TestIssuer } from '#lab/test-issuer.ts'
 import { ENDPOINTS, type Endpoint } from './endpoints.ts'
 import { IssuerRefusal } from './issuer-client.ts'
@@ -78,7 +77,7 @@ test('a voucher is credited over HTTP, and the balance can be seen', async t => 
   const client = net.client()
   await register(client, person)
   const { bearer } = await logIn(client, person)
-  const [code = ''] = await net.issuer.vouchers.make(1, 9, net.clock.now + 1e9, systemRandom)
+  const [code = ''] = await net.issuer.vouchers.make(1, 9, net.clock.now + 1e9)
   assert.deepEqual(await client.ask('redeemVoucher', { code }, bearer), { credits: 9, balance: 9 })
   await assert.rejects(client.ask('redeemVoucher', { code: 'x' }, bearer), refused('voucherUnknown'))
 })
@@ -140,9 +139,17 @@ test('whatever is sent is answered with a 4xx and a reason, and is no fault of t
     assert.ok((await fetch(`${net.url}${path}`)).status < 500, path)
   for (const authorization of ['Bearer', 'Bearer x', `Basic ${bearer}`, `Bearer ${'A'.repeat(43)}`, 'Bearer \u00ff'])
     assert.equal((await fetch(`${net.url}/v1/account`, { headers: { authorization } })).status, 401)
-  const type = await fetch(`${net.url}/v1/accounts`, { method: 'POST', body: '<x/>', headers: { 'content-type': 'text/xml' } })
+  const type = await fetch(`${net.url}/v1/accounts`, {
+    method: 'POST',
+    body: '<x/>',
+    headers: { 'content-type': 'text/xml' },
+  })
   assert.equal(type.status, 415)
-  for (const raw of ['GET / HTTP/9.9\r\n\r\n', '\u0000\u0001\u0002\r\n\r\n', 'POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n'])
+  for (const raw of [
+    'GET / HTTP/9.9\r\n\r\n',
+    '\u0000\u0001\u0002\r\n\r\n',
+    'POST /v1/accounts HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n',
+  ])
     assert.match(await sendRaw(net, raw), /^HTTP\/1\.1 [45]\d\d/)
   assert.deepEqual(net.faults, [])
   assert.equal((await client.ask('health', {})).ok, true)

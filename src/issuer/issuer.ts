@@ -61,7 +61,7 @@ export class Issuer {
     this.keys = new KeyRing({ sql, seal, name, identity, lifetimes })
     this.accounts = new Accounts({ sql, seal, limits: this.limits, random: systemRandom, setup })
     this.orders = new Orders({ sql, ledger: this.ledger, limits: this.limits, processors, random: systemRandom })
-    this.vouchers = new Vouchers(sql, this.ledger, this.limits)
+    this.vouchers = new Vouchers(sql, this.ledger, this.limits, systemRandom)
   }
 
   /** What is due: new keys, expired ones, and rows whose time is over. To be called every few minutes. */

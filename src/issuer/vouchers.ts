@@ -15,16 +15,18 @@ export class Vouchers {
   readonly #sql: Sql
   readonly #ledger: Ledger
   readonly #limits: Limits
+  readonly #random: Random
 
-  constructor(sql: Sql, ledger: Ledger, limits: Limits) {
+  constructor(sql: Sql, ledger: Ledger, limits: Limits, random: Random) {
     this.#sql = sql
     this.#ledger = ledger
     this.#limits = limits
+    this.#random = random
   }
 
   /** Makes vouchers of so many credits each; the codes are shown once and not kept. */
-  async make(count: number, credits: number, expiresMs: number, random: Random): Promise<string[]> {
-    const codes = Array.from({ length: count }, () => formatCode(random(CODE_BYTES)))
+  async make(count: number, credits: number, expiresMs: number): Promise<string[]> {
+    const codes = Array.from({ length: count }, () => formatCode(this.#random(CODE_BYTES)))
     await this.#sql.transaction(async tx => {
       for (const code of codes)
         await tx.all('INSERT INTO vouchers VALUES ($1, $2, $3, NULL)', [codeHash(code), credits, expiresMs])

@@ -19,14 +19,16 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
   relay: ['bytes', 'crypto', 'wire', 'session', 'forward'],
   discover: ['bytes', 'crypto', 'wire'],
+  credit: ['bytes', 'crypto', 'wire'],
+  issuer: ['bytes', 'crypto', 'wire', 'credit', 'api'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
   platform: ['bytes', 'crypto', 'wire', 'session', 'forward', 'api'],
   daemon: [
     ...['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'discover', 'stream'],
-    ...['api', 'platform'],
+    ...['credit', 'issuer', 'api', 'platform'],
   ],
-  cli: ['api', 'daemon', 'platform', 'discover'],
+  cli: ['api', 'daemon', 'platform', 'discover', 'issuer'],
 }
 
 /** Rooms that may import anything, and what one file may beyond its room. */
@@ -36,7 +38,7 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay']
+const CORE = ['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'credit']
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
@@ -45,7 +47,8 @@ const FORBIDDEN_NAMES =
 const OWNERS: readonly { readonly library: RegExp; readonly room: string }[] = [
   { library: /^(libp2p$|@libp2p\/|@chainsafe\/|@multiformats\/)/, room: 'discover' },
   { library: /^udx-native$/, room: 'stream' },
-  { library: /^(@noble\/|sodium-native$)/, room: 'crypto' },
+  { library: /^(@noble\/|sodium-native$|@cloudflare\/)/, room: 'crypto' },
+  { library: /^(fastify|@fastify\/|@serenity-kit\/|postgres$|node:sqlite$)/, room: 'issuer' },
   { library: /^commander$/, room: 'cli' },
 ]
 

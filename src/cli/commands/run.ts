@@ -27,6 +27,11 @@ export async function daemon(options: NodeOptions & { hops?: number; proxy?: str
   await run('client', options, runClient, config => withFlags(config, options))
 }
 
+export async function issuer(options: NodeOptions): Promise<void> {
+  const { runIssuer } = await import('#daemon/issuer.ts')
+  await run('issuer', options, runIssuer, config => config)
+}
+
 async function run(
   component: string,
   options: NodeOptions,
