@@ -11,6 +11,7 @@ import { VERSION } from '#daemon/version.ts'
 import { makeDescriptor, verifyDescriptor } from '#discover/descriptor.ts'
 import { siblingModule } from '#platform/module-url.ts'
 import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
+import { benchCredits } from './bench-credits.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import type { RelayPlan } from './testnet.ts'
 import { SIX_RELAYS, stopNetworksOnSignal, Testnet } from './testnet.ts'
@@ -31,6 +32,7 @@ if (!values.json)
 handshakes()
 packets()
 descriptors()
+await benchCredits(report, rate)
 await relayForwarding()
 for (const hops of [1, 2, 3]) await route(hops)
 if (values.json) process.stdout.write(`${JSON.stringify({ bench: 'hoplite', version: VERSION, figures })}\n`)
