@@ -145,6 +145,34 @@ export class WalletKeeper {
     return (await this.#withSession(bearer => this.#options.client.ask('orders', {}, bearer))).orders
   }
 
+  /** Hands in tokens that others paid with, for the account; the same batch again is answered the same. */
+  async handIn(tokens: readonly Uint8Array[]): Promise<AnswerOf<'redeem'>['results']> {
+    const body = { tokens: tokens.map(toText) }
+    return (await this.#withSession(bearer => this.#options.client.ask('redeem', body, bearer))).results
+  }
+
+  /** The issuer's keys as they were last fetched, or as they are. */
+  async issuerKeys(): Promise<IssuerKeys> {
+    const { clock } = this.#options
+    const known = this.#keys
+    return known !== undefined && signingKey(known, clock()) !== undefined ? known : this.fetchIssuerKeys()
+  }
+
+  /** The issuer's keys as they are now. Throws WALLET_FAILED when another issuer signed them. */
+  async fetchIssuerKeys(): Promise<IssuerKeys> {
+    const { client, issuerId } = this.#options
+    const { directory } = await client.ask('keys', {})
+    const keys = openKeyDirectory(Buffer.from(directory, 'base64url'), issuerId)
+    if (keys === undefined)
+      throw new HopliteError(
+        'WALLET_FAILED',
+        "read the issuer's keys: another issuer signed them",
+        'check [credit] issuer and issuer_id',
+      )
+    this.#keys = keys
+    return keys
+  }
+
   /** A token to show to a relay, at once; `undefined` when there is none. Written down before, by the handful. */
   spend(): Token | undefined {
     const now = this.#options.clock()
@@ -184,7 +212,7 @@ export class WalletKeeper {
 
   async #beginWithdrawal(count: number): Promise<void> {
     const { random, clock } = this.#options
-    const keys = await this.#issuerKeys()
+    const keys = await this.issuerKeys()
     const key = signingKey(keys, clock())
     if (key === undefined)
       throw new HopliteError(
@@ -207,7 +235,7 @@ export class WalletKeeper {
     const { withdrawal } = this.#wallet.state
     if (withdrawal === undefined) return 0
     const { client, clock } = this.#options
-    const keys = await this.#issuerKeys()
+    const keys = await this.issuerKeys()
     const key = keys.keys.get(Buffer.from(withdrawal.keyId).toString('hex'))
     const body = { key: toText(withdrawal.keyId), blinded: withdrawal.items.map(item => toText(item.message)) }
     try {
@@ -259,21 +287,6 @@ export class WalletKeeper {
     }
   }
 
-  async #issuerKeys(): Promise<IssuerKeys> {
-    const { client, issuerId, clock } = this.#options
-    if (this.#keys !== undefined && signingKey(this.#keys, clock()) !== undefined) return this.#keys
-    const { directory } = await client.ask('keys', {})
-    const keys = openKeyDirectory(Buffer.from(directory, 'base64url'), issuerId)
-    if (keys === undefined)
-      throw new HopliteError(
-        'WALLET_FAILED',
-        "read the issuer's keys: another issuer signed them",
-        'check [credit] issuer and issuer_id',
-      )
-    this.#keys = keys
-    return keys
-  }
-
   /** Runs with a bearer, of a new session when there is none or it has ended. */
   async #withSession<T>(run: (bearer: string) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
@@ -291,7 +304,7 @@ export class WalletKeeper {
     const { client, clock, stretching = 'random' } = this.#options
     if (this.#session !== undefined && this.#session.expiresMs - SESSION_MARGIN_MS > clock())
       return this.#session.bearer
-    const { issuer } = await this.#issuerKeys()
+    const { issuer } = await this.issuerKeys()
     const { name, password, isRegistered } = this.#wallet.state.account
     const credentials = { issuer, name, password, stretching }
     if (!isRegistered) {

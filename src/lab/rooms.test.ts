@@ -48,7 +48,7 @@ const OWNERS: readonly { readonly library: RegExp; readonly room: string }[] = [
   { library: /^(libp2p$|@libp2p\/|@chainsafe\/|@multiformats\/)/, room: 'discover' },
   { library: /^udx-native$/, room: 'stream' },
   { library: /^(@noble\/|sodium-native$|@cloudflare\/)/, room: 'crypto' },
-  { library: /^(fastify|@fastify\/|@serenity-kit\/|postgres$|node:sqlite$)/, room: 'issuer' },
+  { library: /^(fastify|@fastify\/|@serenity-kit\/|postgres$)/, room: 'issuer' },
   { library: /^commander$/, room: 'cli' },
 ]
 
