@@ -8,8 +8,10 @@ export const EXIT = {
   usage: 64,
   unavailable: 69,
   internal: 70,
+  system: 71,
   cannotCreate: 73,
   temporary: 75,
+  notPermitted: 77,
   config: 78,
 } as const
 
@@ -21,6 +23,7 @@ export function exitCodeOf(code: ErrorCode): number {
       return EXIT.config
     case 'STATE_LOCKED':
     case 'NO_ROUTE':
+    case 'CHANGES_PENDING':
       return EXIT.temporary
     case 'STATE_UNREADABLE':
     case 'KEY_EXISTS':
@@ -32,10 +35,17 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'ISSUER_UNREACHABLE':
     case 'ISSUER_REFUSED':
     case 'WALLET_FAILED':
+    case 'FFI_MISSING':
+    case 'TUN_UNAVAILABLE':
+    case 'PROGRAM_MISSING':
       return EXIT.unavailable
     case 'REQUEST_INVALID':
     case 'ACTION_UNKNOWN':
       return EXIT.usage
+    case 'NOT_PERMITTED':
+      return EXIT.notPermitted
+    case 'CHANGE_FAILED':
+      return EXIT.system
     case 'INTERNAL':
       return EXIT.internal
   }

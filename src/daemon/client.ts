@@ -106,6 +106,7 @@ class Client {
     this.#choice.load()
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
+      { config: this.#config, log },
       report => this.#handleReport(report),
       error => {
         log.error('data plane failed', { error: own(error.message) })

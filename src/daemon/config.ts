@@ -110,6 +110,7 @@ const schema = z.strictObject({
       order_minutes: z.number().int().min(10).max(10_080).default(120),
     })
     .prefault({}),
+  engine: z.strictObject({ kind: z.enum(['auto', 'linux', 'portable']).default('auto') }).prefault({}),
   log: z.strictObject({ level: z.enum(['error', 'warn', 'info', 'debug']).default('info') }).prefault({}),
   lab: z.strictObject({ observe: z.boolean().default(false) }).prefault({}),
 })

@@ -4,11 +4,11 @@ import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
 import type { Observation, Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
-import { type Engine, startPortableEngine } from '#platform/engine.ts'
+import { type Engine, type EngineKind, type EngineOptions, startEngineOf } from '#platform/engine.ts'
 import { Observer } from '#platform/observer.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import type { Config } from './config.ts'
-import type { Log } from './log.ts'
+import { type Log, own } from './log.ts'
 import { VERSION } from './version.ts'
 
 /** Datagrams of the stream library longer than this are not carried: the way is sure to take 1,280 bytes and no more. */
@@ -23,14 +23,16 @@ export interface RunOptions {
 /** Starts the data plane; resolves with the address that its socket has. */
 export async function startEngine(
   listen: Address,
+  { config, log, mark }: { readonly config: Config; readonly log: Log; readonly mark?: number },
   onReport: (report: Report) => void,
   onFailure: (error: Error) => void,
 ): Promise<{ readonly engine: Engine; readonly address: Address }> {
   return new Promise((resolve, reject) => {
     let isUp = false
-    const engine: Engine = startPortableEngine({
+    const options: EngineOptions = {
       ...listen,
       maxStreamDatagram: MAX_STREAM_DATAGRAM,
+      ...(mark !== undefined && { mark }),
       onReport: report => {
         if (isUp) return onReport(report)
         if (report.kind === 'failed') {
@@ -43,8 +45,22 @@ export async function startEngine(
         resolve({ engine, address: report.address })
       },
       onFailure: error => (isUp ? onFailure(error) : reject(error)),
-    })
+    }
+    const engine = chooseEngine(config.engine.kind, options, log)
   })
+}
+
+/** The fastest engine that works here, unless the configuration names one. */
+function chooseEngine(wanted: 'auto' | EngineKind, options: EngineOptions, log: Log): Engine {
+  if (wanted !== 'auto') return startEngineOf(wanted, options)
+  if (process.platform !== 'linux') return startEngineOf('portable', options)
+  try {
+    return startEngineOf('linux', options)
+  } catch (error) {
+    if (!(error instanceof HopliteError)) throw error
+    log.warn('the portable engine is used', { reason: own(error.message) })
+    return startEngineOf('portable', options)
+  }
 }
 
 /** Records what the control plane sees, and asks the data plane for what it saw (laboratory only). */

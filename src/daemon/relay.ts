@@ -122,6 +122,7 @@ class Relay {
     const listen = parseListen(this.#config.relay.listen)
     const { engine, address } = await startEngine(
       listen,
+      { config: this.#config, log },
       report => this.#loop.run(now => this.#handleReport(report, now)),
       error => {
         log.error('data plane failed', { error: own(error.message) })

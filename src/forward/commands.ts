@@ -4,6 +4,7 @@
 // that is no longer there is ignored: the two planes are never in step to the instant.
 
 import type { Address } from '#wire/address.ts'
+import type { ProofKind } from './flow-proof.ts'
 
 /** Keys of one direction pair of a session, as a handshake produced them. */
 export interface Keypair {
@@ -46,6 +47,8 @@ export type TableCommand =
   /** The control plane has dealt with this many handshake packets: as many more may be reported. */
   | { readonly kind: 'grantHandshakes'; readonly count: number }
   | { readonly kind: 'reportSession'; readonly request: number; readonly session: number }
+  /** What may be carried to and from WireGuard servers, all flows together, in bytes a second. */
+  | { readonly kind: 'limitWireGuard'; readonly bytesPerSecond: number }
 
 /** Commands that open and close sockets: each engine has its own way. */
 export type SocketCommand =
@@ -57,13 +60,13 @@ export type SocketCommand =
       readonly keys: Keypair
     }
   | { readonly kind: 'removeSession'; readonly session: number }
-  /** A flow of a hop: datagrams to and from `address`. `prove`: only a Hoplite hop may answer there. */
+  /** A flow of a hop: datagrams to and from `address`. `proof`: what the far end has to prove to be. */
   | {
       readonly kind: 'installFlow'
       readonly session: number
       readonly flow: number
       readonly address: Address
-      readonly prove: boolean
+      readonly proof?: ProofKind
       readonly first: Uint8Array
     }
   | { readonly kind: 'removeFlow'; readonly session: number; readonly flow: number }
@@ -83,11 +86,58 @@ export type SocketCommand =
       readonly flow: number
     }
   | { readonly kind: 'removeAssociation'; readonly association: number }
+  /**
+   * An entry: one WireGuard server that is reached through peers. Its client is either whatever WireGuard speaks to
+   * `listen`, or our own device on a TUN.
+   */
+  | { readonly kind: 'installEntry'; readonly entry: number; readonly client: EntryClient }
+  | { readonly kind: 'removeEntry'; readonly entry: number }
+  /** One more way to an entry's server: a flow that a peer has opened to it. */
+  | { readonly kind: 'installLeg'; readonly entry: number; readonly session: number; readonly flow: number }
+  /** Datagrams of an entry take this session's leg; none of them any when it is undefined. */
+  | { readonly kind: 'useLeg'; readonly entry: number; readonly session: number | undefined }
+  | { readonly kind: 'removeLeg'; readonly entry: number; readonly session: number }
+  /** Begins a handshake with the server now, if the client is our own. */
+  | { readonly kind: 'proveLeg'; readonly entry: number }
+  | { readonly kind: 'installTunnel'; readonly tunnel: TunnelPlan }
+  | { readonly kind: 'reportTunnel'; readonly request: number }
   /** Removes flows that carried nothing for `idleMs`; each is reported. */
   | { readonly kind: 'sweep'; readonly idleMs: number }
   /** Laboratory only: remember the addresses seen and whether `marker` could be read. */
   | { readonly kind: 'observe'; readonly marker: Uint8Array }
   | { readonly kind: 'reportObservation'; readonly request: number }
+
+export type EntryClient = { readonly kind: 'socket'; readonly listen: Address } | { readonly kind: 'tunnel' }
+
+/** Our own WireGuard device, and the TUN whose packets it carries. */
+export interface TunnelPlan {
+  readonly fd: number
+  readonly hasOffload: boolean
+  readonly mtu: number
+  readonly privateKey: Uint8Array
+  readonly peers: readonly TunnelPeer[]
+}
+
+export interface TunnelPeer {
+  readonly publicKey: Uint8Array
+  readonly presharedKey?: Uint8Array
+  /** The entry that leads to this peer's server; undefined for a peer without an endpoint. */
+  readonly entry?: number
+  readonly persistentKeepaliveSeconds: number
+  readonly allowedIps: readonly { readonly address: Uint8Array; readonly bits: number }[]
+}
+
+/** What `wg show` tells of one peer of a tunnel. */
+export interface TunnelPeerReport {
+  readonly publicKey: Uint8Array
+  readonly presharedKey: Uint8Array | undefined
+  readonly entry: number | undefined
+  readonly latestHandshakeUnixMs: number | undefined
+  readonly rxBytes: number
+  readonly txBytes: number
+  readonly persistentKeepaliveSeconds: number
+  readonly allowedIps: readonly { readonly address: Uint8Array; readonly bits: number }[]
+}
 
 export type Command = TableCommand | SocketCommand
 
@@ -115,6 +165,12 @@ export type Report =
     }
   | { readonly kind: 'observation'; readonly request: number; readonly observation: Observation }
   | { readonly kind: 'sessionReport'; readonly request: number; readonly packets: number; readonly bytes: number }
+  | { readonly kind: 'entryReady'; readonly entry: number; readonly address: Address }
+  /** The server answered a handshake through this leg. */
+  | { readonly kind: 'legProven'; readonly entry: number; readonly session: number }
+  /** Datagrams go out on this leg and nothing has come back for a while, or three initiations were for nothing. */
+  | { readonly kind: 'legSilent'; readonly entry: number; readonly session: number }
+  | { readonly kind: 'tunnelReport'; readonly request: number; readonly peers: readonly TunnelPeerReport[] }
   | { readonly kind: 'failed'; readonly what: string }
 
 /** What one process really saw (laboratory only). */

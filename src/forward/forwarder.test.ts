@@ -29,6 +29,8 @@ function station() {
       sent.push({ to: `tap ${session.session}`, bytes: copy(buffer, offset, length) }),
     toAssociation: (flow, buffer, offset, length) =>
       sent.push({ to: `association ${flow.association}`, bytes: copy(buffer, offset, length) }),
+    toEntry: (flow, buffer, offset, length) =>
+      sent.push({ to: `entry ${flow.entry}`, bytes: copy(buffer, offset, length) }),
     report: report => reports.push(report),
     nowMs: () => 0,
   }
@@ -59,7 +61,7 @@ function pair() {
     { localIndex: 6, remoteIndex: 5, send: Uint8Array.from(b), receive: Uint8Array.from(a) },
   )
   const deliver = (from: Address = HERE) => {
-    for (const { bytes } of client.sent.splice(0)) hop.forwarder.receive(bytes, bytes.length, from)
+    for (const { bytes } of client.sent.splice(0)) hop.forwarder.receive(bytes, 0, bytes.length, from)
   }
   return { client, hop, deliver }
 }
@@ -87,12 +89,12 @@ test('a flipped bit anywhere drops the packet: no hop can mark one', () => {
   for (let bit = 0; bit < packet.length * 8; bit++) {
     const flipped = Uint8Array.from(packet)
     flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-    hop.forwarder.receive(flipped, flipped.length, HERE)
+    hop.forwarder.receive(flipped, 0, flipped.length, HERE)
   }
   assert.deepEqual(hop.reports, [])
   const total = hop.dropped().reduce((sum, [, count]) => sum + count, 0)
   assert.equal(total, packet.length * 8, 'every one is counted')
-  hop.forwarder.receive(packet, packet.length, HERE)
+  hop.forwarder.receive(packet, 0, packet.length, HERE)
   assert.equal(hop.reports.length, 2, 'the true packet still arrives')
 })
 
@@ -100,7 +102,7 @@ test('every truncation is counted and dropped', () => {
   const { client, hop } = pair()
   client.forwarder.sendControl(1, Buffer.from('hello'))
   const packet = client.sent[0]?.bytes ?? new Uint8Array(0)
-  for (let length = 0; length < packet.length; length++) hop.forwarder.receive(packet.slice(0, length), length, HERE)
+  for (let length = 0; length < packet.length; length++) hop.forwarder.receive(packet.slice(0, length), 0, length, HERE)
   assert.equal(
     hop.dropped().reduce((sum, [, count]) => sum + count, 0),
     packet.length,
@@ -112,7 +114,7 @@ test('a packet is opened once', () => {
   const { client, hop } = pair()
   client.forwarder.sendControl(1, Buffer.from('hello'))
   const packet = client.sent[0]?.bytes ?? new Uint8Array(0)
-  for (let i = 0; i < 3; i++) hop.forwarder.receive(Uint8Array.from(packet), packet.length, HERE)
+  for (let i = 0; i < 3; i++) hop.forwarder.receive(Uint8Array.from(packet), 0, packet.length, HERE)
   assert.deepEqual(hop.dropped(), only('dropReplayed', 2))
 })
 
@@ -123,9 +125,9 @@ test('a session moves to the address of the newest packet, and an old packet doe
   client.forwarder.sendControl(1, Buffer.from('two'))
   const [one, two] = client.sent.map(({ bytes }) => bytes) as [Uint8Array, Uint8Array]
   const elsewhere: Address = { host: '198.51.100.9', port: 9 }
-  hop.forwarder.receive(two, two.length, elsewhere)
+  hop.forwarder.receive(two, 0, two.length, elsewhere)
   assert.deepEqual(via(), { kind: 'socket', address: elsewhere })
-  hop.forwarder.receive(one, one.length, HERE)
+  hop.forwarder.receive(one, 0, one.length, HERE)
   assert.deepEqual(via(), { kind: 'socket', address: elsewhere })
 })
 
@@ -140,7 +142,7 @@ test('a probe is echoed to where it came from and moves nothing; a claim moves t
   deliver(elsewhere)
   assert.deepEqual(hop.tables.sessions.get(1)?.via, { kind: 'socket', address: elsewhere })
   const echo = hop.sent.at(-1)?.bytes ?? new Uint8Array(0)
-  client.forwarder.receive(echo, echo.length, THERE)
+  client.forwarder.receive(echo, 0, echo.length, THERE)
   assert.deepEqual(
     client.reports.map(({ kind }) => kind),
     ['echo'],
@@ -149,10 +151,10 @@ test('a probe is echoed to where it came from and moves nothing; a claim moves t
 
 test('a hop’s flow carries nothing but initiations until a hop has answered one of them', () => {
   const { client, hop, deliver } = pair()
-  const flow = hop.tables.installFlow(1, 7, THERE, true, 0) as HopFlow
+  const flow = hop.tables.installFlow(1, 7, THERE, 'hop', 0) as HopFlow
   client.tables.sessions.get(1)?.flows.set(7, { kind: 'nesting', via: { kind: 'flow', session: 1, flow: 7 } })
   const send = (bytes: Uint8Array) => {
-    client.forwarder.receiveFromAssociation(1, 7, bytes, 0, bytes.length)
+    client.forwarder.send(1, 7, bytes, 0, bytes.length)
     deliver()
   }
   const initiation = new Uint8Array(HOP_HANDSHAKE.initiationBytes)
@@ -165,29 +167,29 @@ test('a hop’s flow carries nothing but initiations until a hop has answered on
   send(Buffer.from('GET / HTTP/1.1\r\n\r\n'))
   send(transport)
   assert.deepEqual(hop.dropped(), only('dropUnproven', 2))
-  hop.forwarder.receiveFromFlow(flow, Uint8Array.from(answer), answer.length)
+  hop.forwarder.receiveFromFlow(flow, Uint8Array.from(answer), 0, answer.length)
   assert.equal(hop.counters.get('dropFlowType'), 1, 'nothing was asked yet')
   for (let i = 0; i < 5; i++) send(initiation)
   assert.equal(hop.sent.filter(({ to }) => to === 'flow 7').length, 3, 'at most three datagrams before proof')
   const wrong = Uint8Array.from(answer)
   wrong[8] = 0
-  hop.forwarder.receiveFromFlow(flow, wrong, wrong.length)
+  hop.forwarder.receiveFromFlow(flow, wrong, 0, wrong.length)
   assert.equal(flow.proof?.isOpen, false, 'the index is wrong')
-  hop.forwarder.receiveFromFlow(flow, Uint8Array.from(answer), answer.length)
+  hop.forwarder.receiveFromFlow(flow, Uint8Array.from(answer), 0, answer.length)
   assert.equal(flow.proof?.isOpen, true)
   send(transport)
   send(Buffer.from('still not'))
   assert.equal(hop.sent.filter(({ to }) => to === 'flow 7').length, 4)
-  hop.forwarder.receiveFromFlow(flow, Buffer.from('nor inward'), 10)
+  hop.forwarder.receiveFromFlow(flow, Buffer.from('nor inward'), 0, 10)
   assert.equal(hop.counters.get('dropFlowType'), 3)
 })
 
 test('frames of kinds and flows that nobody installed are dropped under their reasons', () => {
   const { client, hop, deliver } = pair()
-  client.forwarder.receiveFromAssociation(1, 99, Buffer.from('x'), 0, 1)
+  client.forwarder.send(1, 99, Buffer.from('x'), 0, 1)
   const session = client.tables.sessions.get(1)
   assert.ok(session)
-  client.forwarder.receiveFromTap(session, Buffer.from('x'), 1, 1_172)
+  client.forwarder.receiveFromTap(session, Buffer.from('x'), 0, 1, 1_172)
   deliver()
   assert.deepEqual(hop.dropped(), only('dropUnknownFlow', 2))
 })
@@ -196,7 +198,7 @@ test('a stream datagram above the limit is dropped at home, where the stream lib
   const { client } = pair()
   const session = client.tables.sessions.get(1)
   assert.ok(session)
-  client.forwarder.receiveFromTap(session, new Uint8Array(1_200), 1_200, 1_172)
+  client.forwarder.receiveFromTap(session, new Uint8Array(1_200), 0, 1_200, 1_172)
   assert.deepEqual(client.dropped(), only('dropTooLong'))
   assert.equal(client.sent.length, 0)
 })
@@ -205,11 +207,11 @@ test('handshake packets are reported within a bound until the control plane has 
   const { hop } = pair()
   const initiation = new Uint8Array(HOP_HANDSHAKE.initiationBytes)
   initiation[0] = HOP_HANDSHAKE.initiation
-  for (let i = 0; i < 1_000; i++) hop.forwarder.receive(Uint8Array.from(initiation), initiation.length, HERE)
+  for (let i = 0; i < 1_000; i++) hop.forwarder.receive(Uint8Array.from(initiation), 0, initiation.length, HERE)
   assert.equal(hop.reports.length, 256)
   assert.deepEqual(hop.dropped(), only('dropHandshakeQueue', 744))
   hop.forwarder.grantHandshakes(10)
-  for (let i = 0; i < 20; i++) hop.forwarder.receive(Uint8Array.from(initiation), initiation.length, HERE)
+  for (let i = 0; i < 20; i++) hop.forwarder.receive(Uint8Array.from(initiation), 0, initiation.length, HERE)
   assert.equal(hop.reports.length, 266)
 })
 

@@ -24,8 +24,9 @@ import {
 import type { Report, TableCommand, Via } from './commands.ts'
 import type { Counter, Counters } from './counters.ts'
 import { HEADROOM, Slab } from './slab.ts'
-import type { AssociationFlow, HopFlow, KeypairEntry, SessionEntry } from './tables.ts'
+import type { AssociationFlow, HopFlow, KeypairEntry, LegFlow, SessionEntry } from './tables.ts'
 import { Tables } from './tables.ts'
+import { TokenBucket } from './token-bucket.ts'
 
 /** Where packets leave to. The bytes belong to the callee until they are sent; no call keeps them longer than that. */
 export interface Outlet {
@@ -33,6 +34,7 @@ export interface Outlet {
   toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void
   toTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number): void
   toAssociation(flow: AssociationFlow, buffer: Uint8Array, offset: number, length: number): void
+  toEntry(flow: LegFlow, buffer: Uint8Array, offset: number, length: number): void
   report(report: Report): void
   nowMs(): number
 }
@@ -48,8 +50,10 @@ export class Forwarder {
   readonly tables = new Tables()
   readonly #outlet: Outlet
   readonly #counters: Counters
-  readonly #slab = new Slab()
+  /** Where packets are sealed: an engine that sends from memory tells the kernel where it is. */
+  readonly slab = new Slab()
   #handshakeRoom = MAX_PENDING_HANDSHAKES
+  #wireGuardRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
   /** Laboratory only: sees every datagram and every opened packet. */
   watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
 
@@ -77,6 +81,9 @@ export class Forwarder {
         return this.sendProbe(command.session, command.via, command.claims, command.token)
       case 'grantHandshakes':
         return this.grantHandshakes(command.count)
+      case 'limitWireGuard':
+        this.#wireGuardRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
+        return
       case 'reportSession': {
         const { packets, bytes } = this.tables.sessions.get(command.session) ?? { packets: 0, bytes: 0 }
         return this.#outlet.report({ kind: 'sessionReport', request: command.request, packets, bytes })
@@ -91,44 +98,56 @@ export class Forwarder {
 
   /** A socket has a backlog: sealed packets are still to be read. */
   retainPackets(): void {
-    this.#slab.retain()
+    this.slab.retain()
   }
 
   /** A datagram from the node's own socket. `buffer` is ours and is overwritten. */
-  receive(buffer: Uint8Array, length: number, from: Address): void {
+  receive(buffer: Uint8Array, offset: number, length: number, from: Address): void {
     this.#counters.add('datagramsIn')
     this.#counters.add('bytesIn', length)
-    this.watch?.(buffer, 0, length, false)
-    if (isTransport(buffer, 0, length)) {
-      this.#open(buffer, 0, length, from, undefined, 0)
+    this.watch?.(buffer, offset, length, false)
+    if (isTransport(buffer, offset, length)) {
+      this.#open(buffer, offset, length, from, undefined, 0)
     } else {
-      this.#handshake(buffer, 0, length, from, undefined)
+      this.#handshake(buffer, offset, length, from, undefined)
     }
   }
 
   /** A datagram from the far end of a hop's flow. */
-  receiveFromFlow(flow: HopFlow, buffer: Uint8Array, length: number): void {
+  receiveFromFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void {
     this.#counters.add('datagramsIn')
     this.#counters.add('bytesIn', length)
-    this.watch?.(buffer, 0, length, false)
+    this.watch?.(buffer, offset, length, false)
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
-    if (flow.proof?.admitsInward(buffer, 0, length) === false) return this.#drop('dropFlowType')
+    if (flow.proof?.admitsInward(buffer, offset, length) === false) return this.#drop('dropFlowType')
     flow.lastUsedMs = this.#outlet.nowMs()
-    this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, 0, length)
+    if (flow.proof?.kind === 'wireguard' && !this.#mayCarry('wireGuardBytesIn', length, flow.lastUsedMs)) return
+    this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, offset, length)
   }
 
   /** A datagram that the stream library wrote to a session's tap. */
-  receiveFromTap(session: SessionEntry, buffer: Uint8Array, length: number, maxLength: number): void {
+  receiveFromTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number, maxLength: number): void {
     if (length > maxLength) return this.#drop('dropTooLong')
-    this.#frame(session, FRAME.stream, 0, buffer, 0, length)
+    this.#frame(session, FRAME.stream, 0, buffer, offset, length)
   }
 
-  /** An application's datagram for a flow; `offset` skips the proxy's header. */
-  receiveFromAssociation(session: number, flow: number, buffer: Uint8Array, offset: number, length: number): void {
+  /** Sends a datagram in a flow of a client's session. */
+  send(session: number, flow: number, buffer: Uint8Array, offset: number, length: number): void {
     const entry = this.tables.sessions.get(session)
     if (entry === undefined) return this.#drop('dropUnknownSession')
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
     this.#frame(entry, FRAME.datagram, flow, buffer, offset, length)
+  }
+
+  /** The same without a copy: the datagram lies in the slab, with room around it for every layer. */
+  sendInPlace(session: number, flow: number, buffer: Uint8Array, offset: number, length: number): void {
+    const entry = this.tables.sessions.get(session)
+    if (entry === undefined) return this.#drop('dropUnknownSession')
+    const framed = FRAME_HEADER_BYTES + length
+    writeFrameHeader(buffer, offset - FRAME_HEADER_BYTES, FRAME.datagram, flow)
+    entry.packets++
+    entry.bytes += framed
+    this.#seal(entry, entry.via, buffer, offset - FRAME_HEADER_BYTES, framed, 0)
   }
 
   /** Sends a handshake message as it is, along `via`. */
@@ -152,7 +171,7 @@ export class Forwarder {
     const entry = this.tables.sessions.get(session)
     if (entry === undefined) return
     const at = this.#stage(claims ? FRAME.claim : FRAME.probe, 0, token, 0, token.length)
-    this.#seal(entry, via ?? entry.via, this.#slab.buffer, at, FRAME_HEADER_BYTES + token.length, 0)
+    this.#seal(entry, via ?? entry.via, this.slab.buffer, at, FRAME_HEADER_BYTES + token.length, 0)
   }
 
   /** Sends the datagram that opened a hop's flow. */
@@ -210,6 +229,7 @@ export class Forwarder {
         if (flow === undefined) return this.#drop('dropUnknownFlow')
         if (flow.kind === 'hop') return this.#toFlow(flow, buffer, body, bodyLength)
         if (flow.kind === 'association') return this.#outlet.toAssociation(flow, buffer, body, bodyLength)
+        if (flow.kind === 'leg') return this.#outlet.toEntry(flow, buffer, body, bodyLength)
         if (depth >= MAX_DEPTH) return this.#drop('dropTooDeep')
         if (isTransport(buffer, body, bodyLength)) {
           return this.#open(buffer, body, bodyLength, undefined, flow.via, depth + 1)
@@ -243,8 +263,19 @@ export class Forwarder {
   #toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void {
     if (flow.proof?.admitsOutward(buffer, offset, length) === false) return this.#drop('dropUnproven')
     flow.lastUsedMs = this.#outlet.nowMs()
+    if (flow.proof?.kind === 'wireguard' && !this.#mayCarry('wireGuardBytesOut', length, flow.lastUsedMs)) return
     this.#count(length)
     this.#outlet.toFlow(flow, buffer, offset, length)
+  }
+
+  /** Counts what is carried to and from WireGuard servers, and keeps it within what the operator gives. */
+  #mayCarry(counter: 'wireGuardBytesIn' | 'wireGuardBytesOut', length: number, now: number): boolean {
+    if (!this.#wireGuardRate.take(length, now)) {
+      this.#drop('dropRateLimit')
+      return false
+    }
+    this.#counters.add(counter, length)
+    return true
   }
 
   #echo(
@@ -256,20 +287,20 @@ export class Forwarder {
   ): void {
     const at = this.#stage(FRAME.echo, 0, buffer, body, PROBE_BYTES - FRAME_HEADER_BYTES)
     const back: Via | undefined = from === undefined ? via : { kind: 'socket', address: from }
-    this.#seal(session, back ?? session.via, this.#slab.buffer, at, PROBE_BYTES, 0)
+    this.#seal(session, back ?? session.via, this.slab.buffer, at, PROBE_BYTES, 0)
   }
 
   #frame(session: SessionEntry, kind: number, flow: number, bytes: Uint8Array, offset: number, length: number): void {
     const at = this.#stage(kind, flow, bytes, offset, length)
     session.packets++
     session.bytes += FRAME_HEADER_BYTES + length
-    this.#seal(session, session.via, this.#slab.buffer, at, FRAME_HEADER_BYTES + length, 0)
+    this.#seal(session, session.via, this.slab.buffer, at, FRAME_HEADER_BYTES + length, 0)
   }
 
   /** Copies a frame into the slab, with room around it for every layer; returns where it begins. */
   #stage(kind: number, flow: number, bytes: Uint8Array, offset: number, length: number): number {
-    const at = this.#slab.take(FRAME_HEADER_BYTES + length) + HEADROOM
-    const buffer = this.#slab.buffer
+    const at = this.slab.take(FRAME_HEADER_BYTES + length) + HEADROOM
+    const buffer = this.slab.buffer
     writeFrameHeader(buffer, at, kind, flow)
     buffer.set(bytes.subarray(offset, offset + length), at + FRAME_HEADER_BYTES)
     return at

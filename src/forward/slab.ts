@@ -28,6 +28,11 @@ export class Slab {
     return at
   }
 
+  /** Takes back the room of the last `take`, which was for `length` bytes and is not used. */
+  giveBack(length: number): void {
+    this.#next -= HEADROOM + length + TAILROOM
+  }
+
   /** Somebody still reads packets of this buffer: it is not to be written again. */
   retain(): void {
     this.#isRetained = true

@@ -6,7 +6,8 @@
 import { ReplayWindow } from '#session/replay-window.ts'
 import type { Address } from '#wire/address.ts'
 import type { Keypair, SessionRole, Via } from './commands.ts'
-import { FlowProof } from './flow-proof.ts'
+import { FlowProof, type ProofKind } from './flow-proof.ts'
+import type { Leg } from './legs.ts'
 
 const MAX_KEYPAIRS = 3
 
@@ -31,7 +32,7 @@ export interface SessionEntry {
   bytes: number
 }
 
-export type FlowEntry = HopFlow | NestingFlow | AssociationFlow
+export type FlowEntry = HopFlow | NestingFlow | AssociationFlow | LegFlow
 
 /** At a hop: datagrams to and from one address. */
 export interface HopFlow {
@@ -55,6 +56,13 @@ export interface AssociationFlow {
   readonly association: number
   /** SOCKS5 UDP header that stands for the target. */
   readonly header: Uint8Array
+}
+
+/** At a client: datagrams of a WireGuard server that is reached through peers (legs.ts). */
+export interface LegFlow {
+  readonly kind: 'leg'
+  readonly entry: number
+  readonly leg: Leg
 }
 
 export class Tables {
@@ -119,7 +127,13 @@ export class Tables {
     this.sessions.get(session)?.flows.set(flow, { kind: 'nesting', via })
   }
 
-  installFlow(session: number, flow: number, address: Address, prove: boolean, nowMs: number): HopFlow | undefined {
+  installFlow(
+    session: number,
+    flow: number,
+    address: Address,
+    proof: ProofKind | undefined,
+    nowMs: number,
+  ): HopFlow | undefined {
     const entry = this.sessions.get(session)
     if (entry === undefined || entry.flows.has(flow)) return undefined
     const added: HopFlow = {
@@ -127,7 +141,7 @@ export class Tables {
       session: entry,
       flow,
       address,
-      proof: prove ? new FlowProof() : undefined,
+      proof: proof && new FlowProof(proof),
       lastUsedMs: nowMs,
     }
     entry.flows.set(flow, added)

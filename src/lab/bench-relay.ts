@@ -2,12 +2,12 @@
 // to a real engine socket; what comes out of the flow's socket is counted. Runs in a worker of the benchmark.
 
 import { createSocket } from 'node:dgram'
-import { parentPort } from 'node:worker_threads'
+import { parentPort, workerData } from 'node:worker_threads'
 import { systemRandom } from '#crypto/random.ts'
 import type { Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
-import { startPortableEngine } from '#platform/engine.ts'
+import { type EngineKind, startEngineOf } from '#platform/engine.ts'
 
 const BATCH = 32
 const PACKETS = 150_000
@@ -22,7 +22,7 @@ await new Promise<void>(resolve => sink.bind(0, '127.0.0.1', resolve))
 sink.setRecvBufferSize(4 << 20)
 
 const ready = Promise.withResolvers<{ host: string; port: number }>()
-const engine = startPortableEngine({
+const engine = startEngineOf((workerData as { engine: EngineKind }).engine, {
   host: '127.0.0.1',
   port: 0,
   maxStreamDatagram: LENGTH,
@@ -47,7 +47,6 @@ engine.send(
     session: 1,
     flow: 1,
     address: { host: '127.0.0.1', port: sink.address().port },
-    prove: false,
     first: new Uint8Array(0),
   },
 )
@@ -59,6 +58,7 @@ const outlet: Outlet = {
   toFlow: () => {},
   toTap: () => {},
   toAssociation: () => {},
+  toEntry: () => {},
   report: () => {},
   nowMs: () => 0,
 }
@@ -66,7 +66,7 @@ const client = new Forwarder(outlet, new Counters())
 const keys = { localIndex: 6, remoteIndex: 5, send: Uint8Array.from(b), receive: Uint8Array.from(a) }
 client.tables.installSession(1, 'initiator', { kind: 'socket', address }, keys)
 const payload = new Uint8Array(LENGTH)
-for (let i = 0; i < PACKETS; i++) client.receiveFromAssociation(1, 1, payload, 0, LENGTH)
+for (let i = 0; i < PACKETS; i++) client.send(1, 1, payload, 0, LENGTH)
 
 const socket = createSocket({ type: 'udp4', lookup: (host, _options, done) => done(null as never, host, 4) })
 await new Promise<void>(resolve => socket.bind(0, '127.0.0.1', resolve))

@@ -11,10 +11,12 @@ import { VERSION } from '#daemon/version.ts'
 import { makeDescriptor, verifyDescriptor } from '#discover/descriptor.ts'
 import { siblingModule } from '#platform/module-url.ts'
 import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
+import { WireGuardDevice } from '#session/wireguard/device.ts'
 import { benchCredits } from './bench-credits.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import type { RelayPlan } from './testnet.ts'
 import { SIX_RELAYS, stopNetworksOnSignal, Testnet } from './testnet.ts'
+import { inside4, ipPacket } from './wireguard-net.ts'
 
 const { values } = parseArgs({ options: { json: { type: 'boolean', default: false } } })
 stopNetworksOnSignal()
@@ -31,9 +33,10 @@ if (!values.json)
   )
 handshakes()
 packets()
+wireGuard()
 descriptors()
 await benchCredits(report, rate)
-await relayForwarding()
+for (const engine of ['portable', 'linux']) await relayForwarding(engine)
 for (const hops of [1, 2, 3]) await route(hops)
 if (values.json) process.stdout.write(`${JSON.stringify({ bench: 'hoplite', version: VERSION, figures })}\n`)
 process.exit(0)
@@ -73,7 +76,7 @@ function handshakes(): void {
 
 function packets(): void {
   const key = new Uint8Array(systemRandom(32))
-  for (const length of [64, 1_172]) {
+  for (const length of [64, 1_172, 1_420]) {
     const buffer = Buffer.alloc(length + 16)
     report(
       `seal.${length}B`,
@@ -89,6 +92,42 @@ function packets(): void {
     }, 1_000)
     report(`open.${length}B`, 1 / (1 / both - 1 / copy), 'PerSecond')
   }
+}
+
+/** Packets of 1,420 bytes through a WireGuard device: sealed only, and sealed and opened by another one. */
+function wireGuard(): void {
+  let isCarried = true
+  const make = (other: () => WireGuardDevice<string>): WireGuardDevice<string> =>
+    new WireGuardDevice<string>({
+      privateKey: systemRandom(32),
+      random: systemRandom,
+      unixOffsetMs: Date.now(),
+      outlet: {
+        toEndpoint(_peer, _to, buffer, at, length) {
+          if (isCarried) other().receive(buffer, at, length, 'other', 1)
+        },
+        toTunnel: () => undefined,
+      },
+      sameEndpoint: (a, b) => a === b,
+      endpointBytes: endpoint => Buffer.from(endpoint),
+    })
+  const from: WireGuardDevice<string> = make(() => to)
+  const to: WireGuardDevice<string> = make(() => from)
+  const allowedIps = [{ address: new Uint8Array(4), bits: 0 }]
+  from.setPeer({ publicKey: to.publicKey, endpoint: 'other', allowedIps }, 0)
+  to.setPeer({ publicKey: from.publicKey, endpoint: 'other', allowedIps }, 0)
+  const buffer = Buffer.alloc(16 + 1_420 + 32)
+  const packet = ipPacket(inside4(1), inside4(2), 1_420)
+  const send = () => {
+    buffer.set(packet, 16)
+    from.send(buffer, 16, packet.length, 1)
+  }
+  rate(send, 1_000)
+  const both = rate(send, 1_000)
+  isCarried = false
+  const sealed = rate(send, 1_000)
+  report('wireguard.send', sealed, 'PacketsPerSecond')
+  report('wireguard.receive', 1 / (1 / both - 1 / sealed), 'PacketsPerSecond')
 }
 
 function descriptors(): void {
@@ -116,13 +155,13 @@ function descriptors(): void {
 }
 
 /** Packets a second through one relay's data plane: one layer opened, out of a flow's socket, with 1,200-byte datagrams. */
-async function relayForwarding(): Promise<void> {
-  const worker = new Worker(siblingModule(import.meta.url, './bench-relay'))
+async function relayForwarding(engine: string): Promise<void> {
+  const worker = new Worker(siblingModule(import.meta.url, './bench-relay'), { workerData: { engine } })
   const { forwarded, seconds } = await new Promise<{ forwarded: number; seconds: number }>(resolve =>
     worker.once('message', resolve),
   )
   await worker.terminate()
-  report('relay.portable', forwarded / seconds, 'PacketsPerSecond')
+  report(`relay.${engine}`, forwarded / seconds, 'PacketsPerSecond')
 }
 
 /** Throughput, added round-trip time, start-up and memory over a number of hops. */

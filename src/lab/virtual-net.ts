@@ -7,7 +7,9 @@ import { generateX25519 } from '#crypto/x25519.ts'
 import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
-import type { AssociationFlow, HopFlow, SessionEntry } from '#forward/tables.ts'
+import type { AssociationFlow, HopFlow, LegFlow, SessionEntry } from '#forward/tables.ts'
+import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '#platform/datagrams.ts'
+import { Entries } from '#platform/entries.ts'
 import { Hop } from '#relay/hop.ts'
 import { type Choice, Routes, type RoutesEvent } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
@@ -83,7 +85,7 @@ export class VirtualNet {
 }
 
 /** One host: the packet function and a machine over it. */
-export class VirtualNode implements Outlet {
+export class VirtualNode implements Outlet, Datagrams {
   readonly counters = new Counters()
   readonly address: Address
   /** Stream datagrams that came out of taps. */
@@ -94,6 +96,8 @@ export class VirtualNode implements Outlet {
   readonly #take: (now: number) => Command[]
   readonly #flowPorts = new Map<number, HopFlow>()
   readonly #portOf = new Map<HopFlow, number>()
+  readonly entries: Entries
+  readonly #sockets = new Map<number, SocketHandlers>()
   #nextPort = 40_000
 
   constructor(net: VirtualNet, host: string, machine: Machine, take: (now: number) => Command[]) {
@@ -102,15 +106,31 @@ export class VirtualNode implements Outlet {
     this.#machine = machine
     this.#take = take
     this.forwarder = new Forwarder(this, this.counters)
+    const report = (report: Report) => this.report(report)
+    this.entries = new Entries(this.forwarder, this, this.counters, report, () => net.now)
     net.add(this)
   }
 
+  /** A socket of this host, bound to a port of its address. */
+  open({ bind }: SocketPlan, handlers: SocketHandlers): DatagramSocket {
+    const address = { host: this.address.host, port: bind?.port ?? this.#nextPort++ }
+    this.#sockets.set(address.port, handlers)
+    handlers.onOpen?.(address)
+    return {
+      send: (buffer, offset, length, to) => {
+        if (to !== undefined) this.net.send(address, to, copyBytes(buffer, offset, offset + length))
+      },
+      close: () => this.#sockets.delete(address.port),
+    }
+  }
+
   receive(from: Address, port: number, bytes: Uint8Array): void {
-    if (port === this.address.port) this.forwarder.receive(bytes, bytes.length, from)
+    if (port === this.address.port) this.forwarder.receive(bytes, 0, bytes.length, from)
+    this.#sockets.get(port)?.onDatagram(bytes, 0, bytes.length, from)
     const flow = this.#flowPorts.get(port)
     // A flow's socket is connected: it hears nobody else.
     if (flow !== undefined && formatAddress(flow.address) === formatAddress(from)) {
-      this.forwarder.receiveFromFlow(flow, bytes, bytes.length)
+      this.forwarder.receiveFromFlow(flow, bytes, 0, bytes.length)
     }
     this.settle()
   }
@@ -149,6 +169,10 @@ export class VirtualNode implements Outlet {
 
   toAssociation(_flow: AssociationFlow): void {}
 
+  toEntry(flow: LegFlow, buffer: Uint8Array, offset: number, length: number): void {
+    this.entries.deliver(flow, buffer, offset, length)
+  }
+
   report(report: Report): void {
     this.#machine.handleReport(report, this.net.now)
     this.net.at(this.net.now, () => this.settle())
@@ -167,8 +191,8 @@ export class VirtualNode implements Outlet {
         tables.removeSession(command.session)
         return
       case 'installFlow': {
-        const { session, flow, address, prove, first } = command
-        const entry = tables.installFlow(session, flow, address, prove, this.net.now)
+        const { session, flow, address, proof, first } = command
+        const entry = tables.installFlow(session, flow, address, proof, this.net.now)
         if (entry !== undefined && first.length > 0) this.forwarder.sendFirst(entry, first)
         return
       }
@@ -180,6 +204,20 @@ export class VirtualNode implements Outlet {
         if (session !== undefined) session.hasTap = true
         return
       }
+      case 'installEntry':
+        return this.entries.install(command.entry, command.client)
+      case 'removeEntry':
+        return this.entries.remove(command.entry)
+      case 'installLeg':
+        return this.entries.installLeg(command.entry, command.session, command.flow)
+      case 'useLeg':
+        return this.entries.useLeg(command.entry, command.session)
+      case 'removeLeg':
+        return this.entries.removeLeg(command.entry, command.session)
+      case 'proveLeg':
+        return this.entries.prove(command.entry)
+      case 'installTunnel':
+      case 'reportTunnel':
       case 'installAssociation':
       case 'installAssociationTarget':
       case 'removeAssociation':

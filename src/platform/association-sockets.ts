@@ -2,20 +2,19 @@
 // key of a table that the control plane fills: known headers are cut off and the rest goes into the flow, unknown ones
 // are reported once, with their datagram, and bounded in number.
 
-import type { Socket } from 'node:dgram'
 import { copyBytes } from '#bytes/copy.ts'
 import type { Report } from '#forward/commands.ts'
 import type { Forwarder } from '#forward/forwarder.ts'
 import type { AssociationFlow } from '#forward/tables.ts'
 import type { Address } from '#wire/address.ts'
 import { socksUdpHeaderLength } from '#wire/socks-udp.ts'
-import { bindUdp, closeUdp, growBuffers, openUdp, sendUdp } from './udp.ts'
+import type { DatagramSocket, Datagrams } from './datagrams.ts'
 
 const MAX_TARGETS = 256
 
 interface Association {
   readonly session: number
-  readonly socket: Socket
+  readonly socket: DatagramSocket
   /** The application: the first to send from loopback. */
   client: Address | undefined
   /** Flow by header; undefined while the control plane opens it. */
@@ -24,26 +23,25 @@ interface Association {
 
 export class AssociationSockets {
   readonly #forwarder: Forwarder
+  readonly #datagrams: Datagrams
   readonly #report: (report: Report) => void
   readonly #associations = new Map<number, Association>()
 
-  constructor(forwarder: Forwarder, report: (report: Report) => void) {
+  constructor(forwarder: Forwarder, datagrams: Datagrams, report: (report: Report) => void) {
     this.#forwarder = forwarder
+    this.#datagrams = datagrams
     this.#report = report
   }
 
   install(association: number, session: number, host: string): void {
-    const socket = openUdp(host)
+    const plan = { bind: { host, port: 0 }, isBusy: true }
+    const socket = this.#datagrams.open(plan, {
+      onDatagram: (buffer, offset, length, from) => this.#receive(association, entry, buffer, offset, length, from),
+      onOpen: address => this.#report({ kind: 'associationReady', association, address }),
+      onFailed: code => this.#report({ kind: 'failed', what: `bind a UDP association: ${code}` }),
+    })
     const entry: Association = { session, socket, client: undefined, targets: new Map() }
     this.#associations.set(association, entry)
-    socket.on('message', (message, from) => this.#receive(association, entry, message, from.address, from.port))
-    socket.on('error', () => {})
-    bindUdp(socket, host, 0, error => {
-      if (error !== undefined) return this.#report({ kind: 'failed', what: `bind a UDP association: ${error.code}` })
-      growBuffers(socket)
-      const bound = socket.address()
-      this.#report({ kind: 'associationReady', association, address: { host: bound.address, port: bound.port } })
-    })
   }
 
   installTarget(association: number, header: Uint8Array, flow: number): void {
@@ -58,7 +56,7 @@ export class AssociationSockets {
     const entry = this.#associations.get(association)
     if (entry === undefined) return
     this.#associations.delete(association)
-    closeUdp(entry.socket)
+    entry.socket.close()
     const flows = this.#forwarder.tables.sessions.get(entry.session)?.flows
     for (const flow of entry.targets.values()) if (flow !== undefined) flows?.delete(flow)
   }
@@ -72,18 +70,26 @@ export class AssociationSockets {
     const entry = this.#associations.get(flow.association)
     if (entry?.client === undefined) return
     const datagram = Buffer.concat([flow.header, buffer.subarray(offset, offset + length)])
-    sendUdp(entry.socket, datagram, 0, datagram.length, entry.client)
+    entry.socket.send(datagram, 0, datagram.length, entry.client)
   }
 
-  #receive(association: number, entry: Association, message: Buffer, host: string, port: number): void {
-    entry.client ??= { host, port }
-    if (entry.client.port !== port || entry.client.host !== host) return
+  #receive(
+    association: number,
+    entry: Association,
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    from: Address,
+  ): void {
+    entry.client ??= from
+    if (entry.client.port !== from.port || entry.client.host !== from.host) return
+    const message = buffer.subarray(offset, offset + length)
     const header = socksUdpHeaderLength(message)
     if (header === undefined) return
     const key = keyOf(message, header)
     const flow = entry.targets.get(key)
     if (flow !== undefined) {
-      return this.#forwarder.receiveFromAssociation(entry.session, flow, message, header, message.length - header)
+      return this.#forwarder.send(entry.session, flow, message, header, length - header)
     }
     if (entry.targets.has(key) || entry.targets.size >= MAX_TARGETS) return
     entry.targets.set(key, undefined)

@@ -10,6 +10,7 @@
 import { copyBytes } from '#bytes/copy.ts'
 import type { Random } from '#crypto/random.ts'
 import type { Command, Keypair, Report, Via } from '#forward/commands.ts'
+import type { ProofKind } from '#forward/flow-proof.ts'
 import { Answerer } from '#session/control-exchange.ts'
 import { CookieJar, checkMac1 } from '#session/cookie.ts'
 import { type HopKeys, respond } from '#session/hop-handshake.ts'
@@ -24,6 +25,7 @@ import {
   REFUSAL,
 } from '#wire/control.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
+import type { WireGuardGate } from './wireguard-gate.ts'
 
 const HALF_OPEN_MS = 10_000
 const KEY_LIFETIME_MS = 180_000
@@ -47,6 +49,8 @@ export interface HopOptions {
   readonly mayReachHop: (address: Address) => boolean
   /** Whether this hop carries applications' streams and datagrams out. */
   readonly isExit: boolean
+  /** What this hop lends to WireGuard tunnels; undefined when it lends nothing. */
+  readonly wireGuard?: WireGuardGate
 }
 
 /** A request that needs the network to be answered: the shell carries it out and calls `answer`. */
@@ -121,7 +125,7 @@ export class Hop {
       case 'confirmed':
         return this.#confirm(report.session)
       case 'control':
-        return this.#handleControl(report.session, report.bytes)
+        return this.#handleControl(report.session, report.bytes, now)
       case 'flowEnded':
         return this.#endFlow(report.session, report.flow, report.reason)
       case 'sessionReport': {
@@ -151,7 +155,15 @@ export class Hop {
   openDatagramFlow(session: number, number: number, flow: number, address: Address, first: Uint8Array): void {
     const entry = this.#sessions.get(session)
     if (entry === undefined) return
-    this.#installFlow(entry, number, flow, address, false, first)
+    this.#installFlow(entry, number, flow, address, undefined, first)
+  }
+
+  /** Ends every flow to a WireGuard server, and tells the clients: nothing is lent at this time. */
+  endWireGuard(): void {
+    for (const { session, flow } of this.#options.wireGuard?.all() ?? []) {
+      this.#commands.push({ kind: 'removeFlow', session, flow })
+      this.#endFlow(session, flow, 'idle')
+    }
   }
 
   /** When `handleDeadline` has something to do. */
@@ -268,7 +280,7 @@ export class Hop {
     entry.removeAtMs = expiresMs + KEYLESS_MS
   }
 
-  #handleControl(session: number, bytes: Uint8Array): void {
+  #handleControl(session: number, bytes: Uint8Array, now: number): void {
     const entry = this.#sessions.get(session)
     const message = decodeControl(bytes)
     if (entry === undefined) return
@@ -279,16 +291,15 @@ export class Hop {
       this.#commands.push({ kind: 'sendControl', session, bytes: admitted })
       return
     }
-    this.#carryOut(entry, message.number, message.request)
+    this.#carryOut(entry, message.number, message.request, now)
   }
 
-  #carryOut(session: Session, number: number, request: ControlRequest): void {
+  #carryOut(session: Session, number: number, request: ControlRequest, now: number): void {
     switch (request.kind) {
       case 'ping':
         return this.answer(session.session, number, { kind: 'ping' })
       case 'close':
-        if (session.flows.delete(request.flow)) this.#flows--
-        this.#commands.push({ kind: 'removeFlow', session: session.session, flow: request.flow })
+        this.#removeFlow(session, request.flow)
         return this.answer(session.session, number, { kind: 'close' })
       case 'report': {
         if (this.#reportRequests.size >= this.#options.limits.maxSessions) return
@@ -299,6 +310,7 @@ export class Hop {
       }
       case 'open':
         if (request.purpose === FLOW_PURPOSE.hop) return this.#openHopFlow(session, number, request)
+        if (request.purpose === FLOW_PURPOSE.wireguard) return this.#openWireGuardFlow(session, number, request, now)
         break
       case 'openStream':
         break
@@ -312,7 +324,30 @@ export class Hop {
     if (parseIp(host) === undefined || !this.#options.mayReachHop({ host, port })) {
       return this.#refuse(session, number, 'open', REFUSAL.notAllowed)
     }
-    this.#installFlow(session, number, request.flow, { host, port }, true, request.first)
+    this.#installFlow(session, number, request.flow, { host, port }, 'hop', request.first)
+  }
+
+  #openWireGuardFlow(
+    session: Session,
+    number: number,
+    request: Extract<ControlRequest, { kind: 'open' }>,
+    now: number,
+  ): void {
+    const gate = this.#options.wireGuard
+    const { host, port } = request.target
+    if (gate === undefined || parseIp(host) === undefined || session.flows.has(request.flow)) {
+      return this.#refuse(session, number, 'open', REFUSAL.notAllowed)
+    }
+    const refusal = gate.admit(session.session, request.flow, { host, port }, now)
+    if (refusal !== undefined) return this.#refuse(session, number, 'open', refusal)
+    this.#installFlow(session, number, request.flow, { host, port }, 'wireguard', request.first)
+    if (!session.flows.has(request.flow)) gate.release(session.session, request.flow)
+  }
+
+  #removeFlow(session: Session, flow: number): void {
+    if (session.flows.delete(flow)) this.#flows--
+    this.#options.wireGuard?.release(session.session, flow)
+    this.#commands.push({ kind: 'removeFlow', session: session.session, flow })
   }
 
   #installFlow(
@@ -320,7 +355,7 @@ export class Hop {
     number: number,
     flow: number,
     address: Address,
-    prove: boolean,
+    proof: ProofKind | undefined,
     first: Uint8Array,
   ): void {
     const { maxFlows, maxFlowsPerSession } = this.#options.limits
@@ -335,7 +370,7 @@ export class Hop {
       session: session.session,
       flow,
       address,
-      prove,
+      ...(proof && { proof }),
       first: copyBytes(first),
     })
     this.answer(session.session, number, { kind: 'open' })
@@ -356,6 +391,7 @@ export class Hop {
     if (reason === 'idle') {
       entry.flows.delete(flow)
       this.#flows--
+      this.#options.wireGuard?.release(session, flow)
     }
     const bytes = encodeControl({ type: 'notice', flow, reason: reason === 'idle' ? 1 : 2 })
     this.#commands.push({ kind: 'sendControl', session, bytes })
@@ -372,6 +408,7 @@ export class Hop {
     this.#byTicket.delete(session.ticket)
     for (const localIndex of session.keys.keys()) this.#indices.delete(localIndex)
     this.#flows -= session.flows.size
+    for (const flow of session.flows) this.#options.wireGuard?.release(session.session, flow)
     this.#commands.push({ kind: 'removeSession', session: session.session })
     this.#ended.push(session.session)
   }

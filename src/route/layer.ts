@@ -11,8 +11,9 @@ import type { Random } from '#crypto/random.ts'
 import type { Command, Via } from '#forward/commands.ts'
 import { Asker } from '#session/control-exchange.ts'
 import { discard, finish, type InitiatorState, initiate, readCookieReply } from '#session/hop-handshake.ts'
-import type { ControlAnswer, ControlRequest } from '#wire/control.ts'
+import { type ControlAnswer, type ControlRequest, decodeControl } from '#wire/control.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
+import { readU32 } from '#wire/transport.ts'
 
 export const RENEW_AFTER_MS = 120_000
 export const REJECT_AFTER_MS = 180_000
@@ -69,6 +70,14 @@ export class LayerIndices {
 
   release(index: number): void {
     this.#layers.delete(index)
+  }
+
+  /** Hands a handshake message to the layer that its receiver index belongs to. */
+  handleHandshake(bytes: Uint8Array, now: number): void {
+    const at = bytes[0] === HOP_HANDSHAKE.response ? 8 : bytes[0] === HOP_HANDSHAKE.cookieReply ? 4 : -1
+    if (at < 0) return
+    const index = readU32(bytes, at)
+    this.find(index)?.handleHandshake(bytes, index, now)
   }
 }
 
@@ -158,9 +167,12 @@ export class Layer {
     else this.#options.out.push({ kind: 'sendControl', session: this.session, bytes })
   }
 
-  handleAnswer(number: number, answer: ControlAnswer, now: number): void {
+  /** A control message of the hop; garbage is ignored. */
+  handleControl(bytes: Uint8Array, now: number): void {
     this.#clockMs = now
-    this.#asker.handleAnswer(number, answer)
+    const message = decodeControl(bytes)
+    if (message?.type === 'answer') this.#asker.handleAnswer(message.number, message.answer)
+    if (message?.type === 'notice') this.onNotice(message.flow)
   }
 
   /** A handshake message whose receiver index is ours. */

@@ -314,7 +314,7 @@ export class Route {
 
   #newLane(hops: readonly RouteHop[]): Lane {
     const { exit, random, out, indices, newSession } = this.#options
-    const way = new Way({ hops, exit, random, out, indices, newSession })
+    const way = new Way({ hops, end: exit.address, random, out, indices, newSession })
     const lane: Lane = { way, health: new WayHealth(), isProved: false, hopEchoes: new Map(), hopsProbedMs: 0 }
     way.onNotice = () => lane.health.hurry()
     return lane

@@ -100,12 +100,12 @@ test('stream datagrams arrive at the exit as they were, and come back', () => {
   assert.ok(entry && exit)
   entry.hasTap = true
   for (const far of exit.node.forwarder.tables.sessions.values()) far.hasTap = true
-  client.node.forwarder.receiveFromTap(entry, Buffer.from('hello exit'), 10, 1_200)
+  client.node.forwarder.receiveFromTap(entry, Buffer.from('hello exit'), 0, 10, 1_200)
   net.run(100)
   assert.equal(Buffer.from(exit.node.tapped[0]?.bytes ?? []).toString(), 'hello exit')
   const far = exit.node.forwarder.tables.sessions.get(exit.node.tapped[0]?.session ?? 0)
   assert.ok(far)
-  exit.node.forwarder.receiveFromTap(far, Buffer.from('hello client'), 12, 1_200)
+  exit.node.forwarder.receiveFromTap(far, Buffer.from('hello client'), 0, 12, 1_200)
   net.run(100)
   assert.equal(Buffer.from(client.node.tapped[0]?.bytes ?? []).toString(), 'hello client')
 })
@@ -155,7 +155,7 @@ test('after a move the exit sends back along the new way, though the client send
   const entry = world.client.node.forwarder.tables.sessions.get(session)
   assert.ok(exit && far && entry)
   entry.hasTap = true
-  exit.node.forwarder.receiveFromTap(far, Buffer.from('data'), 4, 1_200)
+  exit.node.forwarder.receiveFromTap(far, Buffer.from('data'), 0, 4, 1_200)
   world.net.run(100)
   assert.equal(Buffer.from(world.client.node.tapped[0]?.bytes ?? []).toString(), 'data')
 })
@@ -229,7 +229,7 @@ test('on one link there is no name or byte of the inside, and no address of the 
   assert.ok(entry && exit)
   for (const far of exit.node.forwarder.tables.sessions.values()) far.hasTap = true
   const secret = Buffer.from('GET http://very-secret-destination.example/ HTTP/1.1')
-  client.node.forwarder.receiveFromTap(entry, Buffer.from(secret), secret.length, 1_200)
+  client.node.forwarder.receiveFromTap(entry, Buffer.from(secret), 0, secret.length, 1_200)
   net.run(200)
   assert.ok(Buffer.from(exit.node.tapped[0]?.bytes ?? []).equals(secret))
   const [guard, middle] = names(world) ?? []
@@ -266,7 +266,7 @@ test('with the private keys of a middle one learns its neighbours and nothing fu
     opened.push(Buffer.from(buffer.slice(offset, offset + length)))
   }
   const secret = Buffer.from('GET http://very-secret-destination.example/ HTTP/1.1')
-  client.node.forwarder.receiveFromTap(entry, Buffer.from(secret), secret.length, 1_200)
+  client.node.forwarder.receiveFromTap(entry, Buffer.from(secret), 0, secret.length, 1_200)
   net.run(500)
   assert.ok(opened.length > 0, 'the middle opened its layer')
   for (const bytes of opened) {

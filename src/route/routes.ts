@@ -3,9 +3,6 @@
 
 import type { Random } from '#crypto/random.ts'
 import type { Command, Report } from '#forward/commands.ts'
-import { decodeControl } from '#wire/control.ts'
-import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
-import { readU32 } from '#wire/transport.ts'
 import { type Layer, LayerIndices } from './layer.ts'
 import { Route, type RouteEvent } from './route.ts'
 import type { RouteHop } from './way.ts'
@@ -88,22 +85,11 @@ export class Routes {
 
   handleReport(report: Report, now: number): void {
     switch (report.kind) {
-      case 'handshake': {
+      case 'handshake':
         this.#out.push({ kind: 'grantHandshakes', count: 1 })
-        const at =
-          report.bytes[0] === HOP_HANDSHAKE.response ? 8 : report.bytes[0] === HOP_HANDSHAKE.cookieReply ? 4 : -1
-        if (at < 0) return
-        const index = readU32(report.bytes, at)
-        this.#indices.find(index)?.handleHandshake(report.bytes, index, now)
-        return
-      }
-      case 'control': {
-        const layer = this.#findLayer(report.session)
-        const message = layer && decodeControl(report.bytes)
-        if (message?.type === 'answer') layer?.handleAnswer(message.number, message.answer, now)
-        if (message?.type === 'notice') layer?.onNotice(message.flow)
-        return
-      }
+        return this.#indices.handleHandshake(report.bytes, now)
+      case 'control':
+        return this.#findLayer(report.session)?.handleControl(report.bytes, now)
       case 'echo':
         for (const { route } of this.#slots.values()) route?.handleEcho(report.session, report.token, report.atMs)
         return

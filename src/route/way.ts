@@ -1,4 +1,5 @@
-// A way: the hops before the exit, built one after the other, and the flow at the last of them that leads to the exit.
+// A way: the hops before the end, built one after the other, and the flow at the last of them that leads to the end, which
+// is an exit or a WireGuard server.
 // A pure machine. With no hops the way is the socket itself.
 //
 //   building ──(every hop answered)──► ready ──(a hop failed, or declared dead)──► dead
@@ -22,7 +23,8 @@ export interface RouteHop {
 
 export interface WayOptions {
   readonly hops: readonly RouteHop[]
-  readonly exit: RouteHop
+  /** What lies behind the last hop: an exit, or a server. */
+  readonly end: Address
   readonly random: Random
   readonly out: Command[]
   readonly indices: LayerIndices
@@ -65,7 +67,7 @@ export class Way {
   /** Where the exit's packets go along this way. */
   get via(): Via {
     const last = this.layers.at(-1)
-    if (last === undefined) return { kind: 'socket', address: this.#options.exit.address }
+    if (last === undefined) return { kind: 'socket', address: this.#options.end }
     return { kind: 'flow', session: last.session, flow: NEXT_HOP_FLOW }
   }
 
@@ -74,7 +76,25 @@ export class Way {
     const last = this.layers.at(-1)
     if (last === undefined || this.#exitFlowIsOpen) return { kind: 'via', via: this.via }
     this.#exitFlowIsOpen = true
-    return carryThrough(last, this.#options.exit.address)
+    return carryThrough(last, this.#options.end)
+  }
+
+  /** Opens the flow to a WireGuard server behind the last hop; `settle` says whether the hop did. */
+  openServerFlow(now: number, settle: (isOpen: boolean) => void): void {
+    const { end } = this.#options
+    const request = {
+      kind: 'open',
+      flow: NEXT_HOP_FLOW,
+      purpose: FLOW_PURPOSE.wireguard,
+      target: end,
+      first: new Uint8Array(0),
+    } as const
+    this.layers.at(-1)?.ask(request, now, answer => settle(answer?.kind === 'open'))
+  }
+
+  /** Closes the flow at the last hop: it has no further use. */
+  closeFlow(now: number): void {
+    this.layers.at(-1)?.ask({ kind: 'close', flow: NEXT_HOP_FLOW }, now, () => {})
   }
 
   /** The round trip to the exit that the last hop's leads one to expect. */

@@ -57,15 +57,20 @@ export class CookieJar {
     return isEqual(keyedBlake2s(this.#cookie(address), message.subarray(0, at)), message.subarray(at))
   }
 
-  /** The reply that gives the sender of `message` its cookie. */
+  /** The hop's reply that gives the sender of `message` its cookie. */
   cookieReply(message: Uint8Array, address: Uint8Array, now: number): Uint8Array {
+    return encodeCookieReply(this.sealCookie(message, address, now))
+  }
+
+  /** What a reply says that gives the sender of `message` its cookie. */
+  sealCookie(message: Uint8Array, address: Uint8Array, now: number): CookieReply {
     if (now - this.#sinceMs >= SECRET_LIFETIME_MS) {
       this.#secret = this.#random(32)
       this.#sinceMs = now
     }
     const nonce = this.#random(24)
     const sealed = xchachaSeal(this.#key, nonce, this.#cookie(address), mac1Of(message))
-    return encodeCookieReply({ receiverIndex: readU32(message, 4), nonce, sealed })
+    return { receiverIndex: readU32(message, 4), nonce, sealed }
   }
 
   #cookie(address: Uint8Array): Uint8Array {

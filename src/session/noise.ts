@@ -17,7 +17,8 @@ import {
   MLKEM_PUBLIC_BYTES,
   type MlKemKeyPair,
 } from '#crypto/mlkem768.ts'
-import { generateX25519, type X25519KeyPair, type X25519PrivateKey, x25519 } from '#crypto/x25519.ts'
+import type { Random } from '#crypto/random.ts'
+import { generateX25519, type X25519KeyPair, type X25519PrivateKey, x25519, x25519FromPrivate } from '#crypto/x25519.ts'
 import { type NoiseHash, type NoiseKeys, SymmetricState } from './symmetric-state.ts'
 
 export type NoiseToken = 'e' | 's' | 'ee' | 'es' | 'se' | 'ss' | 'psk' | 'e1' | 'ekem1'
@@ -38,8 +39,10 @@ export interface NoiseOptions {
   readonly prologue: Uint8Array
   readonly s?: { readonly publicKey: Uint8Array; readonly privateKey: X25519PrivateKey | Uint8Array }
   readonly rs?: Uint8Array
-  /** In the order in which the pattern mixes them. */
+  /** In the order in which the pattern mixes them, 32 bytes each; looked at when the pattern comes to them, not before. */
   readonly psks?: readonly Uint8Array[]
+  /** Where a fresh X25519 ephemeral comes from; the system when it is absent. */
+  readonly random?: Random
   /** Ephemeral keys to use; the machine owns and wipes them. */
   readonly e?: X25519KeyPair
   readonly kem?: MlKemKeyPair
@@ -157,7 +160,7 @@ export class NoiseHandshake {
   #writeToken(token: NoiseToken): Uint8Array | undefined {
     switch (token) {
       case 'e':
-        this.#e ??= generateX25519()
+        this.#e ??= this.#freshEphemeral()
         this.#mixEphemeral(this.#e.publicKey)
         return this.#e.publicKey
       case 's':
@@ -207,6 +210,11 @@ export class NoiseHandshake {
       default:
         return this.#mixSecret(token) ? rest : undefined
     }
+  }
+
+  #freshEphemeral(): X25519KeyPair {
+    const { random } = this.#options
+    return random === undefined ? generateX25519() : x25519FromPrivate(random(32))
   }
 
   #open(from: Uint8Array, length: number): { readonly plain: Uint8Array; readonly rest: Uint8Array } | undefined {

@@ -9,7 +9,7 @@
 //   1      2     request number, little-endian, chosen by the asker
 //   3      …     body
 //
-//   kind 1  open         flow u24, purpose u8 (1 hop, 2 datagram), target, first datagram (rest, may be empty)
+//   kind 1  open         flow u24, purpose u8 (1 hop, 2 datagram, 3 WireGuard), target, first datagram (rest, may be empty)
 //   kind 2  close        flow u24
 //   kind 3  ping         empty
 //   kind 4  report       empty; the answer: packets and bytes carried in the session, u64 each, both directions together
@@ -45,8 +45,8 @@ export const REFUSAL = {
 } as const
 export type Refusal = (typeof REFUSAL)[keyof typeof REFUSAL]
 
-/** What a flow is opened for: another hop (its first packets must prove it) or datagrams of an application. */
-export const FLOW_PURPOSE = { hop: 1, datagram: 2 } as const
+/** What a flow is opened for: another hop, datagrams of an application, or a WireGuard server. Hops and servers prove it. */
+export const FLOW_PURPOSE = { hop: 1, datagram: 2, wireguard: 3 } as const
 export type FlowPurpose = (typeof FLOW_PURPOSE)[keyof typeof FLOW_PURPOSE]
 
 /** Where a flow or stream goes: an IP address in text form or a host name in lower case, and a port. */
@@ -153,7 +153,7 @@ function readRequest(reader: Reader, kind: number, number: number): ControlMessa
       const purpose = reader.u8()
       const target = readTarget(reader)
       const first = reader.rest()
-      if (target === undefined || (purpose !== FLOW_PURPOSE.hop && purpose !== FLOW_PURPOSE.datagram)) return undefined
+      if (target === undefined || !isPurpose(purpose)) return undefined
       return { type: 'request', number, request: { kind: 'open', flow, purpose, target, first } }
     }
     case CONTROL_KIND.close:
@@ -190,6 +190,10 @@ function readAnswer(reader: Reader, kind: number, number: number): ControlMessag
     default:
       return { type: 'answer', number, answer: { kind: request } }
   }
+}
+
+function isPurpose(value: number): value is FlowPurpose {
+  return value >= FLOW_PURPOSE.hop && value <= FLOW_PURPOSE.wireguard
 }
 
 function writeTarget(writer: Writer, target: Target): void {

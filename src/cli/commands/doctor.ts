@@ -1,5 +1,6 @@
 // `hoplite doctor`: what this machine can and cannot do for Hoplite, and the fix.
 
+import { createSocket } from 'node:dgram'
 import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { connect } from 'node:net'
@@ -9,7 +10,6 @@ import { HopliteError } from '#api/errors.ts'
 import { type Config, defaultConfig, loadConfig } from '#daemon/config.ts'
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { readKeys } from '#platform/keys.ts'
-import { bindUdp, closeUdp, openUdp } from '#platform/udp.ts'
 import {
   checkClock,
   checkFirewall,
@@ -114,13 +114,13 @@ function nearestParent(directory: string): string {
 }
 
 async function checkUdp(): Promise<Finding> {
-  const failed = async (host: string) => {
-    const socket = openUdp(host)
-    const error = await new Promise<NodeJS.ErrnoException | undefined>(resolve => bindUdp(socket, host, 0, resolve))
-    closeUdp(socket)
-    return error?.code
-  }
-  const [v4, v6] = await Promise.all([failed('0.0.0.0'), failed('::')])
+  const failed = (type: 'udp4' | 'udp6') =>
+    new Promise<string | undefined>(resolve => {
+      const socket = createSocket({ type, ipv6Only: type === 'udp6' })
+      socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code))
+      socket.bind(0, () => socket.close(() => resolve(undefined)))
+    })
+  const [v4, v6] = await Promise.all([failed('udp4'), failed('udp6')])
   if (v4 !== undefined)
     return {
       check: 'UDP',

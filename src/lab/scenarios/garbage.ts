@@ -133,6 +133,7 @@ async function realDatagrams(hopKey: Uint8Array, host: string, port: number): Pr
     toFlow: () => {},
     toTap: () => {},
     toAssociation: () => {},
+    toEntry: () => {},
     report: () => {},
     nowMs: () => 0,
   }

@@ -1,0 +1,241 @@
+// The data plane: carries out commands around the packet function, over whatever sockets its engine brings.
+//
+// Sockets: one for the node itself; one for each flow of a hop, connected, so that the kernel drops what others send to
+// it; one for each tap and each association, on loopback.
+
+import type { Command, Report, TunnelPeerReport, TunnelPlan } from '#forward/commands.ts'
+import type { Counters } from '#forward/counters.ts'
+import { Forwarder, type Outlet } from '#forward/forwarder.ts'
+import type { AssociationFlow, HopFlow, LegFlow, SessionEntry } from '#forward/tables.ts'
+import { type Address, isWildcard } from '#wire/address.ts'
+import { AssociationSockets } from './association-sockets.ts'
+import type { DatagramSocket, Datagrams } from './datagrams.ts'
+import type { EngineWorkerData } from './engine.ts'
+import { Entries, type TunnelClient } from './entries.ts'
+import { Observer } from './observer.ts'
+
+/** A tunnel's device as the data plane drives it. */
+export interface TunnelDriver extends TunnelClient {
+  deadline(): number
+  handleDeadline(now: number): void
+  report(): readonly TunnelPeerReport[]
+  close(): void
+}
+
+export interface DataPlaneOptions {
+  readonly settings: EngineWorkerData
+  readonly counters: Counters
+  readonly datagrams: Datagrams
+  /** Hears what happened, in order. */
+  readonly report: (report: Report) => void
+  readonly now: () => number
+  /** Opens a tunnel, where the engine can. */
+  readonly openTunnel?: (plan: TunnelPlan, plane: DataPlane) => TunnelDriver
+}
+
+export class DataPlane implements Outlet {
+  readonly forwarder: Forwarder
+  readonly #options: DataPlaneOptions
+  readonly #socket: DatagramSocket
+  readonly #flows = new Map<HopFlow, DatagramSocket>()
+  readonly #taps = new Map<number, DatagramSocket>()
+  readonly #associations: AssociationSockets
+  readonly entries: Entries
+  #tunnel: TunnelDriver | undefined
+  #observer: Observer | undefined
+
+  constructor(options: DataPlaneOptions) {
+    this.#options = options
+    this.forwarder = new Forwarder(this, options.counters)
+    this.#associations = new AssociationSockets(this.forwarder, options.datagrams, options.report)
+    const { datagrams, counters, report, now } = options
+    this.entries = new Entries(this.forwarder, datagrams, counters, report, now)
+    this.#socket = this.#listen()
+  }
+
+  deadline(): number {
+    return this.#tunnel?.deadline() ?? Number.POSITIVE_INFINITY
+  }
+
+  handleDeadline(now: number): void {
+    this.#tunnel?.handleDeadline(now)
+  }
+
+  close(): void {
+    this.#tunnel?.close()
+  }
+
+  apply(command: Command): void {
+    const { tables } = this.forwarder
+    switch (command.kind) {
+      case 'installSession':
+        this.#removeSession(command.session)
+        return tables.installSession(command.session, command.role, command.via, command.keys)
+      case 'removeSession':
+        return this.#removeSession(command.session)
+      case 'installFlow':
+        return this.#installFlow(command)
+      case 'removeFlow': {
+        const flow = tables.removeFlow(command.session, command.flow)
+        if (flow?.kind === 'hop') this.#closeFlow(flow)
+        return
+      }
+      case 'installTap':
+        return this.#installTap(command.session, command.address)
+      case 'installAssociation':
+        return this.#associations.install(command.association, command.session, command.host)
+      case 'installAssociationTarget':
+        return this.#associations.installTarget(command.association, command.header, command.flow)
+      case 'removeAssociation':
+        return this.#associations.remove(command.association)
+      case 'installEntry':
+        return this.entries.install(command.entry, command.client)
+      case 'removeEntry':
+        return this.entries.remove(command.entry)
+      case 'installLeg':
+        return this.entries.installLeg(command.entry, command.session, command.flow)
+      case 'useLeg':
+        return this.entries.useLeg(command.entry, command.session)
+      case 'removeLeg':
+        return this.entries.removeLeg(command.entry, command.session)
+      case 'proveLeg':
+        return this.entries.prove(command.entry)
+      case 'installTunnel':
+        return this.#installTunnel(command.tunnel)
+      case 'reportTunnel':
+        return this.report({ kind: 'tunnelReport', request: command.request, peers: this.#tunnel?.report() ?? [] })
+      case 'sweep':
+        return this.#sweep(command.idleMs)
+      case 'observe':
+        this.#observer = new Observer(command.marker)
+        this.forwarder.watch = this.#observer.watch
+        return
+      case 'reportObservation':
+        if (this.#observer === undefined) return
+        return this.report({ kind: 'observation', request: command.request, observation: this.#observer.observation() })
+      default:
+        return this.forwarder.apply(command)
+    }
+  }
+
+  toSocket(address: Address, buffer: Uint8Array, offset: number, length: number): void {
+    this.#observer?.sawAddress(address)
+    this.#socket.send(buffer, offset, length, address)
+  }
+
+  toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void {
+    this.#observer?.sawAddress(flow.address)
+    this.#flows.get(flow)?.send(buffer, offset, length)
+  }
+
+  toTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number): void {
+    this.#taps.get(session.session)?.send(buffer, offset, length)
+  }
+
+  toAssociation(flow: AssociationFlow, buffer: Uint8Array, offset: number, length: number): void {
+    this.#associations.deliver(flow, buffer, offset, length)
+  }
+
+  toEntry(flow: LegFlow, buffer: Uint8Array, offset: number, length: number): void {
+    this.entries.deliver(flow, buffer, offset, length)
+  }
+
+  report(report: Report): void {
+    this.#options.report(report)
+  }
+
+  nowMs(): number {
+    return this.#options.now()
+  }
+
+  #listen(): DatagramSocket {
+    const { datagrams, settings } = this.#options
+    const plan = { bind: { host: settings.host, port: settings.port }, isBusy: true }
+    return datagrams.open(plan, {
+      onDatagram: (buffer, offset, length, from) => {
+        this.#observer?.sawAddress(from)
+        this.forwarder.receive(buffer, offset, length, from)
+      },
+      onOpen: address => this.report({ kind: 'listening', address }),
+      onFailed: code => this.report({ kind: 'failed', what: `bind UDP port ${settings.port}: ${code}` }),
+    })
+  }
+
+  #installFlow(command: Extract<Command, { kind: 'installFlow' }>): void {
+    const { session, flow, address, proof, first } = command
+    const entry = this.forwarder.tables.installFlow(session, flow, address, proof, this.nowMs())
+    if (entry === undefined) return
+    let wasUnreachable = false
+    const unreachable = () => {
+      if (wasUnreachable) return
+      wasUnreachable = true
+      this.report({ kind: 'flowEnded', session, flow, reason: 'unreachable' })
+    }
+    const socket = this.#options.datagrams.open(
+      { connect: address, isBusy: false, ...this.#bindLike(address) },
+      {
+        onDatagram: (buffer, offset, length) => {
+          this.#observer?.sawAddress(address)
+          wasUnreachable = false
+          this.forwarder.receiveFromFlow(entry, buffer, offset, length)
+        },
+        onFailed: unreachable,
+        onError: unreachable,
+      },
+    )
+    this.#flows.set(entry, socket)
+    if (first.length > 0) this.forwarder.sendFirst(entry, first)
+  }
+
+  /** A node that listens on one address sends from that one. */
+  #bindLike(to: Address): { readonly bind?: Address } {
+    const { host } = this.#options.settings
+    return isWildcard(host) || host.includes(':') !== to.host.includes(':') ? {} : { bind: { host, port: 0 } }
+  }
+
+  #installTap(session: number, address: Address): void {
+    const entry = this.forwarder.tables.sessions.get(session)
+    if (entry === undefined || this.#taps.has(session)) return
+    const { datagrams, settings } = this.#options
+    const plan = { connect: address, isBusy: true }
+    const socket = datagrams.open(plan, {
+      onDatagram: (buffer, offset, length) =>
+        this.forwarder.receiveFromTap(entry, buffer, offset, length, settings.maxStreamDatagram),
+      onOpen: own => this.report({ kind: 'tapReady', session, address: own }),
+      onFailed: code => this.report({ kind: 'failed', what: `connect a tap: ${code}` }),
+    })
+    this.#taps.set(session, socket)
+    entry.hasTap = true
+  }
+
+  #installTunnel(plan: TunnelPlan): void {
+    this.#tunnel?.close()
+    this.#tunnel = this.#options.openTunnel?.(plan, this)
+    this.entries.tunnel = this.#tunnel
+    if (this.#tunnel === undefined) this.report({ kind: 'failed', what: 'open a tunnel: this engine has none' })
+  }
+
+  #removeSession(session: number): void {
+    const entry = this.forwarder.tables.removeSession(session)
+    if (entry === undefined) return
+    for (const flow of entry.flows.values()) if (flow.kind === 'hop') this.#closeFlow(flow)
+    this.#taps.get(session)?.close()
+    this.#taps.delete(session)
+    this.#associations.removeSession(session)
+  }
+
+  #closeFlow(flow: HopFlow): void {
+    this.#flows.get(flow)?.close()
+    this.#flows.delete(flow)
+  }
+
+  #sweep(idleMs: number): void {
+    const oldest = this.nowMs() - idleMs
+    for (const flow of this.#flows.keys()) {
+      if (flow.lastUsedMs >= oldest) continue
+      this.forwarder.tables.removeFlow(flow.session.session, flow.flow)
+      this.#closeFlow(flow)
+      this.report({ kind: 'flowEnded', session: flow.session.session, flow: flow.flow, reason: 'idle' })
+    }
+  }
+}

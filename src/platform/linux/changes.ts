@@ -1,0 +1,161 @@
+// The journal of what Hoplite has changed on this machine: each change is recorded with its undo, and on the disk, before it
+// is done. Whoever holds the state directory next, after a crash or a restart too, can undo everything.
+//
+// The file: one line of JSON for each change, { id, undo }, oldest first. A last line without its end was being written when
+// the process died: that change was not begun.
+
+import { closeSync, fsyncSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
+import path from 'node:path'
+import { HopliteError } from '#api/errors.ts'
+import { readStateFile, setAside, writeStateFile } from '../state-file.ts'
+import { perform, revert, type Step, type Undo, undoOf } from './steps.ts'
+
+const FILE = 'network-changes.jsonl'
+const MAX_BYTES = 16 * 1024 * 1024
+const MAX_CHANGES = 4096
+
+export interface Change {
+  /** What it is about, such as `firewall hoplite0`: unique in a journal. */
+  readonly id: string
+  readonly step: Step
+  /** Doing it puts it in the place of an earlier change with the same id, with no moment between. */
+  readonly replaces?: true
+}
+
+interface Recorded {
+  readonly id: string
+  readonly undo: Undo
+}
+
+export class Changes {
+  readonly #file: string
+  #recorded: readonly Recorded[]
+
+  private constructor(file: string, recorded: readonly Recorded[]) {
+    this.#file = file
+    this.#recorded = recorded
+  }
+
+  /**
+   * Opens the journal of a state directory, which the caller has locked. What an earlier run left is in it. A journal with
+   * a line that makes no sense is kept as `.damaged-N`; its other lines count. Throws STATE_UNREADABLE.
+   */
+  static open(stateDirectory: string): Changes {
+    const file = path.join(stateDirectory, FILE)
+    const bytes = readStateFile(file, MAX_BYTES)
+    if (bytes === undefined) return new Changes(file, [])
+    assertOwn(file)
+    const lines = Buffer.from(bytes).toString('utf8').split('\n').slice(0, -1)
+    const recorded = lines.map(parseLine)
+    const understood = recorded.filter(entry => entry !== undefined)
+    if (understood.length < recorded.length) setAside(file)
+    const changes = new Changes(file, understood)
+    // Written anew: a torn last line would join the next one.
+    if (understood.length > 0) changes.#write(understood)
+    else rmSync(file, { force: true })
+    return changes
+  }
+
+  /** The ids of the changes that are recorded, oldest first. */
+  pending(): readonly string[] {
+    return this.#recorded.map(({ id }) => id)
+  }
+
+  /** Records a change and then does it. Throws as `perform` does; the record stays, for what was done of it. */
+  async make({ id, step, replaces }: Change): Promise<void> {
+    const known = this.#recorded.some(entry => entry.id === id)
+    if (known && replaces !== true) throw new Error(`the change ${id} is recorded already`)
+    if (!known) this.#append({ id, undo: undoOf(step) })
+    await perform(step)
+  }
+
+  /**
+   * Makes the changes of a plan in order, in the place of what is recorded: those that replace an earlier one come first,
+   * so that a firewall stays up while everything behind it is undone and made anew. When one fails, all are undone again
+   * but the replacing ones, and the error is thrown.
+   */
+  async makeAll(plan: readonly Change[]): Promise<void> {
+    const [first, rest] = [plan.filter(change => change.replaces), plan.filter(change => !change.replaces)]
+    const kept = new Set(first.map(({ id }) => id))
+    for (const change of first) await this.make(change)
+    await this.#undo(({ id }) => !kept.has(id))
+    try {
+      for (const change of rest) await this.make(change)
+    } catch (error) {
+      await this.#undo(({ id }) => !kept.has(id)).catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** Undoes one change, if it is recorded. Throws CHANGE_FAILED. */
+  undo(id: string): Promise<void> {
+    return this.#undo(entry => entry.id === id)
+  }
+
+  /**
+   * Undoes everything, newest first; what is gone already counts as undone. What cannot be undone stays recorded, the rest
+   * is undone all the same, and CHANGE_FAILED says what is left.
+   */
+  undoAll(): Promise<void> {
+    return this.#undo(() => true)
+  }
+
+  async #undo(chosen: (entry: Recorded) => boolean): Promise<void> {
+    const failures: Error[] = []
+    for (const entry of this.#recorded.toReversed()) {
+      if (!chosen(entry)) continue
+      try {
+        await revert(entry.undo)
+        this.#write(this.#recorded.filter(other => other !== entry))
+      } catch (error) {
+        failures.push(new Error(`${entry.id}: ${(error as Error).message}`, { cause: error }))
+      }
+    }
+    if (failures.length === 0) return
+    const what = failures.map(({ message }) => message).join('; ')
+    throw new HopliteError('CHANGE_FAILED', `undo ${what}`, 'mend what it names, then "hoplite recover"', failures[0])
+  }
+
+  #append(entry: Recorded): void {
+    if (this.#recorded.length >= MAX_CHANGES) throw new Error(`more than ${MAX_CHANGES} changes`)
+    if (this.#recorded.length === 0) this.#write([])
+    try {
+      const handle = openSync(this.#file, 'a', 0o600)
+      try {
+        writeSync(handle, `${JSON.stringify(entry)}\n`)
+        fsyncSync(handle)
+      } finally {
+        closeSync(handle)
+      }
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      const advice = 'check who owns it, and the disk'
+      throw new HopliteError('STATE_UNREADABLE', `write ${this.#file}: ${code ?? message}`, advice, error)
+    }
+    this.#recorded = [...this.#recorded, entry]
+  }
+
+  /** Makes these the whole journal; one that changes were taken out of until none was left is removed. */
+  #write(recorded: readonly Recorded[]): void {
+    if (recorded.length === 0 && this.#recorded.length > 0) rmSync(this.#file, { force: true })
+    else writeStateFile(this.#file, recorded.map(entry => `${JSON.stringify(entry)}\n`).join(''))
+    this.#recorded = recorded
+  }
+}
+
+/** The undo runs programs with our rights: nobody else's file decides which. */
+function assertOwn(file: string): void {
+  const owner = statSync(file).uid
+  if (owner === process.getuid?.()) return
+  throw new HopliteError('STATE_UNREADABLE', `read ${file}: it belongs to user ${owner}`, 'run as that user')
+}
+
+function parseLine(line: string): Recorded | undefined {
+  try {
+    const { id, undo } = JSON.parse(line)
+    const known = ['commands', 'sysctl', 'file', 'cover'].includes(undo?.kind)
+    return typeof id === 'string' && known ? { id, undo } : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,71 @@
+// The data plane's own loop: it sleeps in epoll until something can be read, deals with it, and hands out what follows.
+// It never returns to Node's loop while it runs, so other threads wake it through an event descriptor.
+
+import { errno } from './libc.ts'
+import {
+  EINTR,
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_DATA_OFFSET,
+  EPOLL_EVENT_BYTES,
+  EPOLLIN,
+  Memory,
+  socketCalls,
+} from './socket-calls.ts'
+
+const MAX_EVENTS = 64
+const MAX_SLEEP_MS = 60_000
+
+export interface Turn {
+  /** Called after every batch of ready descriptors, before the loop sleeps again. */
+  readonly settle: () => void
+  /** When `handleDeadline` is due, on the clock of `now`. */
+  readonly deadline: () => number
+  readonly handleDeadline: (now: number) => void
+  readonly now: () => number
+}
+
+export class EventLoop {
+  readonly #fd = socketCalls().epoll_create1(0o2000000)
+  readonly #events = new Memory(MAX_EVENTS * EPOLL_EVENT_BYTES)
+  readonly #event = new Memory(EPOLL_EVENT_BYTES)
+  readonly #readers = new Map<number, () => void>()
+  #isStopped = false
+
+  /** Calls `read` whenever `fd` can be read; it need not read everything. */
+  watch(fd: number, read: () => void): void {
+    this.#readers.set(fd, read)
+    const view = new DataView(this.#event.bytes.buffer)
+    view.setUint32(0, EPOLLIN, true)
+    view.setUint32(EPOLL_DATA_OFFSET, fd, true)
+    view.setUint32(EPOLL_DATA_OFFSET + 4, 0, true)
+    if (socketCalls().epoll_ctl(this.#fd, EPOLL_CTL_ADD, fd, this.#event.pointer) !== 0)
+      throw new Error(`watch a descriptor: error ${errno()}`)
+  }
+
+  unwatch(fd: number): void {
+    if (this.#readers.delete(fd)) socketCalls().epoll_ctl(this.#fd, EPOLL_CTL_DEL, fd, this.#event.pointer)
+  }
+
+  stop(): void {
+    this.#isStopped = true
+  }
+
+  /** Runs until `stop`. */
+  run(turn: Turn): void {
+    const view = new DataView(this.#events.bytes.buffer)
+    turn.settle()
+    while (!this.#isStopped) {
+      const wait = Math.min(Math.max(Math.ceil(turn.deadline() - turn.now()), 0), MAX_SLEEP_MS)
+      const count = socketCalls().epoll_wait(this.#fd, this.#events.pointer, MAX_EVENTS, wait)
+      if (count < 0 && errno() !== EINTR) throw new Error(`wait for packets: error ${errno()}`)
+      for (let i = 0; i < count; i++) {
+        this.#readers.get(view.getUint32(i * EPOLL_EVENT_BYTES + EPOLL_DATA_OFFSET, true))?.()
+      }
+      const now = turn.now()
+      if (turn.deadline() <= now) turn.handleDeadline(now)
+      turn.settle()
+    }
+    socketCalls().close(this.#fd)
+  }
+}

@@ -1,0 +1,261 @@
+// UDP by batches: recvmmsg with UDP_GRO in, sendmmsg with UDP_SEGMENT out.
+//
+// All sockets of a worker share the receive memory: a batch is dealt with, and what follows from it is sent, before the
+// next is received. Sent packets wait in a few queues, one for each socket of late, until `flush`.
+
+import type { Counters } from '#forward/counters.ts'
+import type { Address } from '#wire/address.ts'
+import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '../datagrams.ts'
+import type { EventLoop } from './event-loop.ts'
+import { errorName } from './libc.ts'
+import { KnownBuffers, SendQueue, type SendTarget } from './send-queue.ts'
+import { AddressBook, AF_INET, AF_INET6, decodeSocketAddress, encodeSocketAddress } from './socket-address.ts'
+import {
+  EAGAIN,
+  EINTR,
+  errno,
+  IOVEC_BYTES,
+  IPPROTO_IPV6,
+  IPV6_V6ONLY,
+  Memory,
+  MMSG_BYTES,
+  MSG_DONTWAIT,
+  SO_MARK,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_DGRAM,
+  SOCK_FLAGS,
+  SOL_SOCKET,
+  SOL_UDP,
+  setOption,
+  socketCalls,
+  UDP_GRO,
+} from './socket-calls.ts'
+
+const BUFFER_BYTES = 4 * 1024 * 1024
+const MESSAGES = 16
+const MESSAGE_BYTES = 65_536
+const NAME_BYTES = 32
+const CONTROL_BYTES = 32
+const QUEUES = 16
+/** Batches read from one socket before others have their turn. */
+const MAX_BATCHES = 4
+
+export interface LinuxDatagramsOptions {
+  readonly counters: Counters
+  readonly loop: EventLoop
+  /** SO_MARK of every socket that is not on loopback; 0 sets none. */
+  readonly mark: number
+}
+
+export class LinuxDatagrams implements Datagrams {
+  readonly known = new KnownBuffers()
+  readonly #options: LinuxDatagramsOptions
+  readonly #queues: SendQueue[]
+  readonly #receive: ReceiveMemory
+  #nextQueue = 0
+
+  constructor(options: LinuxDatagramsOptions) {
+    this.#options = options
+    this.#queues = Array.from({ length: QUEUES }, () => new SendQueue(options.counters, this.known))
+    this.#receive = new ReceiveMemory()
+    this.known.add(this.#receive.data.bytes, this.#receive.data.address)
+  }
+
+  open(plan: SocketPlan, handlers: SocketHandlers): DatagramSocket {
+    return new LinuxSocket(plan, handlers, this, this.#receive, this.#options)
+  }
+
+  queue(target: SendTarget, buffer: Uint8Array, offset: number, length: number, to: Address | undefined): void {
+    let queue = this.#queues.find(queue => queue.target === target)
+    if (queue === undefined) {
+      queue = this.#queues[this.#nextQueue] as SendQueue
+      this.#nextQueue = (this.#nextQueue + 1) % QUEUES
+    }
+    queue.add(target, buffer, offset, length, to)
+  }
+
+  /** Hands everything that waits to the kernel. */
+  flush(): void {
+    for (const queue of this.#queues) if (queue.target !== undefined) queue.flush()
+  }
+}
+
+class LinuxSocket implements DatagramSocket, SendTarget {
+  readonly fd: number
+  canSegment = true
+  readonly #plan: SocketPlan
+  readonly #handlers: SocketHandlers
+  readonly #datagrams: LinuxDatagrams
+  readonly #receive: ReceiveMemory
+  readonly #loop: EventLoop
+  #isClosed = false
+
+  constructor(
+    plan: SocketPlan,
+    handlers: SocketHandlers,
+    datagrams: LinuxDatagrams,
+    receive: ReceiveMemory,
+    { loop, mark }: LinuxDatagramsOptions,
+  ) {
+    this.#plan = plan
+    this.#handlers = handlers
+    this.#datagrams = datagrams
+    this.#receive = receive
+    this.#loop = loop
+    const host = plan.connect?.host ?? plan.bind?.host ?? '0.0.0.0'
+    const isV6 = host.includes(':')
+    this.fd = socketCalls().socket(isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0)
+    const problem = this.fd < 0 ? errno() : this.#prepare(isV6, isLoopback(host) ? 0 : mark)
+    if (problem !== 0) {
+      this.close()
+      handlers.onFailed?.(errorName(problem))
+      return
+    }
+    loop.watch(this.fd, () => this.#read())
+    handlers.onOpen?.(this.#name())
+  }
+
+  send(buffer: Uint8Array, offset: number, length: number, to?: Address): void {
+    if (!this.#isClosed) this.#datagrams.queue(this, buffer, offset, length, to)
+  }
+
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    if (this.fd < 0) return
+    // What waits for this socket goes out first: its descriptor may be another's the next moment.
+    this.#datagrams.flush()
+    this.#loop.unwatch(this.fd)
+    socketCalls().close(this.fd)
+  }
+
+  onError(): void {
+    this.#handlers.onError?.()
+  }
+
+  /** 0, or the number of the error. */
+  #prepare(isV6: boolean, mark: number): number {
+    const { bind, connect, isBusy } = this.#plan
+    if (isV6) setOption(this.fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
+    if (mark !== 0 && !setOption(this.fd, SOL_SOCKET, SO_MARK, mark)) return errno()
+    if (isBusy) {
+      for (const [forced, asked] of [
+        [SO_RCVBUFFORCE, SO_RCVBUF],
+        [SO_SNDBUFFORCE, SO_SNDBUF],
+      ] as const) {
+        if (!setOption(this.fd, SOL_SOCKET, forced, BUFFER_BYTES)) setOption(this.fd, SOL_SOCKET, asked, BUFFER_BYTES)
+      }
+    }
+    setOption(this.fd, SOL_UDP, UDP_GRO, 1)
+    if (bind !== undefined) {
+      const name = this.#receive.setName(encodeSocketAddress(bind))
+      if (socketCalls().bind(this.fd, this.#receive.names.pointer, name) !== 0) return errno()
+    }
+    if (connect !== undefined) {
+      const name = this.#receive.setName(encodeSocketAddress(connect))
+      if (socketCalls().connect(this.fd, this.#receive.names.pointer, name) !== 0) return errno()
+    }
+    return 0
+  }
+
+  #name(): Address {
+    const { names } = this.#receive
+    names.words[NAME_BYTES >>> 2] = NAME_BYTES
+    socketCalls().getsockname(this.fd, names.pointer, names.pointer + BigInt(NAME_BYTES))
+    return decodeSocketAddress(names.bytes, 0)
+  }
+
+  #read(): void {
+    for (let i = 0; i < MAX_BATCHES && !this.#isClosed; i++) {
+      const count = this.#receive.fill(this.fd)
+      if (count < 0) {
+        const error = errno()
+        if (error !== EAGAIN && error !== EINTR) this.onError()
+        return
+      }
+      this.#deliver(count)
+      this.#datagrams.flush()
+      if (count < MESSAGES) return
+    }
+  }
+
+  #deliver(count: number): void {
+    const receive = this.#receive
+    const { bytes } = receive.data
+    const { connect } = this.#plan
+    for (let i = 0; i < count; i++) {
+      const length = receive.length(i)
+      const segment = receive.segment(i)
+      const from = connect ?? receive.from(i)
+      const start = i * MESSAGE_BYTES
+      if (length === 0) this.#handlers.onDatagram(bytes, start, 0, from)
+      for (let at = 0; at < length && !this.#isClosed; at += segment) {
+        this.#handlers.onDatagram(bytes, start + at, Math.min(segment, length - at), from)
+      }
+    }
+  }
+}
+
+/** Where received datagrams lie, with the structures that say so to the kernel. */
+class ReceiveMemory {
+  readonly data = new Memory(MESSAGES * MESSAGE_BYTES)
+  readonly names = new Memory(MESSAGES * NAME_BYTES)
+  readonly #messages = new Memory(MESSAGES * MMSG_BYTES)
+  readonly #vectors = new Memory(MESSAGES * IOVEC_BYTES)
+  readonly #controls = new Memory(MESSAGES * CONTROL_BYTES)
+  readonly #book = new AddressBook()
+
+  constructor() {
+    for (let i = 0; i < MESSAGES; i++) {
+      const at = i * MMSG_BYTES
+      this.#vectors.setPointer(i * IOVEC_BYTES, this.data.address + i * MESSAGE_BYTES)
+      this.#vectors.setPointer(i * IOVEC_BYTES + 8, MESSAGE_BYTES)
+      this.#messages.setPointer(at, this.names.address + i * NAME_BYTES)
+      this.#messages.setPointer(at + 16, this.#vectors.address + i * IOVEC_BYTES)
+      this.#messages.setPointer(at + 24, 1)
+      this.#messages.setPointer(at + 32, this.#controls.address + i * CONTROL_BYTES)
+    }
+  }
+
+  /** Receives what is there; the number of messages, or -1. */
+  fill(fd: number): number {
+    const { words } = this.#messages
+    for (let i = 0; i < MESSAGES; i++) {
+      const word = (i * MMSG_BYTES) >>> 2
+      words[word + 2] = NAME_BYTES
+      words[word + 10] = CONTROL_BYTES
+    }
+    return socketCalls().recvmmsg(fd, this.#messages.pointer, MESSAGES, MSG_DONTWAIT, 0n)
+  }
+
+  length(message: number): number {
+    return this.#messages.words[((message * MMSG_BYTES) >>> 2) + 14] ?? 0
+  }
+
+  /** Length of each datagram of a message, but for the last, which may be shorter. */
+  segment(message: number): number {
+    const hasControl = (this.#messages.words[((message * MMSG_BYTES) >>> 2) + 10] ?? 0) >= 16
+    if (!hasControl) return MESSAGE_BYTES
+    const word = (message * CONTROL_BYTES) >>> 2
+    const { words } = this.#controls
+    const isGro = words[word + 2] === SOL_UDP && words[word + 3] === UDP_GRO
+    return isGro ? Math.max(words[word + 4] ?? 0, 1) : MESSAGE_BYTES
+  }
+
+  from(message: number): Address {
+    return this.#book.find(this.names.bytes, this.names.words, message * NAME_BYTES)
+  }
+
+  /** Writes an address where calls that take one find it; gives its length. */
+  setName(name: Uint8Array): number {
+    this.names.bytes.set(name)
+    return name.length
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host.startsWith('127.') || host === '::1'
+}

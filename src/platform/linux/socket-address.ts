@@ -1,0 +1,68 @@
+// Socket addresses as the Linux kernel lays them out (ip(7), ipv6(7)), and as ours.
+//
+//   sockaddr_in   family u16 native, port u16 big-endian, address 4, zero 8
+//   sockaddr_in6  family u16 native, port u16 big-endian, flow info u32, address 16, scope u32
+
+import { type Address, formatIPv6, parseIp } from '#wire/address.ts'
+
+export const AF_INET = 2
+export const AF_INET6 = 10
+/** Room for either kind. */
+export const SOCKADDR_BYTES = 28
+
+/** The bytes of an address; 16 or 28 of them. Throws when the host is no IP literal: that is a bug. */
+export function encodeSocketAddress({ host, port }: Address): Uint8Array {
+  const ip = parseIp(host)
+  if (ip === undefined) throw new Error('encode a socket address: the host is not an IP address')
+  const isV4 = ip.length === 4
+  const bytes = new Uint8Array(isV4 ? 16 : SOCKADDR_BYTES)
+  const view = new DataView(bytes.buffer)
+  view.setUint16(0, isV4 ? AF_INET : AF_INET6, true)
+  view.setUint16(2, port)
+  bytes.set(ip, isV4 ? 4 : 8)
+  return bytes
+}
+
+/** The address at `offset`; one made up of zeros when it is of neither family. */
+export function decodeSocketAddress(bytes: Uint8Array, offset: number): Address {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + offset, SOCKADDR_BYTES)
+  const port = view.getUint16(2)
+  switch (view.getUint16(0, true)) {
+    case AF_INET:
+      return { host: bytes.subarray(offset + 4, offset + 8).join('.'), port }
+    case AF_INET6:
+      return { host: formatIPv6(bytes.subarray(offset + 8, offset + 24)) ?? '::', port }
+    default:
+      return { host: '0.0.0.0', port: 0 }
+  }
+}
+
+const MAX_KNOWN = 4_096
+
+/**
+ * Gives the same object for the same address, so that packets of one sender make no garbage. Holds at most 4,096; then it
+ * begins anew.
+ */
+export class AddressBook {
+  readonly #known = new Map<number, Address>()
+  #lastKey = -1
+  #last: Address = { host: '0.0.0.0', port: 0 }
+
+  /** The address at `offset` of `words`, which are the same bytes as `bytes`; the offset is a multiple of four. */
+  find(bytes: Uint8Array, words: Uint32Array, offset: number): Address {
+    const at = offset >>> 2
+    const head = words[at] ?? 0
+    if ((head & 0xffff) !== AF_INET) return decodeSocketAddress(bytes, offset)
+    const key = (words[at + 1] ?? 0) * 0x1_0000 + (head >>> 16)
+    if (key === this.#lastKey) return this.#last
+    let found = this.#known.get(key)
+    if (found === undefined) {
+      if (this.#known.size >= MAX_KNOWN) this.#known.clear()
+      found = decodeSocketAddress(bytes, offset)
+      this.#known.set(key, found)
+    }
+    this.#lastKey = key
+    this.#last = found
+    return found
+  }
+}

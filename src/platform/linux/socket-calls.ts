@@ -1,0 +1,102 @@
+// The calls on sockets and readiness that the data plane makes, and their constants (Linux, x86-64 and arm64).
+//
+// Memory that the kernel reads or writes is given by address. Addresses are kept as numbers, which are exact below 2^53,
+// and written into structures in two halves: a bigint per packet would be garbage per packet.
+
+import { addressOf, bind, errno } from './libc.ts'
+
+export const EAGAIN = 11
+export const ECONNREFUSED = 111
+export const EIO = 5
+export const EINVAL = 22
+export const EINTR = 4
+export const EMSGSIZE = 90
+
+export const SOCK_DGRAM = 2
+/** Non-blocking, closed on exec. */
+export const SOCK_FLAGS = 0o4000 | 0o2000000
+export const MSG_DONTWAIT = 0x40
+
+export const SOL_SOCKET = 1
+export const SO_SNDBUF = 7
+export const SO_RCVBUF = 8
+export const SO_SNDBUFFORCE = 32
+export const SO_RCVBUFFORCE = 33
+export const SO_MARK = 36
+export const SOL_UDP = 17
+export const UDP_SEGMENT = 103
+export const UDP_GRO = 104
+export const IPPROTO_IPV6 = 41
+export const IPV6_V6ONLY = 26
+
+export const EPOLLIN = 1
+export const EPOLL_CTL_ADD = 1
+export const EPOLL_CTL_DEL = 2
+/** `struct epoll_event` is packed on x86-64 alone. */
+export const EPOLL_EVENT_BYTES = process.arch === 'x64' ? 12 : 16
+export const EPOLL_DATA_OFFSET = process.arch === 'x64' ? 4 : 8
+
+/** `struct msghdr` and `struct mmsghdr`: name, name length, vectors, their number, control, its length, flags; received length. */
+export const MMSG_BYTES = 64
+export const IOVEC_BYTES = 16
+
+let calls: ReturnType<typeof bindSockets> | undefined
+
+export function socketCalls(): ReturnType<typeof bindSockets> {
+  calls ??= bindSockets()
+  return calls
+}
+
+function bindSockets() {
+  return bind({
+    socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
+    bind: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
+    connect: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
+    getsockname: { arguments: ['int32', 'pointer', 'pointer'], return: 'int32' },
+    setsockopt: { arguments: ['int32', 'int32', 'int32', 'pointer', 'uint32'], return: 'int32' },
+    recvmmsg: { arguments: ['int32', 'pointer', 'uint32', 'int32', 'pointer'], return: 'int32' },
+    sendmmsg: { arguments: ['int32', 'pointer', 'uint32', 'int32'], return: 'int32' },
+    close: { arguments: ['int32'], return: 'int32' },
+    read: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
+    write: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
+    readv: { arguments: ['int32', 'pointer', 'int32'], return: 'int32' },
+    writev: { arguments: ['int32', 'pointer', 'int32'], return: 'int32' },
+    eventfd: { arguments: ['uint32', 'int32'], return: 'int32' },
+    epoll_create1: { arguments: ['int32'], return: 'int32' },
+    epoll_ctl: { arguments: ['int32', 'int32', 'int32', 'pointer'], return: 'int32' },
+    epoll_wait: { arguments: ['int32', 'pointer', 'int32', 'int32'], return: 'int32' },
+  })
+}
+
+/** Memory at a fixed address, seen as bytes and as words. The object must stay referenced while the kernel knows of it. */
+export class Memory {
+  readonly bytes: Uint8Array
+  readonly words: Uint32Array
+  readonly pointer: bigint
+  readonly address: number
+
+  /** @param size in bytes, a multiple of four, at least a page so that it does not move */
+  constructor(size: number) {
+    this.bytes = new Uint8Array(new ArrayBuffer(Math.max(size, 4096)))
+    this.words = new Uint32Array(this.bytes.buffer)
+    this.pointer = addressOf(this.bytes)
+    this.address = Number(this.pointer)
+  }
+
+  /** Writes a 64-bit pointer or length at `offset`, a multiple of four. */
+  setPointer(offset: number, value: number): void {
+    this.words[offset >>> 2] = value >>> 0
+    this.words[(offset >>> 2) + 1] = Math.floor(value / 0x1_0000_0000)
+  }
+}
+
+const option = { memory: undefined as Memory | undefined }
+
+/** Sets an integer option of a socket; false when the system refuses. */
+export function setOption(fd: number, level: number, name: number, value: number): boolean {
+  option.memory ??= new Memory(4)
+  option.memory.words[0] = value
+  return socketCalls().setsockopt(fd, level, name, option.memory.pointer, 4) === 0
+}
+
+export { errno }

@@ -1,0 +1,131 @@
+// Our own WireGuard device between a TUN and the entries that lead to its servers.
+//
+//   TUN ──read──► slab ──device.send──► sealed where it lies ──► entry's leg ──► socket
+//   socket ──► opened where it lies ──device.receive──► write ──► TUN
+//
+// Nothing is copied on the way: packets are read into slab memory, with room before them for every layer.
+
+import { copyBytes } from '#bytes/copy.ts'
+import { systemRandom } from '#crypto/random.ts'
+import type { TunnelPeerReport, TunnelPlan } from '#forward/commands.ts'
+import type { Counters } from '#forward/counters.ts'
+import type { Forwarder } from '#forward/forwarder.ts'
+import { HEADROOM } from '#forward/slab.ts'
+import { WireGuardDevice } from '#session/wireguard/device.ts'
+import type { Entries, TunnelClient } from '../entries.ts'
+import type { EventLoop } from './event-loop.ts'
+import { fileCalls } from './libc.ts'
+import type { KnownBuffers } from './send-queue.ts'
+import { socketCalls } from './socket-calls.ts'
+
+/** Packets read before other descriptors have their turn. */
+const BATCH = 128
+
+export interface TunnelOptions {
+  readonly plan: TunnelPlan
+  readonly forwarder: Forwarder
+  readonly entries: Entries
+  readonly counters: Counters
+  readonly loop: EventLoop
+  readonly known: KnownBuffers
+  /** Sends what waits. */
+  readonly flush: () => void
+  readonly now: () => number
+}
+
+export class Tunnel implements TunnelClient {
+  readonly #options: TunnelOptions
+  readonly #device: WireGuardDevice<number>
+  readonly #keys = new Map<number, Uint8Array>()
+
+  constructor(options: TunnelOptions) {
+    this.#options = options
+    const { plan, entries, forwarder, loop, now } = options
+    this.#device = new WireGuardDevice<number>({
+      privateKey: plan.privateKey,
+      random: systemRandom,
+      unixOffsetMs: Date.now() - now(),
+      mtu: plan.mtu,
+      sameEndpoint: (a, b) => a === b,
+      endpointBytes: entry => Uint8Array.of(entry >>> 24, entry >>> 16, entry >>> 8, entry),
+      outlet: {
+        toEndpoint: (_peer, entry, buffer, offset, length) =>
+          entries.send(entry, buffer, offset, length, buffer === forwarder.slab.buffer),
+        toTunnel: (_peer, buffer, offset, length) => this.#write(buffer, offset, length),
+      },
+    })
+    for (const { entry, ...peer } of plan.peers) {
+      const endpoint = entry === undefined ? {} : { endpoint: entry }
+      if (entry !== undefined) this.#keys.set(entry, copyBytes(peer.publicKey))
+      const refusal = this.#device.setPeer({ ...peer, ...endpoint, roaming: 'fixed' }, now())
+      if (refusal !== undefined) throw new Error(`add a peer of the tunnel: ${refusal}`)
+    }
+    loop.watch(plan.fd, () => this.#read())
+  }
+
+  receive(entry: number, buffer: Uint8Array, offset: number, length: number): void {
+    const dropped = this.#device.receive(buffer, offset, length, entry, this.#options.now())
+    if (dropped !== undefined) this.#options.counters.add('dropTunnel')
+  }
+
+  initiate(entry: number): void {
+    const key = this.#keys.get(entry)
+    if (key !== undefined) this.#device.initiate(key, this.#options.now())
+  }
+
+  keepalive(entry: number): void {
+    const key = this.#keys.get(entry)
+    if (key !== undefined) this.#device.keepalive(key, this.#options.now())
+  }
+
+  deadline(): number {
+    return this.#device.deadline()
+  }
+
+  handleDeadline(now: number): void {
+    this.#device.handleDeadline(now)
+  }
+
+  report(): TunnelPeerReport[] {
+    return this.#device.peers(this.#options.now()).map(peer => ({
+      publicKey: peer.publicKey,
+      presharedKey: peer.presharedKey && copyBytes(peer.presharedKey.bytes),
+      entry: peer.endpoint,
+      latestHandshakeUnixMs: peer.latestHandshakeUnixMs,
+      rxBytes: peer.rxBytes,
+      txBytes: peer.txBytes,
+      persistentKeepaliveSeconds: peer.persistentKeepaliveSeconds,
+      allowedIps: peer.allowedIps,
+    }))
+  }
+
+  close(): void {
+    const { loop, plan } = this.#options
+    loop.unwatch(plan.fd)
+    this.#device.close()
+    fileCalls().close(plan.fd)
+  }
+
+  #read(): void {
+    const { plan, forwarder, known, counters, now, flush } = this.#options
+    const { slab } = forwarder
+    const start = now()
+    for (let i = 0; i < BATCH; i++) {
+      const at = slab.take(plan.mtu) + HEADROOM
+      const length = socketCalls().read(plan.fd, BigInt((known.find(slab.buffer) ?? 0) + at), plan.mtu)
+      if (length <= 0) {
+        slab.giveBack(plan.mtu)
+        break
+      }
+      if (this.#device.send(slab.buffer, at, length, start) !== undefined) counters.add('dropTunnel')
+    }
+    flush()
+  }
+
+  #write(buffer: Uint8Array, offset: number, length: number): void {
+    const { plan, known, counters } = this.#options
+    const address = known.find(buffer)
+    if (address === undefined) return counters.add('dropTunnel')
+    if (socketCalls().write(plan.fd, BigInt(address + offset), length) !== length) counters.add('dropTunnel')
+  }
+}
