@@ -11,7 +11,7 @@ test('a price in credits for a gibibyte becomes a quantum', () => {
 })
 
 test('without a free allowance the first token goes with the handshake, and nothing is carried before it', () => {
-  const payer = new Payer(TARIFF, 10)
+  const payer = new Payer(TARIFF)
   const payee = new Payee(TARIFF)
   assert.equal(payer.state(), 'pay')
   assert.equal(payee.allowance(), 0)
@@ -39,7 +39,7 @@ test('whoever never pays gets the free allowance and no more', () => {
 })
 
 test('the payer stops paying a relay that its probes do not come back through, and goes on when they do', () => {
-  const payer = new Payer(TARIFF, 10)
+  const payer = new Payer(TARIFF)
   payer.pay()
   payer.handleCounts(1_000, 0)
   payer.handleProbe(false)
@@ -48,18 +48,29 @@ test('the payer stops paying a relay that its probes do not come back through, a
   assert.equal(payer.state(), 'pay')
 })
 
-test('a session costs no more than its limit', () => {
-  const payer = new Payer(TARIFF, 2)
-  for (let i = 0; i < 2; i++) {
-    assert.equal(payer.state(), 'pay')
-    payer.pay()
-    payer.handleCounts((i + 1) * 1_000, 0)
-  }
-  assert.equal(payer.state(), 'limitReached')
+test('what never came to the relay is not paid for', () => {
+  const payer = new Payer(TARIFF)
+  payer.pay()
+  payer.handleCounts(1_000, 0)
+  assert.equal(payer.state(), 'pay')
+  payer.pay()
+  payer.handleReceipt(400)
+  payer.handleCounts(2_000, 0)
+  assert.equal(payer.state(), 'enough')
+  assert.equal(payer.dueBytes(), 2_600)
+  payer.handleReceipt(2_000)
+  assert.equal(payer.dueBytes(), 2_000, 'a relay that claims more than was sent gains nothing')
+})
+
+test('a payer pays later than due by its own part of a quantum, and the first token early', () => {
+  const payer = new Payer({ quantumBytes: 1_000, freeBytes: 500 }, 0.5)
+  assert.equal(payer.dueBytes(), 375)
+  payer.pay()
+  assert.equal(payer.dueBytes(), 2_000)
 })
 
 test('inward packets that nobody asked for are billed to nobody', () => {
-  const payer = new Payer(TARIFF, 100)
+  const payer = new Payer(TARIFF)
   const payee = new Payee(TARIFF)
   payee.handleToken(payer.pay().acceptedBytes)
   let sent = 0
@@ -105,11 +116,12 @@ test('whatever is lost, delayed or denied, neither side loses more than one quan
     freeBytes: fc.integer({ min: 0, max: 3_000 }),
     steps: fc.array(step, { minLength: 1, maxLength: 200 }),
     isCheat: fc.boolean(),
+    delay: fc.constantFrom(0, 0.25, 0.5),
   })
   fc.assert(
-    fc.property(scene, ({ freeBytes, steps, isCheat }) => {
+    fc.property(scene, ({ freeBytes, steps, isCheat, delay }) => {
       const tariff = { quantumBytes: 1_000, freeBytes }
-      const payer = new Payer(tariff, 1_000)
+      const payer = new Payer(tariff, delay)
       const payee = new Payee(tariff)
       const late: number[] = []
       let [sent, accepted, outward, inward] = [0, 0, 0, 0]

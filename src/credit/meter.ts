@@ -3,7 +3,8 @@
 //
 //   one token pays for one quantum of bytes, outward and inward together, after the free allowance
 //
-//   payer   pays its next token when what it paid for is used up, and only while its own probes come back through the relay:
+//   payer   pays its next token when what it paid for is used up, or a little later, which differs from relay to relay, so
+//           that hops of one route are not paid at one moment; and only while its own probes come back through the relay:
 //           at any time it has paid for at most one quantum that was not carried
 //   payee   carries one quantum that is not paid yet, for those who have paid before, and then stops: at any time it has
 //           carried at most one quantum that is not paid
@@ -30,21 +31,23 @@ export function tariffOf(creditsPerGib: number, freeBytes: number): Tariff {
   return { quantumBytes: Math.max(1, Math.floor(GIB / creditsPerGib)), freeBytes }
 }
 
-export type PayerState = 'enough' | 'pay' | 'relayIsIdle' | 'limitReached'
+export type PayerState = 'enough' | 'pay' | 'relayIsIdle'
 
 /** The paying side of one session with one relay. */
 export class Payer {
   readonly #tariff: Tariff
-  readonly #mostTokens: number
+  readonly #delayBytes: number
   #sent = 0
   #accepted = 0
+  #sentAtToken = 0
+  #lost = 0
   #tokens = 0
   #isCarrying = true
 
-  /** @param mostTokens what this session may cost, at the most */
-  constructor(tariff: Tariff, mostTokens: number) {
+  /** @param delayShare how much later than due it pays, as a part of a quantum, 0 to 0.5 */
+  constructor(tariff: Tariff, delayShare = 0) {
     this.#tariff = tariff
-    this.#mostTokens = mostTokens
+    this.#delayBytes = Math.floor(delayShare * tariff.quantumBytes)
   }
 
   get tokens(): number {
@@ -57,6 +60,16 @@ export class Payer {
     this.#accepted = Math.max(this.#accepted, accepted)
   }
 
+  /** The answer to a token: what the relay had carried outward. The rest never came there, and is not paid for. */
+  handleReceipt(outwardBytes: number): void {
+    this.#lost = Math.max(0, this.#sentAtToken - outwardBytes)
+  }
+
+  /** The relay did not take the newest token. */
+  handleRefusal(): void {
+    this.#tokens--
+  }
+
   /** What the newest end-to-end probe through the relay said. */
   handleProbe(isAnswered: boolean): void {
     this.#isCarrying = isAnswered
@@ -64,23 +77,28 @@ export class Payer {
 
   /** What is to be done now. Before anything was sent, `pay` means that the first token goes with the handshake. */
   state(): PayerState {
+    if (this.#sent + this.#accepted < this.dueBytes()) return 'enough'
+    return this.#isCarrying ? 'pay' : 'relayIsIdle'
+  }
+
+  /** The count of bytes, sent and accepted together, at which the next token is due. */
+  dueBytes(): number {
     const { quantumBytes, freeBytes } = this.#tariff
-    const lead = this.#tokens === 0 ? Math.min(freeBytes, quantumBytes / LEAD_SHARE) : 0
-    if (this.#sent + this.#accepted + lead < freeBytes + this.#tokens * quantumBytes) return 'enough'
-    if (!this.#isCarrying) return 'relayIsIdle'
-    return this.#tokens < this.#mostTokens ? 'pay' : 'limitReached'
+    const shift = this.#tokens === 0 ? -Math.min(freeBytes, quantumBytes / LEAD_SHARE) : this.#delayBytes
+    return freeBytes + this.#tokens * quantumBytes + this.#lost + shift
   }
 
   /** A token goes out, with this report of inward bytes accepted so far. */
   pay(): { readonly acceptedBytes: number } {
     this.#tokens++
+    this.#sentAtToken = this.#sent
     return { acceptedBytes: this.#accepted }
   }
 
   /** Bytes that are paid for and were not used: what is lost when the relay goes now. Never above a quantum. */
   atStake(): number {
     const { quantumBytes, freeBytes } = this.#tariff
-    const used = Math.max(0, this.#sent + this.#accepted - freeBytes)
+    const used = Math.max(0, this.#sent + this.#accepted - this.#lost - freeBytes)
     return Math.max(0, this.#tokens * quantumBytes - used)
   }
 }

@@ -42,6 +42,8 @@ export interface Outlet {
 const MAX_DEPTH = 8
 /** A key seals at most this many packets; handshakes renew it long before. */
 const MAX_COUNTER = 2 ** 48
+/** A hop takes this much of a client's requests beyond what is paid for: payments are among them. */
+const UNPAID_REQUEST_BYTES = 64 * 1024
 /** Handshake packets reported and not yet dealt with. */
 const MAX_PENDING_HANDSHAKES = 256
 export const MAX_DATAGRAM_BYTES = 1800
@@ -53,6 +55,7 @@ export class Forwarder {
   /** Where packets are sealed: an engine that sends from memory tells the kernel where it is. */
   readonly slab = new Slab()
   #handshakeRoom = MAX_PENDING_HANDSHAKES
+  #dropped = 0
   #wireGuardRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
   /** Laboratory only: sees every datagram and every opened packet. */
   watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
@@ -84,6 +87,16 @@ export class Forwarder {
       case 'limitWireGuard':
         this.#wireGuardRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
         return
+      case 'limitSession': {
+        const entry = this.tables.sessions.get(command.session)
+        if (entry === undefined) return
+        entry.limitBytes = command.bytes
+        return this.#checkLimit(entry)
+      }
+      case 'reportUse': {
+        const entry = this.tables.sessions.get(command.session)
+        return entry && this.#reportUse(entry)
+      }
       case 'reportSession': {
         const { packets, bytes } = this.tables.sessions.get(command.session) ?? { packets: 0, bytes: 0 }
         return this.#outlet.report({ kind: 'sessionReport', request: command.request, packets, bytes })
@@ -120,6 +133,7 @@ export class Forwarder {
     this.watch?.(buffer, offset, length, false)
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
     if (flow.proof?.admitsInward(buffer, offset, length) === false) return this.#drop('dropFlowType')
+    if (isUsedUp(flow.session)) return this.#drop('dropUnpaid')
     flow.lastUsedMs = this.#outlet.nowMs()
     if (flow.proof?.kind === 'wireguard' && !this.#mayCarry('wireGuardBytesIn', length, flow.lastUsedMs)) return
     this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, offset, length)
@@ -128,6 +142,7 @@ export class Forwarder {
   /** A datagram that the stream library wrote to a session's tap. */
   receiveFromTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number, maxLength: number): void {
     if (length > maxLength) return this.#drop('dropTooLong')
+    if (isUsedUp(session)) return this.#drop('dropUnpaid')
     this.#frame(session, FRAME.stream, 0, buffer, offset, length)
   }
 
@@ -147,6 +162,8 @@ export class Forwarder {
     writeFrameHeader(buffer, offset - FRAME_HEADER_BYTES, FRAME.datagram, flow)
     entry.packets++
     entry.bytes += framed
+    entry.sent += length
+    this.#checkLimit(entry)
     this.#seal(entry, entry.via, buffer, offset - FRAME_HEADER_BYTES, framed, 0)
   }
 
@@ -209,7 +226,13 @@ export class Forwarder {
     }
     if (plain === 0) return
     if (plain < FRAME_HEADER_BYTES) return this.#drop('dropUnknownFrame')
+    const kind = buffer[body] ?? 0
+    const dropped = this.#dropped
     this.#dispatch(session, buffer, body, plain, from, via, depth)
+    // What was dropped, here or in a layer further in, was nobody's request: it does not count.
+    if (kind < FRAME.datagram || kind > FRAME.stream || this.#dropped !== dropped) return
+    session.received += plain - FRAME_HEADER_BYTES
+    this.#checkLimit(session)
   }
 
   #dispatch(
@@ -227,7 +250,10 @@ export class Forwarder {
       case FRAME.datagram: {
         const flow = session.flows.get(frameFlow(buffer, offset))
         if (flow === undefined) return this.#drop('dropUnknownFlow')
-        if (flow.kind === 'hop') return this.#toFlow(flow, buffer, body, bodyLength)
+        if (flow.kind === 'hop') {
+          if (isUsedUp(session)) return this.#drop('dropUnpaid')
+          return this.#toFlow(flow, buffer, body, bodyLength)
+        }
         if (flow.kind === 'association') return this.#outlet.toAssociation(flow, buffer, body, bodyLength)
         if (flow.kind === 'leg') return this.#outlet.toEntry(flow, buffer, body, bodyLength)
         if (depth >= MAX_DEPTH) return this.#drop('dropTooDeep')
@@ -238,8 +264,10 @@ export class Forwarder {
       }
       case FRAME.stream:
         if (!session.hasTap) return this.#drop('dropUnknownFlow')
+        if (isUsedUp(session)) return this.#drop('dropUnpaid')
         return this.#outlet.toTap(session, buffer, body, bodyLength)
       case FRAME.control:
+        if (isUsedUp(session, UNPAID_REQUEST_BYTES)) return this.#drop('dropUnpaid')
         return this.#outlet.report({
           kind: 'control',
           session: session.session,
@@ -294,6 +322,8 @@ export class Forwarder {
     const at = this.#stage(kind, flow, bytes, offset, length)
     session.packets++
     session.bytes += FRAME_HEADER_BYTES + length
+    session.sent += length
+    this.#checkLimit(session)
     this.#seal(session, session.via, this.slab.buffer, at, FRAME_HEADER_BYTES + length, 0)
   }
 
@@ -324,6 +354,8 @@ export class Forwarder {
     const parent = this.tables.sessions.get(via.session)
     if (parent === undefined) return this.#drop('dropUnknownSession')
     writeFrameHeader(buffer, start - FRAME_HEADER_BYTES, FRAME.datagram, via.flow)
+    parent.sent += sealed
+    this.#checkLimit(parent)
     this.#seal(parent, parent.via, buffer, start - FRAME_HEADER_BYTES, sealed + FRAME_HEADER_BYTES, depth + 1)
   }
 
@@ -360,12 +392,29 @@ export class Forwarder {
     this.#outlet.report({ kind: 'handshake', bytes: copyBytes(buffer, offset, offset + length), from: arrival })
   }
 
+  /** Tells a client once that a session has used up what it was given. */
+  #checkLimit(session: SessionEntry): void {
+    if (session.sent + session.received < session.limitBytes || session.role === 'responder') return
+    session.limitBytes = Number.POSITIVE_INFINITY
+    this.#reportUse(session)
+  }
+
+  #reportUse({ session, sent, received }: SessionEntry): void {
+    this.#outlet.report({ kind: 'sessionUse', session, sent, received })
+  }
+
   #count(length: number): void {
     this.#counters.add('datagramsOut')
     this.#counters.add('bytesOut', length)
   }
 
   #drop(reason: Counter): void {
+    this.#dropped++
     this.#counters.add(reason)
   }
+}
+
+/** Whether a hop has carried what was paid for, and `more`. */
+function isUsedUp(session: SessionEntry, more = 0): boolean {
+  return session.role === 'responder' && session.sent + session.received >= session.limitBytes + more
 }

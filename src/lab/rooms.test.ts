@@ -17,7 +17,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   session: ['bytes', 'crypto', 'wire'],
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
-  relay: ['bytes', 'crypto', 'wire', 'session', 'forward'],
+  relay: ['bytes', 'crypto', 'wire', 'session', 'forward', 'credit'],
   discover: ['bytes', 'crypto', 'wire'],
   credit: ['bytes', 'crypto', 'wire'],
   issuer: ['bytes', 'crypto', 'wire', 'credit', 'api'],

@@ -25,6 +25,7 @@ import {
   REFUSAL,
 } from '#wire/control.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
+import type { Till } from './till.ts'
 import type { WireGuardGate } from './wireguard-gate.ts'
 
 const HALF_OPEN_MS = 10_000
@@ -51,6 +52,8 @@ export interface HopOptions {
   readonly isExit: boolean
   /** What this hop lends to WireGuard tunnels; undefined when it lends nothing. */
   readonly wireGuard?: WireGuardGate
+  /** Where clients pay; undefined when carrying is free. */
+  readonly till?: Till
 }
 
 /** A request that needs the network to be answered: the shell carries it out and calls `answer`. */
@@ -138,6 +141,8 @@ export class Hop {
           bytes: report.bytes,
         })
       }
+      case 'sessionUse':
+        return this.#settle(report.session, report.received, report.sent)
       default:
         return
     }
@@ -246,6 +251,7 @@ export class Hop {
     this.#byTicket.set(ticket, session)
     this.#indices.add(keys.localIndex)
     this.#commands.push({ kind: 'installSession', session: session.session, role: 'responder', via, keys })
+    if (this.#options.till !== undefined) this.#commands.push(this.#options.till.open(session.session))
     this.#count('handshakes')
     return true
   }
@@ -312,11 +318,26 @@ export class Hop {
         if (request.purpose === FLOW_PURPOSE.hop) return this.#openHopFlow(session, number, request)
         if (request.purpose === FLOW_PURPOSE.wireguard) return this.#openWireGuardFlow(session, number, request, now)
         break
+      case 'pay': {
+        const { token, acceptedBytes } = request
+        const command = this.#options.till?.pay(session.session, token, { number, acceptedBytes })
+        if (command === undefined) return this.#refuse(session, number, 'pay', REFUSAL.paymentRefused)
+        this.#commands.push(command)
+        return
+      }
       case 'openStream':
         break
     }
     if (this.#options.isExit) this.#exitRequests.push({ session: session.session, number, request })
     else this.#refuse(session, number, request.kind, REFUSAL.notAllowed)
+  }
+
+  /** Payments have been counted: the session may carry more. */
+  #settle(session: number, outward: number, inward: number): void {
+    const settled = this.#options.till?.handleUse(session, outward, inward)
+    if (settled === undefined) return
+    this.#commands.push(settled.command)
+    for (const { number, outwardBytes } of settled.receipts) this.answer(session, number, { kind: 'pay', outwardBytes })
   }
 
   #openHopFlow(session: Session, number: number, request: Extract<ControlRequest, { kind: 'open' }>): void {
@@ -405,6 +426,7 @@ export class Hop {
 
   #remove(session: Session): void {
     this.#sessions.delete(session.session)
+    this.#options.till?.close(session.session)
     this.#byTicket.delete(session.ticket)
     for (const localIndex of session.keys.keys()) this.#indices.delete(localIndex)
     this.#flows -= session.flows.size
