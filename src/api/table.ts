@@ -2,11 +2,16 @@
 
 import type { Action, InputOf, OutputOf } from './action.ts'
 import { down } from './actions/down.ts'
+import { earnings, handIn } from './actions/earnings.ts'
 import { newRoute } from './actions/new-route.ts'
 import { observation, observe } from './actions/observe.ts'
 import { status } from './actions/status.ts'
+import { deposit, receiveCredits, redeemVoucher, sendCredits, topUp, wallet } from './actions/wallet.ts'
 
-export const ACTIONS = { status, down, newRoute, observe, observation } as const satisfies Record<string, Action>
+export const ACTIONS = {
+  ...{ status, down, newRoute, observe, observation },
+  ...{ wallet, redeemVoucher, topUp, deposit, sendCredits, receiveCredits, earnings, handIn },
+} as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS
 export type Input<N extends ActionName> = InputOf<(typeof ACTIONS)[N]>
 export type Output<N extends ActionName> = OutputOf<(typeof ACTIONS)[N]>

@@ -26,6 +26,7 @@ const command = (name: string, description: string, isHidden = false) =>
 command('up', 'connect: start the daemon if none runs, and wait for a route')
   .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
+  .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
   .action(async options => (await import('./commands/up.ts')).up(options))
 command('down', 'disconnect: stop the daemon').action(async options =>
   (await import('./commands/down.ts')).down(options),
@@ -42,6 +43,7 @@ command('bootstrap', 'serve the directory, in the foreground').action(async opti
 command('daemon', 'run the client in the foreground', true)
   .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
+  .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
   .action(async options => (await import('./commands/run.ts')).daemon(options))
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
@@ -49,6 +51,9 @@ command('keygen', 'make the keys of a relay or bootstrap node')
 command('doctor', 'say what this machine can and cannot do').action(async options =>
   (await import('./commands/doctor.ts')).doctor(options),
 )
+command('earnings', 'show what this relay was paid')
+  .option('--now', 'hand in what was taken first')
+  .action(async options => (await import('./commands/earnings.ts')).showEarnings(options))
 addIssuerCommands(command('issuer', 'issue and redeem credits, in the foreground'), addCommonOptions)
 addWalletCommands(command('wallet', 'show what the wallet holds'), addCommonOptions)
 program

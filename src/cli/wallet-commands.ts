@@ -20,6 +20,13 @@ export function addWalletCommands(wallet: Command, addCommon: (to: Command) => C
     async (count: string | undefined, _, self: Command) =>
       (await run()).deposit(count === undefined ? undefined : wholeNumber(1, 1_000_000)(count), self.optsWithGlobals()),
   )
+  command('send <count> <file>', 'put credits in a file, for another wallet').action(
+    async (count: string, file: string, _, self: Command) =>
+      (await run()).send(wholeNumber(1, 4_096)(count), file, self.optsWithGlobals()),
+  )
+  command('receive <file>', "take the credits of another wallet's file").action(
+    async (file: string, _, self: Command) => (await run()).receive(file, self.optsWithGlobals()),
+  )
   command(
     'backup <file>',
     'write the wallet, encrypted; the passphrase is asked for, or read from standard input',

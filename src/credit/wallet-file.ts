@@ -67,7 +67,7 @@ const schema = z.strictObject({
     .array(
       z.strictObject({
         atMs: z.number(),
-        kind: z.enum(['withdrawn', 'spent', 'deposited', 'voucher', 'order', 'lost', 'restored']),
+        kind: z.enum(['withdrawn', 'spent', 'deposited', 'voucher', 'order', 'lost', 'restored', 'sent', 'received']),
         credits: z.number().int(),
       }),
     )

@@ -34,7 +34,16 @@ export interface Withdrawal {
   readonly items: readonly PendingToken[]
 }
 
-export type HistoryKind = 'withdrawn' | 'spent' | 'deposited' | 'voucher' | 'order' | 'lost' | 'restored'
+export type HistoryKind =
+  | 'withdrawn'
+  | 'spent'
+  | 'deposited'
+  | 'voucher'
+  | 'order'
+  | 'lost'
+  | 'restored'
+  | 'sent'
+  | 'received'
 
 export interface HistoryEntry {
   readonly atMs: number
@@ -148,7 +157,7 @@ export class Wallet {
   }
 
   /** A token to show to a relay, which is then no longer the wallet's; `undefined` when the hand is empty. */
-  spend(now: number): Token | undefined {
+  spend(now: number): WalletToken | undefined {
     const [token, ...hand] = this.#state.hand
     if (token === undefined) return undefined
     this.#change({ hand })
@@ -160,6 +169,22 @@ export class Wallet {
   putBack(): void {
     const { tokens, hand } = this.#state
     if (hand.length > 0) this.#change({ tokens: [...tokens, ...hand], hand: [] })
+  }
+
+  /** Up to `count` tokens for another wallet, which are then no longer this one's. */
+  takeOut(count: number, now: number): readonly WalletToken[] {
+    const taken = this.#state.tokens.slice(0, count)
+    if (taken.length === 0) return []
+    this.#change({ tokens: this.#state.tokens.slice(taken.length) })
+    this.#note('sent', taken.length, now)
+    return taken
+  }
+
+  /** Tokens of another wallet: nobody here knows whether they were spent. */
+  takeIn(tokens: readonly WalletToken[], now: number): void {
+    if (tokens.length > this.room()) throw new RangeError('take tokens in: no room')
+    this.#change({ doubtful: [...this.#state.doubtful, ...tokens] })
+    this.#note('received', tokens.length, now)
   }
 
   /** A token that was spent, and that its relay cannot have received or did not take. */

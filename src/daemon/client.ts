@@ -1,5 +1,6 @@
 // The client: its directory, its routes, and the proxy that applications use.
 
+import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import { serveApi } from '#api/server.ts'
 import type { Status } from '#api/table.ts'
@@ -20,9 +21,12 @@ import { ControlLoop } from './control-loop.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Payments } from './payments.ts'
 import { parseListen } from './relay.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
+import { openWallet } from './wallet.ts'
+import { walletHandlers } from './wallet-desk.ts'
 
 /** An isolated route that carries nothing for this long is closed. */
 const ISOLATED_IDLE_MS = 300_000
@@ -65,13 +69,20 @@ class Client {
   #api: { close(): Promise<void> } | undefined
   #sweep: NodeJS.Timeout | undefined
   #failovers = 0
+  #payments: Payments | undefined
 
   constructor(config: Config, options: RunOptions) {
     this.#config = config
     this.#options = options
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
-    this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log)
+    this.#choice = new RelayChoice(
+      this.#directory,
+      options.stateDir,
+      config.client.hops,
+      options.log,
+      config.credit.issuer_id,
+    )
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
@@ -104,6 +115,7 @@ class Client {
   async start(): Promise<void> {
     const { log, stateDir } = this.#options
     this.#choice.load()
+    this.#payments = this.#openPayments()
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       { config: this.#config, log },
@@ -140,6 +152,7 @@ class Client {
           this.#loop.run(now => keys.forEach(key => this.#routes.renew(key, now)))
           return { routes: keys.length }
         },
+        ...(this.#payments && walletHandlers(this.#payments.wallet)),
         observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
         observation: () => this.#laboratory.observation(this.#engine),
       },
@@ -162,18 +175,37 @@ class Client {
       listening && this.#proxy.close(),
       this.#api?.close(),
       this.#engine?.close(),
+      this.#payments?.close(),
     ])
+  }
+
+  /** Nothing is paid without an issuer: then relays that ask for a price are not used. */
+  #openPayments(): Payments | undefined {
+    const { credit } = this.#config
+    if (credit.issuer === '' || credit.issuer_id === '') return undefined
+    return new Payments({
+      wallet: openWallet(this.#config, path.join(this.#options.stateDir, 'wallet')),
+      limit: credit.spend_limit === 0 ? Number.POSITIVE_INFINITY : credit.spend_limit,
+      routes: this.#routes,
+      priceOf: hopKey => this.#choice.priceOf(hopKey),
+      run: input => this.#loop.run(input),
+      send: (...commands) => this.#engine?.send(...commands),
+      log: this.#options.log,
+    })
   }
 
   #handleReport(report: Report): void {
     this.#laboratory.handleReport(report)
     this.#streams.handleReport(report)
+    this.#payments?.handleReport(report, monotonicMs())
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
     this.#loop.run(now => this.#routes.handleReport(report, now))
   }
 
   #carryOut(now: number): void {
-    this.#engine?.send(...this.#routes.take(now))
+    const commands = this.#routes.take(now)
+    this.#engine?.send(...commands)
+    this.#payments?.handleCommands(commands, now)
     const { log } = this.#options
     for (const { key, route, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
@@ -223,6 +255,7 @@ class Client {
   #status(): Status {
     const main = this.#routes.find('')
     const problem = this.#routes.problem('')
+    const unpaid = this.#payments?.problem
     const state =
       main?.state === 'ready' && this.#streams.isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
     const streams = this.#routes.keys.reduce((sum, key) => sum + this.#streams.streams(key), 0)
@@ -243,9 +276,11 @@ class Client {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
         failovers: this.#failovers,
+        ...(this.#payments && { 'credits.paid': this.#payments.paid }),
       },
       ...(state === 'building' &&
         problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
+      ...(unpaid !== undefined && { problem: unpaid }),
     }
   }
 

@@ -67,6 +67,8 @@ const schema = z.strictObject({
         .default('anonymous'),
       family: z.array(nodeId).max(16).default([]),
       capacity_kbit: z.number().int().min(1).max(4_294_967_295).default(10_000),
+      price: z.number().min(0).max(1_000_000).default(0),
+      free_mib: z.number().int().min(0).max(1_048_576).default(16),
       max_sessions: z.number().int().min(1).max(1_000_000).default(20_000),
       max_flows: z.number().int().min(1).max(1_000_000).default(20_000),
     })
@@ -89,6 +91,7 @@ const schema = z.strictObject({
         .string()
         .regex(/^([0-9a-f]{64})?$/, 'an issuer id of 64 hex digits')
         .default(''),
+      spend_limit: z.number().int().min(0).max(1_000_000_000).default(0),
     })
     .prefault({}),
   issuer: z
@@ -181,13 +184,15 @@ export function withFlags(
     readonly hops?: number | undefined
     readonly proxy?: string | undefined
     readonly exit?: boolean | undefined
+    readonly spendLimit?: number | undefined
   },
 ): Config {
-  const { client, exit } = config
+  const { client, exit, credit } = config
   const changed = {
     ...config,
     client: { ...client, hops: flags.hops ?? client.hops, proxy: flags.proxy ?? client.proxy },
     exit: { ...exit, enabled: flags.exit ?? exit.enabled },
+    credit: { ...credit, spend_limit: flags.spendLimit ?? credit.spend_limit },
   }
   const result = schema.safeParse(changed)
   if (result.success) return result.data

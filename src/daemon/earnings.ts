@@ -32,9 +32,14 @@ export class Earnings {
   #retryMs = FIRST_RETRY_MS
   #isHandingIn = false
 
-  /** Opens the store, and fetches the issuer's keys, which tokens are checked against offline from then on. */
+  /** Opens the store and fetches the issuer's keys, or takes those of the last time: tokens are checked offline. */
   static async open(options: EarningsOptions, now: number): Promise<Earnings> {
-    const keys = await options.wallet.issuerKeys()
+    const { wallet } = options
+    const keys = await wallet.issuerKeys().catch(error => {
+      const kept = wallet.keptIssuerKeys()
+      if (kept === undefined) throw error
+      return kept
+    })
     return new Earnings(options, keys, now)
   }
 
@@ -101,6 +106,11 @@ export class Earnings {
 
   counts(): EarningsCounts {
     return this.#store.counts()
+  }
+
+  /** What was redeemed on each day, the last ones first. */
+  days(): ReturnType<EarningsStore['days']> {
+    return this.#store.days()
   }
 
   /** The signed statement of what was redeemed in an epoch; one that is over does not change any more. */

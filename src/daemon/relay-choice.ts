@@ -10,6 +10,7 @@ import { type Candidate, chooseRoute } from '#route/choose.ts'
 import { Guards } from '#route/guards.ts'
 import type { Choice } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
+import type { Price } from '#wire/descriptor.ts'
 import type { Log } from './log.ts'
 
 const MAX_CACHE_BYTES = 200 * 1024 * 1024
@@ -25,11 +26,14 @@ export class RelayChoice {
   readonly #stateDir: string
   readonly #hopCount: number
   readonly #log: Log
+  readonly #issuerId: string
   readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
   #guards = new Guards()
   #candidates: { readonly version: number; readonly relays: readonly Candidate[] } = { version: -1, relays: [] }
 
-  constructor(directory: Directory, stateDir: string, hopCount: number, log: Log) {
+  /** @param issuerId whose credits this client has; relays that ask for others' are not used */
+  constructor(directory: Directory, stateDir: string, hopCount: number, log: Log, issuerId = '') {
+    this.#issuerId = issuerId
     this.#directory = directory
     this.#stateDir = stateDir
     this.#hopCount = hopCount
@@ -119,10 +123,18 @@ export class RelayChoice {
     }
   }
 
+  /** What the relay with this key asks for. */
+  priceOf(hopKey: Uint8Array): Price | undefined {
+    return this.#directory.list(Date.now()).find(relay => Buffer.from(hopKey).equals(relay.hopKey))?.price
+  }
+
   #relays(): readonly Candidate[] {
     const { version } = this.#directory
     if (this.#candidates.version !== version) {
-      const relays = this.#directory.list(Date.now()).flatMap(candidateOf)
+      const relays = this.#directory
+        .list(Date.now())
+        .filter(({ price }) => price === undefined || price.issuerId === this.#issuerId)
+        .flatMap(candidateOf)
       this.#candidates = { version: this.#directory.version, relays }
     }
     return this.#candidates.relays

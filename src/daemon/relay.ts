@@ -28,6 +28,7 @@ import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Toll } from './toll.ts'
 import { VERSION } from './version.ts'
 
 const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
@@ -55,6 +56,7 @@ class Relay {
   readonly #config: Config
   readonly #options: RunOptions
   readonly #keys: NodeKeys
+  readonly #toll: Toll | undefined
   readonly #hop: Hop
   readonly #loop: ControlLoop
   readonly #exit: ExitStreams | undefined
@@ -73,7 +75,8 @@ class Relay {
   #api: { close(): Promise<void> } | undefined
   #publishing: NodeJS.Timeout | undefined
 
-  private constructor(config: Config, options: RunOptions, keys: NodeKeys) {
+  private constructor(config: Config, options: RunOptions, keys: NodeKeys, toll: Toll | undefined) {
+    this.#toll = toll
     this.#config = config
     this.#options = options
     this.#keys = keys
@@ -90,6 +93,7 @@ class Relay {
           (config.network.allow_private_addresses || isPublicAddress(address.host)) &&
           !ownAddresses.has(formatAddress(address)),
         isExit: config.exit.enabled,
+        ...(toll && { till: toll.till }),
       },
       monotonicMs(),
     )
@@ -99,7 +103,8 @@ class Relay {
 
   static async start(config: Config, options: RunOptions): Promise<Relay> {
     const keys = readKeys(options.stateDir) ?? makeKeys(options.stateDir)
-    const relay = new Relay(config, options, keys)
+    const toll = await Toll.open(config, options.stateDir, options.log)
+    const relay = new Relay(config, options, keys, toll)
     try {
       await relay.#start()
     } catch (error) {
@@ -115,6 +120,7 @@ class Relay {
     this.#loop.close()
     this.#exit?.close()
     await Promise.allSettled([this.#api?.close(), this.#engine?.close(), this.#discovery?.close()])
+    await this.#toll?.close()
   }
 
   async #start(): Promise<void> {
@@ -138,6 +144,7 @@ class Relay {
     this.#api = await serveApi(
       {
         status: () => this.#status(),
+        ...this.#toll?.handlers,
         down: () => {
           setImmediate(() => this.#stop.abort())
           return { stopping: true }
@@ -263,6 +270,7 @@ class Relay {
         exitPorts: exit.enabled ? exitPorts(this.#config) : [],
         capacityKbit: this.#capacity.kbit(relay.capacity_kbit),
         software: `hoplite ${VERSION}`,
+        ...(this.#toll && { price: this.#toll.price }),
       },
       this.#keys.identity,
     )

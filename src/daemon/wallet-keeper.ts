@@ -22,10 +22,11 @@ import { type IssuerClient, IssuerRefusal } from '#issuer/issuer-client.ts'
 import { logIn, register, type Stretching } from '#issuer/sign-in.ts'
 import { assertPrivate, readStateFile, writeStateFile } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
-import { encodeToken, NONCE_BYTES, type Token, tokenInput } from '#wire/token.ts'
+import { decodeToken, encodeToken, NONCE_BYTES, tokenInput } from '#wire/token.ts'
 
 /** Tokens that are in the hand at once: what a crash makes doubtful. */
 const HAND = 32
+const MAX_KEYS_BYTES = 64 * 1024
 const SESSION_MARGIN_MS = 30_000
 
 export interface WalletKeeperOptions {
@@ -170,11 +171,64 @@ export class WalletKeeper {
         'check [credit] issuer and issuer_id',
       )
     this.#keys = keys
+    writeStateFile(keysFile(this.#options.directory), Buffer.from(directory, 'base64url'))
     return keys
   }
 
+  /** The keys as they were fetched the last time, perhaps by an earlier process; `undefined` when there are none. */
+  keptIssuerKeys(): IssuerKeys | undefined {
+    const bytes = readStateFile(keysFile(this.#options.directory), MAX_KEYS_BYTES)
+    return bytes && openKeyDirectory(bytes, this.#options.issuerId)
+  }
+
+  /** Up to `count` tokens for another wallet. `write` must have put them in a safe place when it returns. */
+  takeOut(count: number, write: (tokens: readonly Uint8Array[]) => void): Promise<number> {
+    return this.#inTurn(async () => {
+      this.#wallet.putBack()
+      const { state } = this.#wallet
+      const taken = this.#wallet.takeOut(count, this.#options.clock())
+      try {
+        write(taken.map(encodeToken))
+      } catch (error) {
+        this.#wallet = new Wallet(state)
+        throw error
+      }
+      this.#save()
+      return taken.length
+    })
+  }
+
+  /** Takes another wallet's tokens: hands them in and withdraws as many new ones. Returns how many were good. */
+  takeIn(tokens: readonly Uint8Array[]): Promise<number> {
+    return this.#inTurn(async () => {
+      const { keys } = await this.fetchIssuerKeys()
+      const known = tokens.flatMap(bytes => {
+        const token = decodeToken(bytes)
+        const key = token && keys.get(Buffer.from(token.keyId).toString('hex'))
+        return token && key ? [{ ...token, acceptedUntilMs: key.acceptedUntilMs }] : []
+      })
+      if (known.length > this.#wallet.room())
+        throw new HopliteError(
+          'WALLET_FAILED',
+          'take credits in: the wallet has no room for so many',
+          'deposit some first: hoplite wallet deposit',
+        )
+      this.#wallet.takeIn(known, this.#options.clock())
+      this.#save()
+      const taken = await this.#depositAll(0)
+      await this.#withdraw(taken)
+      return taken
+    })
+  }
+
+  /** A token that was given out by `spend`, and that its relay did not take. */
+  doubt(token: WalletToken): void {
+    this.#wallet.doubt(token)
+    this.#save()
+  }
+
   /** A token to show to a relay, at once; `undefined` when there is none. Written down before, by the handful. */
-  spend(): Token | undefined {
+  spend(): WalletToken | undefined {
     const now = this.#options.clock()
     if (this.#wallet.state.hand.length === 0) {
       if (this.#wallet.takeInHand(HAND, now) === 0) return undefined
@@ -362,6 +416,10 @@ export function restoreWallet(directory: string, state: WalletState, now: number
   } finally {
     unlock()
   }
+}
+
+function keysFile(directory: string): string {
+  return path.join(directory, 'issuer-keys')
 }
 
 function walletFile(directory: string): string {

@@ -93,6 +93,14 @@ export class EarningsStore {
     return rows.map(row => row['token'] as Uint8Array)
   }
 
+  /** Tokens redeemed by epoch, newest first, at most 400. */
+  days(): { readonly epoch: number; readonly redeemed: number }[] {
+    return this.#database
+      .prepare('SELECT epoch, COUNT(*) AS n FROM tokens WHERE state = ? GROUP BY epoch ORDER BY epoch DESC LIMIT 400')
+      .all(STATE.redeemed)
+      .map(row => ({ epoch: Number(row['epoch']), redeemed: Number(row['n']) }))
+  }
+
   counts(): EarningsCounts {
     const rows = this.#database.prepare('SELECT state, COUNT(*) AS n FROM tokens GROUP BY state').all()
     const of = (state: number) => Number(rows.find(row => row['state'] === state)?.['n'] ?? 0)

@@ -22,7 +22,9 @@ export async function bootstrap(options: NodeOptions): Promise<void> {
   await run('bootstrap', options, runBootstrap, config => config)
 }
 
-export async function daemon(options: NodeOptions & { hops?: number; proxy?: string }): Promise<void> {
+export async function daemon(
+  options: NodeOptions & { hops?: number; proxy?: string; spendLimit?: number },
+): Promise<void> {
   const { runClient } = await import('#daemon/client.ts')
   await run('client', options, runClient, config => withFlags(config, options))
 }

@@ -24,6 +24,7 @@ export interface UpOptions {
   json?: boolean
   hops?: number
   proxy?: string
+  spendLimit?: number
 }
 
 /** Starts the daemon if none runs, and waits until it has a route. */
@@ -61,6 +62,7 @@ function startDaemon(options: UpOptions, config: string | undefined, stateDir: s
     ...(config === undefined ? [] : ['--config', config]),
     ...(options.hops === undefined ? [] : ['--hops', String(options.hops)]),
     ...(options.proxy === undefined ? [] : ['--proxy', options.proxy]),
+    ...(options.spendLimit === undefined ? [] : ['--spend-limit', String(options.spendLimit)]),
   ]
   const child = spawn(process.execPath, args, { detached: true, stdio: ['ignore', log, log], windowsHide: true })
   closeSync(log)
