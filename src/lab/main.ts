@@ -5,6 +5,7 @@ import type { Report, Scenario } from './scenario.ts'
 import { stopNetworksOnSignal } from './testnet.ts'
 
 const SCENARIOS: Record<string, () => Promise<Scenario>> = {
+  credits: async () => (await import('./scenarios/credits.ts')).credits,
   demo: async () => (await import('./scenarios/demo.ts')).demo,
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
   load: async () => (await import('./scenarios/load.ts')).load,
