@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander'
 import { HopliteError } from '#api/errors.ts'
 import { VERSION } from '#daemon/version.ts'
+import { addEarningsCommands } from './earnings-commands.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
 import { addIssuerCommands } from './issuer-commands.ts'
 import { printError } from './output.ts'
@@ -51,9 +52,7 @@ command('keygen', 'make the keys of a relay or bootstrap node')
 command('doctor', 'say what this machine can and cannot do').action(async options =>
   (await import('./commands/doctor.ts')).doctor(options),
 )
-command('earnings', 'show what this relay was paid')
-  .option('--now', 'hand in what was taken first')
-  .action(async options => (await import('./commands/earnings.ts')).showEarnings(options))
+addEarningsCommands(command('earnings', 'show what this relay was paid'), addCommonOptions)
 addIssuerCommands(command('issuer', 'issue and redeem credits, in the foreground'), addCommonOptions)
 addWalletCommands(command('wallet', 'show what the wallet holds'), addCommonOptions)
 program

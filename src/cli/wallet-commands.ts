@@ -27,6 +27,14 @@ export function addWalletCommands(wallet: Command, addCommon: (to: Command) => C
   command('receive <file>', "take the credits of another wallet's file").action(
     async (file: string, _, self: Command) => (await run()).receive(file, self.optsWithGlobals()),
   )
+  command('prove <bound> <file>', 'prove that no more than so many credits were spent, and not how many')
+    .option('--days <n>', 'in so many days, today among them', wholeNumber(1, 366), 1)
+    .action(async (bound: string, file: string, _, self: Command) =>
+      (await run()).prove(wholeNumber(0, 2 ** 32 - 1)(bound), file, self.optsWithGlobals()),
+    )
+  command('check <file>', 'check such a proof of somebody else').action(async (file: string, _, self: Command) =>
+    (await run()).check(file, self.optsWithGlobals()),
+  )
   command(
     'backup <file>',
     'write the wallet, encrypted; the passphrase is asked for, or read from standard input',

@@ -8,6 +8,7 @@ import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import type { Input, Output } from '#api/table.ts'
 import { loadConfig } from '#daemon/config.ts'
+import { checkUseProof, writeUseProof } from '#daemon/proofs.ts'
 import { backUpWallet, openWallet, restoreBackup } from '#daemon/wallet.ts'
 import { walletHandlers } from '#daemon/wallet-desk.ts'
 import { readWallet } from '#daemon/wallet-keeper.ts'
@@ -82,6 +83,22 @@ export async function send(count: number, file: string, options: WalletOptions):
 export async function receive(file: string, options: WalletOptions): Promise<void> {
   const { received, tokens } = await act(options, 'receiveCredits', { file: path.resolve(file) })
   print(options.json, { ok: true, received, tokens }, `${received} credits more, ${tokens} in all`)
+}
+
+/** Proves to others that the wallet spent no more than a bound, and not how much. */
+export async function prove(bound: number, file: string, options: WalletOptions & { days: number }): Promise<void> {
+  const { history } = await lookInto(options)
+  writeUseProof(history, bound, options.days, path.resolve(file))
+  print(
+    options.json,
+    { ok: true, bound, days: options.days },
+    `${file} proves that at most ${bound} credits were spent`,
+  )
+}
+
+export function check(file: string, options: WalletOptions): void {
+  const { first, last, bound } = checkUseProof(file)
+  print(options.json, { ok: true, first, last, bound }, `at most ${bound} credits from ${first} to ${last}`)
 }
 
 export async function backup(file: string, options: WalletOptions): Promise<void> {

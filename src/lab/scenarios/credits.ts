@@ -49,6 +49,7 @@ export const credits: Scenario = async bench => {
     await earn(net, paid, bench)
     const secrets = users.map(user => secretsOf(user))
     await spendEarnings(net, users, directory, bench)
+    await show(net, users, directory, bench)
     const { faults } = (await issuer.admin('audit')) as { faults: string[] }
     bench.promise('issued = outstanding + redeemed + expired, and every other sum of the audit', faults.length === 0)
     await issuer.stop()
@@ -160,6 +161,28 @@ async function spendEarnings(net: Testnet, users: readonly User[], directory: st
   const { received, tokens } = await hoplite('wallet', 'receive', file, ...flags(net, boris.node))
   figure('movedFromEarningsToWallet', Number(received))
   promise('what a relay earned can be spent by a user', received === 5 && tokens === before + 5)
+}
+
+/** A relay shows anyone what it earned, and a user that it used no more than a bound. */
+async function show(
+  net: Testnet,
+  users: readonly User[],
+  directory: string,
+  { figure, promise }: Bench,
+): Promise<void> {
+  const [relay] = net.relays
+  const [anna] = users
+  if (relay === undefined || anna === undefined) return
+  const [statement, entries, use] = ['statement', 'entries', 'use'].map(name => path.join(directory, name))
+  const day = new Date().toISOString().slice(0, 10)
+  const { credits: stated } = await hoplite('earnings', 'statement', day, statement ?? '', ...flags(net, relay))
+  await hoplite('earnings', 'prove', day, entries ?? '', '0', '1', String(Number(stated) - 1), ...flags(net, relay))
+  const checked = await hoplite('earnings', 'check', statement ?? '', entries ?? '', ...flags(net, anna.node))
+  figure('statedCredits', Number(checked['credits']))
+  promise('anyone can check entries of what a relay states', checked['ok'] === true && checked['entries'] === 3)
+  await hoplite('wallet', 'prove', '60', use ?? '', ...flags(net, anna.node))
+  const { bound } = await hoplite('wallet', 'check', use ?? '', '--json')
+  promise('a user can prove that it used no more than 60 credits', bound === 60)
 }
 
 /** Everything that a user has and nobody else should know together with another of them. */
