@@ -1,6 +1,6 @@
 // The wallet as bytes: JSON in the state directory, and the same sealed under a passphrase as a backup.
 //
-//   backup (docs/spec/tokens.md)
+//   backup (docs/spec/credits.md)
 //   offset size  field (integers little-endian)
 //   0      4     "HWB1"
 //   4      16    salt

@@ -68,7 +68,7 @@ export const ENDPOINTS = {
   health: get('/v1/health', 'Whether the issuer and its database answer.', 'none', z.object({ ok: z.literal(true) })),
   keys: get(
     '/v1/keys',
-    "The issuer's token keys, signed (docs/spec/tokens.md).",
+    "The issuer's token keys, signed (docs/spec/credits.md).",
     'none',
     z.object({ directory: base64url(1, MAX_DIRECTORY_TEXT) }),
   ),
