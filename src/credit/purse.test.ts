@@ -12,7 +12,8 @@ test('a session without free bytes is paid at once, and then whenever a quantum 
   purse.open(1, TARIFF, 0)
   assert.equal(pays().length, 1)
   purse.handleAnswer(1, { outwardBytes: 0 }, 0)
-  const [watch] = purse.take()
+  const [settled, watch] = purse.take()
+  assert.equal(settled?.kind, 'settle')
   assert.equal(watch?.kind, 'watch')
   const due = watch?.kind === 'watch' ? watch.bytes : 0
   assert.ok(due >= 1_000 && due <= 1_500, `${due}`)
@@ -75,7 +76,7 @@ test('a token that is refused, or whose relay is gone, is in doubt, and that rel
 
 function scene({ limit = 100, tokens = 50 } = {}) {
   const wallet = Array.from({ length: tokens }, (_, i) => token(i))
-  const purse = new Purse({ spend: () => wallet.shift(), limit, random: seededRandom('purse') })
+  const purse = new Purse({ show: () => wallet.shift(), limit, random: seededRandom('purse') })
   const pays = () =>
     purse.take().filter((action): action is Extract<PurseAction, { kind: 'pay' }> => action.kind === 'pay')
   return { purse, wallet, pays }

@@ -17,8 +17,8 @@ const IDLE_MS = 3_000
 const MAX_DELAY_SHARE = 0.5
 
 export interface PurseOptions {
-  /** A token of the wallet, which is gone from it then; undefined when there is none. */
-  readonly spend: () => WalletToken | undefined
+  /** A token of the wallet, to be settled or doubted; undefined when there is none. */
+  readonly show: () => WalletToken | undefined
   /** Tokens that may be paid in all. */
   readonly limit: number
   readonly random: Random
@@ -28,6 +28,8 @@ export type PurseAction =
   /** Say when the session has used so many bytes. */
   | { readonly kind: 'watch'; readonly session: number; readonly bytes: number }
   | { readonly kind: 'pay'; readonly session: number; readonly token: WalletToken; readonly acceptedBytes: number }
+  /** A token that its relay took. */
+  | { readonly kind: 'settle'; readonly token: WalletToken }
   /** A token that its relay did not take, or perhaps did not get. */
   | { readonly kind: 'doubt'; readonly token: WalletToken }
 
@@ -74,7 +76,7 @@ export class Purse {
 
   close(session: number): void {
     const paid = this.#sessions.get(session)
-    if (paid?.under !== undefined) this.#doubt(paid.under)
+    if (paid?.under !== undefined) this.#actions.push({ kind: 'doubt', token: paid.under })
     this.#sessions.delete(session)
   }
 
@@ -102,11 +104,12 @@ export class Purse {
     if (paid?.under === undefined) return
     if (typeof answer === 'object') {
       paid.payer.handleReceipt(answer.outwardBytes)
+      this.#actions.push({ kind: 'settle', token: paid.under })
     } else {
       paid.payer.handleRefusal()
       paid.hasGivenUp = true
       this.#tokens--
-      this.#doubt(paid.under)
+      this.#actions.push({ kind: 'doubt', token: paid.under })
     }
     paid.under = undefined
     this.#consider(session, paid, now)
@@ -141,7 +144,7 @@ export class Purse {
           paid.problem = 'limitReached'
           return
         }
-        const token = this.#options.spend()
+        const token = this.#options.show()
         if (token === undefined) {
           paid.problem = 'empty'
           return
@@ -151,9 +154,5 @@ export class Purse {
         this.#actions.push({ kind: 'pay', session, token, ...payer.pay() })
       }
     }
-  }
-
-  #doubt(token: WalletToken): void {
-    this.#actions.push({ kind: 'doubt', token })
   }
 }

@@ -2,12 +2,13 @@
 // Its state is one value; whoever keeps it writes it down after every change and before anything leaves the machine, so
 // that a wallet that dies at any point knows afterwards what it owes and what it is owed.
 //
-//   balance ──withdrawal (blinded messages kept)──► tokens ──► hand ──spend──► a relay
-//      ▲                                              │          └──(died)──► doubtful
+//   balance ──withdrawal (blinded messages kept)──► tokens ──► hand ──shown──► a relay took it: settled
+//      ▲                                              │          └──(refused, no answer, died)──► doubtful
 //      └────────── deposit (a batch kept) ◄───────────┴────────────────────────────┘
 //
-// A withdrawal and a deposit are repeated, the same bytes, until they are answered. Tokens in the hand may be spent without
-// writing again; after a crash nobody knows which were, so they are deposited: the issuer takes those that were not.
+// A withdrawal and a deposit are repeated, the same bytes, until they are answered. Tokens in the hand may be shown without
+// writing again, and stay there until their relay has said that it took them; after a crash nobody knows which it did, so
+// they are deposited: the issuer takes those that were not.
 
 import type { Token } from '#wire/token.ts'
 
@@ -85,6 +86,8 @@ export function emptyWallet(
 
 export class Wallet {
   #state: WalletState
+  /** Those of the hand that a relay has seen. */
+  readonly #shown = new Set<WalletToken>()
 
   /** Goes on from a state that was written down. What was in the hand then may have been spent. */
   constructor(state: WalletState) {
@@ -142,33 +145,39 @@ export class Wallet {
 
   /**
    * Takes up to `count` tokens in the hand, those that end first; the state must be written down before one is spent.
-   * Returns how many are in the hand.
+   * Returns how many are in the hand and were not shown.
    */
   takeInHand(count: number, now: number): number {
     const { tokens, hand } = this.#state
     const good = tokens.filter(token => token.acceptedUntilMs > now)
-    const taken = good
-      .toSorted((a, b) => a.acceptedUntilMs - b.acceptedUntilMs)
-      .slice(0, Math.max(0, count - hand.length))
+    const ready = hand.length - this.#shown.size
+    const taken = good.toSorted((a, b) => a.acceptedUntilMs - b.acceptedUntilMs).slice(0, Math.max(0, count - ready))
     const isTaken = new Set<WalletToken>(taken)
     if (taken.length > 0)
       this.#change({ tokens: tokens.filter(token => !isTaken.has(token)), hand: [...hand, ...taken] })
-    return this.#state.hand.length
+    return this.#state.hand.length - this.#shown.size
   }
 
-  /** A token to show to a relay, which is then no longer the wallet's; `undefined` when the hand is empty. */
-  spend(now: number): WalletToken | undefined {
-    const [token, ...hand] = this.#state.hand
-    if (token === undefined) return undefined
-    this.#change({ hand })
-    this.#note('spent', 1, now)
+  /** A token to show to a relay; `undefined` when the hand has none. It is to be settled or doubted. */
+  show(): WalletToken | undefined {
+    const token = this.#state.hand.find(token => !this.#shown.has(token))
+    if (token !== undefined) this.#shown.add(token)
     return token
   }
 
-  /** Puts back what is in the hand: nobody has seen it. */
+  /** A relay took a token that was shown. */
+  settle(token: WalletToken, now: number): void {
+    if (!this.#shown.delete(token)) return
+    this.#change({ hand: this.#state.hand.filter(other => other !== token) })
+    this.#note('spent', 1, now)
+  }
+
+  /** Puts back what is in the hand and nobody has seen. */
   putBack(): void {
     const { tokens, hand } = this.#state
-    if (hand.length > 0) this.#change({ tokens: [...tokens, ...hand], hand: [] })
+    const unseen = hand.filter(token => !this.#shown.has(token))
+    if (unseen.length > 0)
+      this.#change({ tokens: [...tokens, ...unseen], hand: hand.filter(token => this.#shown.has(token)) })
   }
 
   /** Up to `count` tokens for another wallet, which are then no longer this one's. */
@@ -187,9 +196,11 @@ export class Wallet {
     this.#note('received', tokens.length, now)
   }
 
-  /** A token that was spent, and that its relay cannot have received or did not take. */
+  /** A token that was shown, and that its relay perhaps did not take. */
   doubt(token: WalletToken): void {
-    this.#change({ doubtful: [...this.#state.doubtful, token] })
+    if (!this.#shown.delete(token)) return
+    const { hand, doubtful } = this.#state
+    this.#change({ hand: hand.filter(other => other !== token), doubtful: [...doubtful, token] })
   }
 
   /**

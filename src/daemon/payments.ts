@@ -44,7 +44,7 @@ export class Payments {
   constructor(options: PaymentsOptions) {
     const { wallet, limit } = options
     this.#options = options
-    this.#purse = new Purse({ spend: () => wallet.spend(), limit, random: systemRandom })
+    this.#purse = new Purse({ show: () => wallet.show(), limit, random: systemRandom })
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
   }
 
@@ -114,6 +114,9 @@ export class Payments {
         case 'watch':
           this.#options.send({ kind: 'limitSession', session: action.session, bytes: action.bytes })
           break
+        case 'settle':
+          this.#options.wallet.settle(action.token)
+          break
         case 'doubt':
           this.#options.wallet.doubt(action.token)
           break
@@ -125,7 +128,9 @@ export class Payments {
               const receipt = answer?.kind === 'pay' ? answer : answer && ('refused' as const)
               this.#purse.handleAnswer(session, receipt, now)
             }
-            this.#layer(session)?.ask({ kind: 'pay', token, acceptedBytes }, now, settle)
+            const layer = this.#layer(session)
+            if (layer === undefined) settle(undefined)
+            else layer.ask({ kind: 'pay', token, acceptedBytes }, now, settle)
           })
         }
       }

@@ -221,23 +221,27 @@ export class WalletKeeper {
     })
   }
 
-  /** A token that was given out by `spend`, and that its relay did not take. */
+  /** A token to show to a relay, at once; `undefined` when there is none. Written down before, by the handful. */
+  show(): WalletToken | undefined {
+    const shown = this.#wallet.show()
+    if (shown !== undefined) return shown
+    if (this.#wallet.takeInHand(HAND, this.#options.clock()) === 0) return undefined
+    this.#save()
+    return this.#wallet.show()
+  }
+
+  /** A relay took a token that was shown. */
+  settle(token: WalletToken): void {
+    this.#wallet.settle(token, this.#options.clock())
+  }
+
+  /** A relay did not take a token that was shown, or perhaps did not. */
   doubt(token: WalletToken): void {
     this.#wallet.doubt(token)
     this.#save()
   }
 
-  /** A token to show to a relay, at once; `undefined` when there is none. Written down before, by the handful. */
-  spend(): WalletToken | undefined {
-    const now = this.#options.clock()
-    if (this.#wallet.state.hand.length === 0) {
-      if (this.#wallet.takeInHand(HAND, now) === 0) return undefined
-      this.#save()
-    }
-    return this.#wallet.spend(now)
-  }
-
-  /** Closes in order: what is in the hand was not spent. */
+  /** Closes in order: what is in the hand and was not shown is put back. */
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true

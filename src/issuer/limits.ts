@@ -10,7 +10,7 @@ const WINDOW_MS = 15 * 60_000
 /** Each limit with its default, per quarter of an hour. */
 export const LIMITS = {
   /** Logins begun for one account, whether it exists or not. */
-  loginsPerAccount: 10,
+  loginsPerAccount: 30,
   accountsMade: 2_000,
   /** Vouchers tried by one account. */
   vouchersPerAccount: 30,

@@ -6,6 +6,7 @@ import { stopNetworksOnSignal } from './testnet.ts'
 
 const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   credits: async () => (await import('./scenarios/credits.ts')).credits,
+  'credits-crash': async () => (await import('./scenarios/credits-crash.ts')).creditsCrash,
   demo: async () => (await import('./scenarios/demo.ts')).demo,
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
   load: async () => (await import('./scenarios/load.ts')).load,
