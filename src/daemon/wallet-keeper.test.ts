@@ -63,6 +63,41 @@ test('a wallet that dies with tokens in its hand learns from the issuer which we
   assert.equal(await again.accountBalance(), 4, 'nobody had handed the fourth in yet')
 })
 
+test('a voucher that was redeemed before is answered the same and changes nothing', async t => {
+  const net = await issuer(t)
+  const [code = ''] = await net.issuer.vouchers.make(1, 5, net.clock.now + 1e9)
+  const wallet = open(t, net)
+  assert.equal(await wallet.redeemVoucher(code), 5)
+  assert.equal(await wallet.redeemVoucher(code), 5)
+  assert.equal(wallet.balance().tokens, 5)
+})
+
+test('tokens go from one wallet to another in no more than one piece', async t => {
+  const net = await issuer(t)
+  const [code = ''] = await net.issuer.vouchers.make(1, 5, net.clock.now + 1e9)
+  const [from, to] = [open(t, net), open(t, net)]
+  await from.redeemVoucher(code)
+  await assert.rejects(
+    from.takeOut(3, () => {
+      throw new Error('the disk is full')
+    }),
+    /disk/,
+  )
+  assert.equal(from.balance().tokens, 5)
+  let sent: readonly Uint8Array[] = []
+  assert.equal(
+    await from.takeOut(3, tokens => {
+      sent = tokens
+    }),
+    3,
+  )
+  assert.equal(from.balance().tokens, 2)
+  assert.equal(await to.takeIn(sent), 3)
+  assert.equal(await open(t, net).takeIn(sent), 0, 'they are spent')
+  assert.equal(to.balance().tokens, 3)
+  assert.deepEqual((await net.issuer.ledger.audit()).faults, [])
+})
+
 test('tokens near their end are changed for new ones', async t => {
   const net = await issuer(t)
   const [code = ''] = await net.issuer.vouchers.make(1, 2, net.clock.now + 1e12)

@@ -102,10 +102,11 @@ export class WalletKeeper {
   redeemVoucher(code: string): Promise<number> {
     return this.#inTurn(async () => {
       const { client, clock } = this.#options
-      const { credits } = await this.#withSession(bearer => client.ask('redeemVoucher', { code }, bearer))
+      const { credits, balance } = await this.#withSession(bearer => client.ask('redeemVoucher', { code }, bearer))
       this.#wallet.note('voucher', credits, clock())
       this.#save()
-      await this.#withdraw(credits)
+      // A voucher that was redeemed before is answered the same, and its credits may be gone from the account.
+      await this.#withdraw(Math.min(credits, balance))
       return credits
     })
   }

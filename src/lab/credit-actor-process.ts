@@ -130,7 +130,8 @@ async function untilDone<T>(run: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await run()
-    } catch {
+    } catch (error) {
+      if (isDraining) process.stderr.write(`${error instanceof Error ? error.stack : 'failed'}\n`)
       await sleep(50)
     }
   }

@@ -18,18 +18,20 @@ import type { Bench, Scenario } from '../scenario.ts'
 
 const ACTOR = fileURLToPath(siblingModule(import.meta.url, '../credit-actor-process'))
 const KILLS = 1_000
-const VOUCHER = 40
-const RELAYS = 2
-const WALLETS = 2
-/** An actor lives at most this long after it was started; some die before they are up. */
-const MAX_LIFE_MS = 1_500
-const DRAIN_MS = 120_000
+const VOUCHER = 12
+const RELAYS = 4
+const WALLETS = 6
+/** An actor lives at most this long after it was started. Most live for less than a second, some die before they are up. */
+const MAX_LIFE_MS = 10_000
+const DRAIN_MS = 60_000
 
 interface Actor {
   readonly role: 'issuer' | 'relay' | 'wallet'
   readonly args: readonly string[]
   child: ChildProcess
   drained: number | undefined
+  /** What it wrote last on its standard error. */
+  said: string
 }
 
 export const creditsCrash: Scenario = async bench => {
@@ -49,20 +51,28 @@ export async function crash(
   directory: string,
   actors: Actor[],
   kills: number,
-  { figure, promise }: Bench,
+  { say, figure, promise }: Bench,
 ): Promise<void> {
   const { id, codes } = await prepare(directory)
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
   const faults: string[] = []
   let paid = 0
+  let shown = 0
   const start = (role: Actor['role'], args: readonly string[]) => {
-    const actor: Actor = { role, args, child: undefined as unknown as ChildProcess, drained: undefined }
+    const actor: Actor = { role, args, child: undefined as unknown as ChildProcess, drained: undefined, said: '' }
     actors.push(actor)
     const run = () => {
-      actor.child = fork(ACTOR, [role, ...args], { stdio: 'ignore' })
+      actor.child = fork(ACTOR, [role, ...args], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
+      actor.said = ''
+      actor.child.stderr?.on('data', (chunk: Buffer) => {
+        actor.said = (actor.said + chunk.toString()).slice(-2_000)
+      })
+      // Nobody ends by itself before it is told to.
+      actor.child.once('exit', code => code !== null && faults.push(`${role} ended: ${actor.said}`))
       actor.child.on('message', (message: ActorMessage) => {
         if ('ready' in message) faults.push(...message.faults)
+        if ('pay' in message) shown++
         if ('pay' in message) deliver(pick(actors.filter(({ role }) => role === 'relay')), message)
         if ('paid' in message) {
           if (message.isTaken) paid++
@@ -87,7 +97,7 @@ export async function crash(
   await Promise.all(
     all.map(async ({ actor, run }) => {
       while (left-- > 0) {
-        await sleep(randomInt(MAX_LIFE_MS))
+        await sleep(MAX_LIFE_MS * (randomInt(1_000) / 1_000) ** 4)
         await end(actor.child)
         killed[actor.role]++
         run()
@@ -96,9 +106,13 @@ export async function crash(
   )
   for (const [role, count] of Object.entries(killed)) figure(`${role}.kills`, count)
   figure('killsPerSecond', Math.round((10 * kills * 1_000) / (performance.now() - startedMs)) / 10)
+  figure('shown', shown)
   figure('paid', paid)
-  promise('after every start of the issuer its books agreed', faults.length === 0)
   for (const role of ['wallet', 'relay'] as const) await drain(actors, role)
+  for (const { role, drained, said } of actors)
+    if (role !== 'issuer' && drained !== 0) say(`  ${role} has ${drained}: ${said}`)
+  for (const fault of new Set(faults)) say(`  ${fault}`)
+  promise('after every start of the issuer its books agreed, and nobody ended by itself', faults.length === 0)
   promise(
     'every wallet and relay came to an end',
     actors.every(({ role, drained }) => role === 'issuer' || drained === 0),
