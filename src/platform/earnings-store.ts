@@ -93,6 +93,14 @@ export class EarningsStore {
     return rows.map(row => row['token'] as Uint8Array)
   }
 
+  /** The tokens that the issuer has not answered for. */
+  waiting(): Uint8Array[] {
+    return this.#database
+      .prepare(`SELECT token FROM tokens WHERE state IN (${STATE.queued}, ${STATE.batch})`)
+      .all()
+      .map(row => row['token'] as Uint8Array)
+  }
+
   /** Tokens redeemed by epoch, newest first, at most 400. */
   days(): { readonly epoch: number; readonly redeemed: number }[] {
     return this.#database
