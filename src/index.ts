@@ -1,8 +1,8 @@
 // The library: run a node inside another program, or talk to one that runs. Needs the Node that package.json pins.
 
-export { callAction } from '#api/client.ts'
+export { callAction, followEvents } from '#api/client.ts'
 export { ERROR_CODES, type ErrorCode, HopliteError } from '#api/errors.ts'
-export type { ActionName, Input, Output, Status } from '#api/table.ts'
+export type { ActionName, EventData, EventName, Input, Output, Status, Told } from '#api/table.ts'
 export { runBootstrap } from '#daemon/bootstrap.ts'
 export { runClient } from '#daemon/client.ts'
 export { type Config, defaultConfig, loadConfig, parseConfig } from '#daemon/config.ts'

@@ -1,12 +1,13 @@
 // The typed client of a running node.
 
 import { statSync } from 'node:fs'
-import { request } from 'node:http'
+import { type IncomingMessage, request } from 'node:http'
 import { ERROR_CODES, type ErrorCode, HopliteError } from './errors.ts'
-import { ACTIONS, type ActionName, type Input, type Output } from './table.ts'
+import { ACTIONS, type ActionName, EVENTS, type EventName, type Input, type Output, type Told } from './table.ts'
 
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024
 const TIMEOUT_MS = 10_000
+const MAX_FRAME_BYTES = 256 * 1024
 
 /** Carries out an action of the node behind `socket`; throws DAEMON_NOT_RUNNING, or the error that the node gave. */
 export async function callAction<N extends ActionName>(
@@ -22,6 +23,39 @@ export async function callAction<N extends ActionName>(
   const output = ACTIONS[name].output.safeParse(body)
   if (output.success) return output.data as Output<N>
   throw new HopliteError('INTERNAL', `read the answer to ${name}: it is of another version`, 'restart the daemon')
+}
+
+/** Events of the node behind `socket` until `signal` is aborted or the node ends; throws DAEMON_NOT_RUNNING. */
+export async function* followEvents(socket: string, signal: AbortSignal): AsyncGenerator<Told> {
+  if (isAnothers(socket)) throw notRunning('its socket belongs to another user')
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const sent = request({ socketPath: socket, path: '/v1/events', agent: false, signal }, resolve)
+    sent.on('error', (error: NodeJS.ErrnoException) => reject(notRunning(whyOf(error))))
+    sent.end()
+  })
+  if (response.statusCode !== 200) throw notRunning('it tells no events')
+  let rest = ''
+  try {
+    for await (const chunk of response.setEncoding('utf8')) {
+      const frames = (rest + String(chunk)).split('\n\n')
+      rest = frames.pop() ?? ''
+      if (rest.length > MAX_FRAME_BYTES) return
+      for (const frame of frames) {
+        const told = parseFrame(frame)
+        if (told !== undefined) yield told
+      }
+    }
+  } catch {
+    // The node ended, or the caller has heard enough.
+  }
+}
+
+/** An event that this version knows; undefined for others and for what keeps the connection open. */
+function parseFrame(frame: string): Told | undefined {
+  const [, name = '', text = ''] = /^event: (\w+)\ndata: (.*)$/.exec(frame) ?? []
+  if (!Object.hasOwn(EVENTS, name)) return undefined
+  const data = EVENTS[name as EventName].data.safeParse(parseJson(text))
+  return data.success ? ({ name, data: data.data } as Told) : undefined
 }
 
 /** Whether another user made the socket: a stranger's answers are not believed. */

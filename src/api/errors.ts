@@ -14,6 +14,8 @@ export const ERROR_CODES = [
   'ISSUER_UNREACHABLE',
   'ISSUER_REFUSED',
   'WALLET_FAILED',
+  'ENTRY_FILE_INVALID',
+  'NAME_NOT_FOUND',
   'FFI_MISSING',
   'NOT_PERMITTED',
   'TUN_UNAVAILABLE',
@@ -22,6 +24,8 @@ export const ERROR_CODES = [
   'CHANGES_PENDING',
   'REQUEST_INVALID',
   'ACTION_UNKNOWN',
+  'NOT_SIGNED_IN',
+  'NOT_ALLOWED',
   'INTERNAL',
 ] as const
 export type ErrorCode = (typeof ERROR_CODES)[number]

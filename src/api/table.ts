@@ -1,21 +1,66 @@
-// The table of actions. A new action is a file under actions/ and a line here.
+// The table of actions and events. A new one is a file under actions/ or events/ and a line here.
 
-import type { Action, InputOf, OutputOf } from './action.ts'
+import type { Action, DataOf, Event, InputOf, OutputOf } from './action.ts'
+import { createToken, listTokens, login, revokeToken } from './actions/access.ts'
+import { activity } from './actions/activity.ts'
+import { connect, disconnect } from './actions/connect.ts'
 import { down } from './actions/down.ts'
 import { earnings, handIn } from './actions/earnings.ts'
 import { newRoute } from './actions/new-route.ts'
 import { observation, observe } from './actions/observe.ts'
+import { relays } from './actions/relays.ts'
+import { setRoute } from './actions/set-route.ts'
+import { checkSettings, saveSettings, settings } from './actions/settings.ts'
 import { status } from './actions/status.ts'
+import { traffic } from './actions/traffic.ts'
 import { deposit, receiveCredits, redeemVoucher, sendCredits, topUp, wallet } from './actions/wallet.ts'
+import { wgShow } from './actions/wg-show.ts'
+import { failover } from './events/failover.ts'
+import { log } from './events/log.ts'
+import { routeEvent } from './events/route.ts'
+import { rtt } from './events/rtt.ts'
+import { throughput } from './events/throughput.ts'
 
 export const ACTIONS = {
-  ...{ status, down, newRoute, observe, observation },
-  ...{ wallet, redeemVoucher, topUp, deposit, sendCredits, receiveCredits, earnings, handIn },
+  status,
+  down,
+  connect,
+  disconnect,
+  newRoute,
+  setRoute,
+  relays,
+  traffic,
+  activity,
+  wgShow,
+  settings,
+  'settings.check': checkSettings,
+  'settings.save': saveSettings,
+  login,
+  'token.create': createToken,
+  'token.list': listTokens,
+  'token.revoke': revokeToken,
+  observe,
+  observation,
+  wallet,
+  redeemVoucher,
+  topUp,
+  deposit,
+  sendCredits,
+  receiveCredits,
+  earnings,
+  handIn,
 } as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS
 export type Input<N extends ActionName> = InputOf<(typeof ACTIONS)[N]>
 export type Output<N extends ActionName> = OutputOf<(typeof ACTIONS)[N]>
 
+export const EVENTS = { route: routeEvent, failover, rtt, throughput, log } as const satisfies Record<string, Event>
+export type EventName = keyof typeof EVENTS
+export type EventData<N extends EventName> = DataOf<(typeof EVENTS)[N]>
+/** Any event, as it is told. */
+export type Told = { readonly [N in EventName]: { readonly name: N; readonly data: EventData<N> } }[EventName]
+
 /** What a node offers: some actions, carried out. */
 export type Handlers = { readonly [N in ActionName]?: (input: Input<N>) => Output<N> | Promise<Output<N>> }
 export type Status = Output<'status'>
+export type PeerStatus = NonNullable<Status['peer']>

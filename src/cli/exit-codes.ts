@@ -20,6 +20,7 @@ export function exitCodeOf(code: ErrorCode): number {
   switch (code) {
     case 'CONFIG_INVALID':
     case 'CONFIG_UNREADABLE':
+    case 'ENTRY_FILE_INVALID':
       return EXIT.config
     case 'STATE_LOCKED':
     case 'NO_ROUTE':
@@ -35,12 +36,15 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'ISSUER_UNREACHABLE':
     case 'ISSUER_REFUSED':
     case 'WALLET_FAILED':
+    case 'NAME_NOT_FOUND':
     case 'FFI_MISSING':
     case 'TUN_UNAVAILABLE':
     case 'PROGRAM_MISSING':
       return EXIT.unavailable
     case 'REQUEST_INVALID':
     case 'ACTION_UNKNOWN':
+    case 'NOT_SIGNED_IN':
+    case 'NOT_ALLOWED':
       return EXIT.usage
     case 'NOT_PERMITTED':
       return EXIT.notPermitted

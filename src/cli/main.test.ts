@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { lockState } from '#platform/state-lock.ts'
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 
@@ -51,8 +52,8 @@ function json(text: string): {
 test('help names every command but the daemon, which up starts', async () => {
   const { code, stdout } = await hoplite('--help')
   assert.equal(code, 0)
-  for (const name of ['up', 'down', 'status', 'relay', 'bootstrap', 'demo', 'doctor', 'issuer', 'keygen', 'wallet'])
-    assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
+  const names = ['up', 'down', 'recover', 'status', 'relay', 'peer', 'bootstrap', 'demo', 'doctor', 'keygen']
+  for (const name of [...names, 'issuer', 'wallet', 'earnings']) assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
   assert.doesNotMatch(stdout, /^ {2}daemon/m)
 })
 
@@ -87,7 +88,7 @@ test('a wrong configuration ends with 78 before anything starts', async t => {
   const file = path.join(directory, 'hoplite.toml')
   const stateDir = path.join(directory, 'state')
   writeFileSync(file, '[client]\nhopz = 3\n')
-  const commands = ['up', 'relay', 'bootstrap', 'daemon']
+  const commands = ['up', 'relay', 'peer', 'bootstrap', 'daemon']
   const common = ['--json', '--config', file, '--state-dir', stateDir]
   for (const { code, stdout } of await Promise.all(commands.map(command => hoplite(command, ...common)))) {
     assert.equal(code, 78)
@@ -106,6 +107,38 @@ test('keygen prints the id, refuses to overwrite, and with --force sets the old 
   const third = await hoplite('keygen', '--json', '--force', '--state-dir', stateDir)
   assert.notEqual(json(third.stdout)['id'], json(first.stdout)['id'])
   assert.deepEqual(readdirSync(stateDir).toSorted(), ['node.key', 'node.key.old-1'])
+})
+
+test('recover undoes what a dead node has changed, says what it cannot undo, and leaves a living one alone', async t => {
+  const directory = temporary(t)
+  const changed = path.join(directory, 'changed')
+  const stateDir = path.join(directory, 'state')
+  const recover = () => hoplite('recover', '--json', '--state-dir', stateDir)
+  const nothing = await recover()
+  assert.deepEqual([nothing.code, json(nothing.stdout)['undone'], existsSync(stateDir)], [0, [], false])
+
+  mkdirSync(stateDir, { mode: 0o700 })
+  const before = { kind: 'content', base64: btoa('before'), mode: 0o644 }
+  const record = (id: string, undo: unknown) => `${JSON.stringify({ id, undo })}\n`
+  writeFileSync(changed, 'ours')
+  writeFileSync(
+    path.join(stateDir, 'network-changes.jsonl'),
+    record('firewall x', { kind: 'commands', undo: [{ run: ['no-such-program'] }] }) +
+      record('dns x', { kind: 'file', file: changed, content: 'ours', before }),
+  )
+  const unlock = lockState(stateDir)
+  const locked = await recover()
+  assert.deepEqual([locked.code, json(locked.stdout).error.code], [75, 'STATE_LOCKED'])
+  unlock()
+
+  const partly = await recover()
+  assert.deepEqual([partly.code, json(partly.stdout).error.code], [69, 'PROGRAM_MISSING'])
+  assert.match(json(partly.stdout).error.message, /undo firewall x: run no-such-program/)
+  assert.equal(readFileSync(changed, 'utf8'), 'before')
+
+  writeFileSync(path.join(stateDir, 'network-changes.jsonl'), record('link x', { kind: 'commands', undo: [] }))
+  assert.deepEqual(json((await recover()).stdout), { ok: true, undone: ['link x'] })
+  assert.deepEqual(readdirSync(stateDir), [])
 })
 
 test('a node in the foreground answers status, keeps its state directory to itself, and leaves nothing on SIGTERM', async t => {
@@ -128,6 +161,34 @@ test('a node in the foreground answers status, keeps its state directory to itse
   assert.equal(findings.find(({ check }) => check === 'daemon')?.found, 'bootstrap, ready')
   assert.equal((await node.ended).code, 0)
   assert.deepEqual(readdirSync(stateDir), ['node.key'])
+})
+
+test('a peer says what one takes on before it begins, then what it carries, in words and as JSON', async t => {
+  const directory = temporary(t)
+  const file = path.join(directory, 'hoplite.toml')
+  const listen = 'listen = "127.0.0.1:0"\ncontrol_listen = "127.0.0.1:0"'
+  writeFileSync(file, `[relay]\n${listen}\n[peer]\nmax_clients = 3\nhours = "0-24"\n[exit]\nenabled = true\n`)
+  const common = ['--config', file, '--state-dir', path.join(directory, 'state')]
+  const node = start(['peer', ...common])
+  await node.started
+  const [words, json_] = await Promise.all([hoplite('status', ...common), hoplite('status', '--json', ...common)])
+  const status = json(json_.stdout)
+  assert.equal(status['role'], 'peer')
+  assert.deepEqual(status['peer'], {
+    ...{ clients: 0, maxClients: 3, flows: 0, bytesOut: 0, bytesIn: 0, bytesToday: 0 },
+    ...{ bytesPerDay: 10_240 * 2 ** 20, rateKbit: 20_000, hours: '0-24', refused: {} },
+  })
+  assert.match(words.stdout, /^peer {7}0 of 3 clients, 0 flows, 0 B out, 0 B in, today 0 B of 10 GiB$/m)
+  node.stop()
+  const { code, stdout } = await node.ended
+  assert.equal(code, 0)
+  for (const said of ['You relay', 'You see', 'Blame', 'Limits', '3 clients at once']) assert.ok(stdout.includes(said))
+  const asJson = start(['peer', '--json', ...common])
+  await asJson.started
+  asJson.stop()
+  const { statement, maxClients } = json((await asJson.ended).stdout)
+  assert.equal(maxClients, 3)
+  assert.match(String(statement), /You lend your internet address/)
 })
 
 test('down stops a node and waits until it has ended', async t => {

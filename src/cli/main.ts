@@ -1,6 +1,6 @@
 // The command line. Every command reads its flags here and does its work in commands/.
 
-import { Command, CommanderError } from 'commander'
+import { Argument, Command, CommanderError } from 'commander'
 import { HopliteError } from '#api/errors.ts'
 import { VERSION } from '#daemon/version.ts'
 import { addEarningsCommands } from './earnings-commands.ts'
@@ -32,19 +32,52 @@ command('up', 'connect: start the daemon if none runs, and wait for a route')
 command('down', 'disconnect: stop the daemon').action(async options =>
   (await import('./commands/down.ts')).down(options),
 )
+command('recover', 'undo what a node that died has changed of the network').action(async options =>
+  (await import('./commands/recover.ts')).recover(options),
+)
 command('status', 'show what the node is doing').action(async options =>
   (await import('./commands/status.ts')).showStatus(options),
 )
+command('ui', 'open the dashboard; start the daemon if none runs')
+  .option('--no-open', 'print the link and open nothing')
+  .action(async options => (await import('./commands/ui.ts')).ui(options))
+command('logs', 'show what the daemon did')
+  .option('-f, --follow', 'go on with each new line')
+  .option('-n, --lines <n>', 'how many lines', wholeNumber(0, 1_000_000))
+  .action(async options => (await import('./commands/logs.ts')).logs(options))
 command('relay', 'carry traffic for others, in the foreground')
   .option('--exit', 'also let traffic out to the internet')
   .action(async options => (await import('./commands/run.ts')).relay(options))
+command('peer', "lend your address to others' WireGuard tunnels, in the foreground").action(async options =>
+  (await import('./commands/peer.ts')).peer(options),
+)
 command('bootstrap', 'serve the directory, in the foreground').action(async options =>
   (await import('./commands/run.ts')).bootstrap(options),
 )
+for (const [name, isHidden] of [
+  ['entry', false],
+  ['entry-daemon', true],
+] as const) {
+  command(name, 'put a stranger in front of the WireGuard VPN you have', isHidden)
+    .argument('[file]', 'the WireGuard file of your VPN: hoplite brings its tunnel up')
+    .option('--peers <n>', 'strangers between you and the VPN, 1 or 2', wholeNumber(1, 2), 1)
+    .option('--listen <address>', 'instead of a file: where a WireGuard client of yours connects to')
+    .option('--to <host:port>', 'with --listen: the WireGuard server to lead it to')
+    .option('--run-hooks', 'run the PreUp, PostUp, PreDown and PostDown commands of the file')
+    .option('--no-kill-switch', 'let packets leave around the tunnel when it is down')
+    .action(async (file, options) => (await import('./commands/entry.ts')).entry(file, options, isHidden))
+}
+const wg = program.command('wg').description('the WireGuard interfaces of the node')
+wg.command('show')
+  .description('show them as wg(8) does')
+  .option('--state-dir <dir>', 'keys, state and control socket')
+  .option('--json', 'one line of JSON')
+  .action(async options => (await import('./commands/wg.ts')).wgShow(options))
 command('daemon', 'run the client in the foreground', true)
   .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
   .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
+  .option('--off', 'build no route until told to')
   .action(async options => (await import('./commands/run.ts')).daemon(options))
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
@@ -62,6 +95,18 @@ program
   .option('--once', 'do one fetch and end')
   .option('--json', 'one line of JSON')
   .action(async options => (await import('./commands/demo.ts')).demo(options))
+
+const call = program.command('call').description('carry out one action of the API')
+program
+  .command('completion')
+  .description('print what teaches a shell these commands')
+  .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
+  .action(async shell => {
+    const { completionScript } = await import('./commands/completion.ts')
+    process.stdout.write(completionScript(program, shell))
+  })
+// The table of actions takes a while to load: only what needs it does.
+if (['call', 'completion'].includes(process.argv[2] ?? '')) (await import('./commands/call.ts')).addCalls(call)
 
 // `hoplite status | head -1` closes the pipe early: that is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) =>

@@ -1,19 +1,19 @@
 // A bootstrap node: a server of the directory and nothing else. It carries no traffic.
 
-import { serveApi } from '#api/server.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { Directory } from '#discover/directory.ts'
 import { startDiscovery } from '#discover/node.ts'
 import { monotonicMs } from '#platform/clock.ts'
-import { socketPath } from '#platform/directories.ts'
 import { makeKeys, readKeys } from '#platform/keys.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import type { Address } from '#wire/address.ts'
 import type { Config } from './config.ts'
+import { openFace } from './face.ts'
+import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, untilAborted } from './node.ts'
-import { announced, parseListen, sendFrom } from './relay.ts'
+import { announced, sendFrom } from './relay.ts'
 
 /** Runs a bootstrap node until `signal` is aborted. Throws what keeps it from starting. */
 export async function runBootstrap(config: Config, options: RunOptions): Promise<void> {
@@ -38,29 +38,26 @@ export async function runBootstrap(config: Config, options: RunOptions): Promise
       ...sendFrom(parseListen(config.relay.control_listen)),
       ...(laboratory.isOn && { onConnection: (from: Address) => laboratory.sawAddress(from) }),
     })
-    const api = await serveApi(
-      {
-        status: () => ({
-          ...commonStatus(startedMs),
-          role: 'bootstrap',
-          state: 'ready',
-          listening: { control: [...discovery.addresses] },
-          directory: directory.size,
-          routes: [],
-          sessions: 0,
-          flows: 0,
-          streams: 0,
-          counters: Object.fromEntries([...directory.offers].map(([result, count]) => [`offer.${result}`, count])),
-        }),
-        down: () => {
-          setImmediate(() => stop.abort())
-          return { stopping: true }
-        },
-        observe: ({ marker }) => laboratory.observe(marker, undefined),
-        observation: () => laboratory.observation(undefined),
+    const api = await openFace(config, options, {
+      status: () => ({
+        ...commonStatus(startedMs),
+        role: 'bootstrap',
+        state: 'ready',
+        listening: { control: [...discovery.addresses] },
+        directory: directory.size,
+        routes: [],
+        sessions: 0,
+        flows: 0,
+        streams: 0,
+        counters: Object.fromEntries([...directory.offers].map(([result, count]) => [`offer.${result}`, count])),
+      }),
+      down: () => {
+        setImmediate(() => stop.abort())
+        return { stopping: true }
       },
-      socketPath(options.stateDir),
-    )
+      observe: ({ marker }) => laboratory.observe(marker, undefined),
+      observation: () => laboratory.observation(undefined),
+    })
     for (const address of discovery.addresses) options.log.info('bootstrap node is up', { address: own(address) })
     await untilAborted(AbortSignal.any([options.signal, stop.signal]))
     await Promise.allSettled([api.close(), discovery.close()])

@@ -2,29 +2,31 @@
 
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
-import { serveApi } from '#api/server.ts'
-import type { Status } from '#api/table.ts'
+import type { Input, Output, Status } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
-import { socketPath } from '#platform/directories.ts'
 import type { Engine } from '#platform/engine.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { Routes } from '#route/routes.ts'
-import type { RouteHop } from '#route/way.ts'
+import { DialError } from '#stream/dial-error.ts'
 import { ProxyServer } from '#stream/proxy.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
+import { REFUSAL } from '#wire/control.ts'
+import { ClientFace } from './client-face.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
+import { openFace } from './face.ts'
+import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Payments } from './payments.ts'
-import { parseListen } from './relay.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
+import { describeHop, type RouteView, viewRoute } from './route-view.ts'
 import { openWallet } from './wallet.ts'
 import { walletHandlers } from './wallet-desk.ts'
 
@@ -58,6 +60,7 @@ class Client {
   readonly #loop: ControlLoop
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
+  readonly #face: ClientFace
   readonly #laboratory: Laboratory
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
@@ -70,10 +73,13 @@ class Client {
   #sweep: NodeJS.Timeout | undefined
   #failovers = 0
   #payments: Payments | undefined
+  /** Whether routes are wanted; while they are not, applications are refused. */
+  #isOn: boolean
 
   constructor(config: Config, options: RunOptions) {
     this.#config = config
     this.#options = options
+    this.#isOn = !options.startsOff
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
     this.#choice = new RelayChoice(
@@ -96,8 +102,21 @@ class Client {
       send: (...commands) => this.#engine?.send(...commands),
     })
     this.#proxy = new ProxyServer({
-      dial: (target, isolation, signal) => this.#streams.dial(target, isolation, signal),
-      associate: (isolation, signal, lost) => this.#streams.associate(isolation, signal, lost),
+      dial: async (target, isolation, signal) => {
+        this.#assertOn()
+        return this.#streams.dial(target, isolation, signal)
+      },
+      associate: async (isolation, signal, lost) => {
+        this.#assertOn()
+        return this.#streams.associate(isolation, signal, lost)
+      },
+    })
+    this.#face = new ClientFace({
+      route: () => this.#routes.find(''),
+      view: () => this.#view(),
+      streams: () => this.#streamCount(),
+      counters: () => this.#engine?.counters,
+      send: (...commands) => this.#engine?.send(...commands),
     })
     this.#keeper = new DirectoryKeeper({
       config,
@@ -113,7 +132,7 @@ class Client {
   }
 
   async start(): Promise<void> {
-    const { log, stateDir } = this.#options
+    const { log } = this.#options
     this.#choice.load()
     this.#payments = this.#openPayments()
     const { engine, address } = await startEngine(
@@ -139,33 +158,37 @@ class Client {
         error,
       )
     }
-    this.#api = await serveApi(
+    this.#api = await openFace(
+      this.#config,
+      this.#options,
       {
+        ...this.#face.handlers,
         status: () => this.#status(),
         down: () => {
           setImmediate(() => this.#stop.abort())
           return { stopping: true }
         },
-        newRoute: () => {
-          const { keys } = this.#routes
-          for (const key of keys) this.#streams.handleLost(key)
-          this.#loop.run(now => keys.forEach(key => this.#routes.renew(key, now)))
-          return { routes: keys.length }
-        },
+        connect: () => this.#connect(),
+        disconnect: () => this.#disconnect(),
+        newRoute: () => this.#renew(),
+        setRoute: input => this.#setRoute(input),
+        relays: input => this.#relays(input),
         ...(this.#payments && walletHandlers(this.#payments.wallet)),
         observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
         observation: () => this.#laboratory.observation(this.#engine),
       },
-      socketPath(stateDir),
+      this.#face.events,
     )
     log.info('client is up', { proxy: own(formatAddress(this.#proxyAddress)) })
     this.#keeper.start()
-    this.#loop.run(now => this.#routes.want('', now))
+    this.#face.start()
+    if (this.#isOn) this.#loop.run(now => this.#routes.want('', now))
     this.#sweep = setInterval(() => this.#closeIdle(), 30_000)
   }
 
   async close(): Promise<void> {
     clearInterval(this.#sweep)
+    this.#face.close()
     this.#streams.close()
     for (const key of this.#routes.keys) this.#routes.close(key)
     this.#loop.close()
@@ -199,6 +222,7 @@ class Client {
     this.#streams.handleReport(report)
     this.#payments?.handleReport(report, monotonicMs())
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
+    this.#face.handleReport(report)
     this.#loop.run(now => this.#routes.handleReport(report, now))
   }
 
@@ -223,6 +247,7 @@ class Client {
           break
         case 'moved':
           this.#failovers++
+          this.#face.handleFailover(event.silentMs, this.#failovers)
           log.info('route moved to its spare way', { silentMs: Math.round(event.silentMs) })
           break
         case 'silent':
@@ -234,6 +259,67 @@ class Client {
           break
       }
     }
+    this.#face.handleChange()
+  }
+
+  #assertOn(): void {
+    if (!this.#isOn) throw new DialError(REFUSAL.generalFailure)
+  }
+
+  #connect(): Output<'connect'> {
+    if (!this.#isOn) this.#options.log.info('switched on')
+    this.#isOn = true
+    this.#loop.run(now => this.#routes.want('', now))
+    return { connecting: true }
+  }
+
+  #disconnect(): Output<'disconnect'> {
+    if (this.#isOn) this.#options.log.info('switched off')
+    this.#isOn = false
+    const { keys } = this.#routes
+    for (const key of keys) this.#streams.handleLost(key)
+    this.#loop.run(() => keys.forEach(key => this.#routes.close(key)))
+    return { off: true }
+  }
+
+  #renew(): Output<'newRoute'> {
+    const { keys } = this.#routes
+    for (const key of keys) this.#streams.handleLost(key)
+    this.#loop.run(now => keys.forEach(key => this.#routes.renew(key, now)))
+    return { routes: keys.length }
+  }
+
+  #setRoute({ hops, exit }: Input<'setRoute'>): Output<'setRoute'> {
+    const isExit = exit === undefined || exit === '' || this.#choice.relays.some(({ id }) => id === exit)
+    if (!isExit)
+      throw new HopliteError('REQUEST_INVALID', 'choose an exit: the directory has none of that id', 'see: relays')
+    this.#choice.prefer({ hops, exit })
+    return this.#renew()
+  }
+
+  #relays({ role, limit = 200 }: Input<'relays'>): Output<'relays'> {
+    const { hops, exit } = this.#choice.preference
+    const found = this.#choice.relays
+      .filter(({ roles }) => role === undefined || roles.includes(role))
+      .toSorted((a, b) => b.capacityKbit - a.capacityKbit)
+    const relays = found.slice(0, limit).map(({ id, operator, address, roles, capacityKbit }) => ({
+      ...{ id, operator, address: formatAddress(address), roles: [...roles], capacityKbit },
+    }))
+    return { total: found.length, relays, hops, ...(exit !== undefined && { chosenExit: exit }) }
+  }
+
+  #streamCount(): number {
+    return this.#routes.keys.reduce((sum, key) => sum + this.#streams.streams(key), 0)
+  }
+
+  #view(): RouteView {
+    return viewRoute({
+      isOn: this.#isOn,
+      route: this.#routes.find(''),
+      isReady: this.#streams.isReady,
+      problem: this.#routes.problem(''),
+      advice: adviceFor(this.#config, this.#directory.size),
+    })
   }
 
   #closeIdle(): void {
@@ -256,9 +342,8 @@ class Client {
     const main = this.#routes.find('')
     const problem = this.#routes.problem('')
     const unpaid = this.#payments?.problem
-    const state =
-      main?.state === 'ready' && this.#streams.isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
-    const streams = this.#routes.keys.reduce((sum, key) => sum + this.#streams.streams(key), 0)
+    const isReady = main?.state === 'ready' && this.#streams.isReady
+    const state = !this.#isOn ? 'off' : isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
     return {
       ...commonStatus(this.#startedMs),
       role: 'client',
@@ -271,7 +356,7 @@ class Client {
       routes: this.#routes.keys.map(key => this.#routeStatus(key)),
       sessions: this.#routes.keys.reduce((sum, key) => sum + (this.#routes.find(key)?.layers().length ?? 0), 0),
       flows: 0,
-      streams,
+      streams: this.#streamCount(),
       counters: {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
@@ -299,10 +384,6 @@ class Client {
       ...(route === undefined && problem !== undefined && { problem }),
     }
   }
-}
-
-function describeHop({ id, address, operator }: RouteHop): { id: string; address: string; operator: string } {
-  return { id, address: formatAddress(address), operator }
 }
 
 function adviceFor(config: Config, size: number): string {

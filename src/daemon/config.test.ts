@@ -5,7 +5,7 @@ import path from 'node:path'
 import test from 'node:test'
 import fc from 'fast-check'
 import { HopliteError } from '#api/errors.ts'
-import { configKeys, defaultConfig, loadConfig, parseConfig, RULE_KEYS, withFlags } from './config.ts'
+import { configKeys, defaultConfig, loadConfig, parseConfig, parseHours, RULE_KEYS, withFlags } from './config.ts'
 
 const DOCUMENT = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8')
 
@@ -42,9 +42,10 @@ test('the examples of docs/configuration.md are read', () => {
   const examples = [...DOCUMENT.matchAll(/```toml\n([\s\S]*?)```/g)].map(([, text = '']) =>
     parseConfig(text, 'example'),
   )
-  assert.equal(examples.length, 2)
+  assert.equal(examples.length, 3)
   assert.equal(examples[0]?.client.hops, 3)
   assert.equal(examples[1]?.exit.rules.length, 3)
+  assert.equal(examples[2]?.peer.hours, '22-6')
 })
 
 test('an empty file is the defaults', () => {
@@ -67,6 +68,28 @@ test('a wrong value names the file, the key, what was found and what is expected
   assert.match(refusal('[network]\nbootstrap = ["x"]'), /network.bootstrap.0: found "x", expected a multiaddr/)
   assert.match(refusal('[exit]\nrules = [{ action = "allow", from_port = 5, to_port = 4 }]'), /at most to_port/)
   assert.match(refusal('[relay]\noperator = "a\\u0007"'), /printable characters/)
+})
+
+test('hours are whole hours of a day, and not the same twice', () => {
+  assert.deepEqual(parseHours('22-6'), { from: 22, to: 6 })
+  assert.deepEqual(parseHours('08-24'), { from: 8, to: 24 })
+  assert.equal(parseHours(''), undefined)
+  assert.equal(parseConfig('[peer]\nhours = ""', 'x').peer.hours, '')
+  for (const hours of ['8', '8-8', '08-8', '24-6', '8-25', '-1-5', '8 - 9', '8:30-9', '8-9 ', 'night', '1e1-12'])
+    assert.match(
+      refusal(`[peer]\nhours = "${hours}"`),
+      /peer.hours: found ".*", expected whole hours of the day/,
+      hours,
+    )
+})
+
+test('limits of a peer are numbers that make sense', () => {
+  assert.match(refusal('[peer]\nrate_kbit = 0'), /peer.rate_kbit: found 0, expected number to be >=64/)
+  assert.match(refusal('[peer]\nvolume_mib_per_day = -1'), /peer.volume_mib_per_day: found -1/)
+  assert.match(refusal('[peer]\nmax_clients = 1.5'), /peer.max_clients: found 1.5/)
+  assert.match(refusal('[peer]\nrate = 5'), /unknown key "peer.rate"/)
+  assert.match(refusal('[peer]\nvolume_per_day = 5'), /did you mean "peer.volume_mib_per_day"\?/)
+  assert.match(refusal('[peer]\nallow_private = ["10.0.0.1"]'), /peer.allow_private.0: found "10.0.0.1"/)
 })
 
 test('text that is no TOML is refused with its line', () => {

@@ -6,6 +6,7 @@ import { distance } from 'fastest-levenshtein'
 import { parse, TomlError } from 'smol-toml'
 import { z } from 'zod'
 import { HopliteError } from '#api/errors.ts'
+import type { Hours } from '#relay/wireguard-gate.ts'
 import { parseAddress, parseIp } from '#wire/address.ts'
 
 const MAX_FILE_BYTES = 256 * 1024
@@ -18,6 +19,10 @@ const address = z
 const listenAddress = z
   .string()
   .refine(text => parseAddress(text.replace(/:0$/, ':1')) !== undefined, 'an address to listen on, like 0.0.0.0:51821')
+const loopbackAddress = listenAddress.refine(
+  text => /^(127\.\d+\.\d+\.\d+|\[::1\]):/.test(text),
+  'an address of this machine alone, like 127.0.0.1:8090',
+)
 const ip = z.string().refine(text => parseIp(text) !== undefined, 'an IP address')
 const network = z.string().refine(isNetwork, 'a network like 203.0.113.0/24')
 const nodeId = z.string().regex(/^[0-9a-f]{64}$/, 'a node id of 64 hex digits')
@@ -113,8 +118,27 @@ const schema = z.strictObject({
       order_minutes: z.number().int().min(10).max(10_080).default(120),
     })
     .prefault({}),
+  peer: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      rate_kbit: z.number().int().min(64).max(4_294_967_295).default(20_000),
+      volume_mib_per_day: z.number().int().min(1).max(4_294_967_295).default(10_240),
+      max_clients: z.number().int().min(1).max(100_000).default(16),
+      hours: z.string().refine(isHours, 'whole hours of the day like "22-6", or "" for all').default(''),
+      allow_private: z.array(address).max(64).default([]),
+    })
+    .prefault({}),
+  api: z.strictObject({ listen: loopbackAddress.default('127.0.0.1:0') }).prefault({}),
+  metrics: z.strictObject({ listen: listenAddress.or(z.literal('')).default('') }).prefault({}),
   engine: z.strictObject({ kind: z.enum(['auto', 'linux', 'portable']).default('auto') }).prefault({}),
-  log: z.strictObject({ level: z.enum(['error', 'warn', 'info', 'debug']).default('info') }).prefault({}),
+  log: z
+    .strictObject({
+      level: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
+      file_mib: z.number().int().min(1).max(1_024).default(8),
+      file_days: z.number().int().min(1).max(366).default(7),
+      files: z.number().int().min(1).max(50).default(4),
+    })
+    .prefault({}),
   lab: z.strictObject({ observe: z.boolean().default(false) }).prefault({}),
 })
 
@@ -131,6 +155,23 @@ export function configKeys(): Map<string, unknown> {
 
 export function defaultConfig(): Config {
   return schema.parse({})
+}
+
+/** What the file must be, as JSON Schema: for forms. Rules on addresses and names are not in it. */
+export function configJsonSchema(): unknown {
+  return z.toJSONSchema(schema, { io: 'input' })
+}
+
+/** What is wrong with the values of a file, as `section.key` and a sentence; none when they are right. */
+export function configProblems(values: unknown): { readonly key: string; readonly message: string }[] {
+  const result = schema.safeParse(values)
+  if (result.success) return []
+  return result.error.issues.slice(0, MAX_PROBLEMS).map(issue => ({
+    key: issue.path.slice(0, 2).join('.'),
+    message: describe(issue, values)
+      .join('; ')
+      .replace(/^[^ ]*: found/, 'found'),
+  }))
 }
 
 /** Reads a file; the defaults when `path` is undefined. Throws CONFIG_UNREADABLE or CONFIG_INVALID. */
@@ -251,6 +292,16 @@ function clip(text: string): string {
 
 function isWebAddress(text: string): boolean {
   return /^https?:\/\//.test(text) && URL.canParse(text)
+}
+
+/** The hours of `peer.hours`: undefined for all of them, and for what is none. */
+export function parseHours(text: string): Hours | undefined {
+  const [, from, to] = /^([01]?[0-9]|2[0-3])-([01]?[0-9]|2[0-4])$/.exec(text) ?? []
+  return from === undefined || Number(from) === Number(to) ? undefined : { from: Number(from), to: Number(to) }
+}
+
+function isHours(text: string): boolean {
+  return text === '' || parseHours(text) !== undefined
 }
 
 function isNetwork(text: string): boolean {

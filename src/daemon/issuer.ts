@@ -12,9 +12,9 @@ import { openSqlite } from '#issuer/sqlite.ts'
 import { loadIssuerSecret } from '#platform/issuer-key.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import type { Config } from './config.ts'
+import { parseListen } from './listen.ts'
 import { type Log, own } from './log.ts'
 import { type RunOptions, untilAborted } from './node.ts'
-import { parseListen } from './relay.ts'
 import { VERSION } from './version.ts'
 
 const TEND_MS = 5 * 60_000

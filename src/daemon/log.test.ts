@@ -12,7 +12,11 @@ function record(level: Level, isTTY: boolean) {
       done()
     },
   })
-  const log = openLog({ ...defaultConfig(), log: { level } }, 'relay', Object.assign(stream, { isTTY }) as never)
+  const log = openLog(
+    { ...defaultConfig(), log: { ...defaultConfig().log, level } },
+    'relay',
+    Object.assign(stream, { isTTY }) as never,
+  )
   return { log, lines }
 }
 

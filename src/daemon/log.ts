@@ -2,6 +2,7 @@
 // a token of a user: fields are numbers, booleans, and text that was wrapped by `own`.
 
 import type { Config } from './config.ts'
+import { LogLines } from './log-lines.ts'
 
 const LEVELS = { error: 0, warn: 1, info: 2, debug: 3 } as const
 export type Level = keyof typeof LEVELS
@@ -27,11 +28,14 @@ export interface Log {
   warn(event: string, fields?: Fields): void
   info(event: string, fields?: Fields): void
   debug(event: string, fields?: Fields): void
+  /** The last lines, for the dashboard; absent where nobody keeps them. */
+  readonly lines?: LogLines
 }
 
 /** A log to `stream`: readable lines on a terminal, JSON lines elsewhere. */
 export function openLog(config: Config, component: string, stream: NodeJS.WriteStream = process.stderr): Log {
   const most = LEVELS[config.log.level]
+  const lines = new LogLines()
   const write =
     (level: Level) =>
     (event: string, fields: Fields = {}) => {
@@ -39,13 +43,15 @@ export function openLog(config: Config, component: string, stream: NodeJS.WriteS
       const values = Object.entries(fields).flatMap(([name, value]) =>
         value === undefined ? [] : [[name, value instanceof OwnText ? value.text : value] as const],
       )
-      const time = new Date().toISOString()
+      const now = new Date()
+      lines.add({ at: now.getTime(), level, component, event, fields: Object.fromEntries(values) })
+      const time = now.toISOString()
       const line = stream.isTTY
         ? `${time.slice(11, 23)} ${level.padEnd(5)} ${component}: ${event}${values.map(([name, value]) => ` ${name}=${oneLine(value)}`).join('')}`
         : JSON.stringify({ time, level, component, event, ...Object.fromEntries(values) })
       stream.write(`${line}\n`)
     }
-  return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug') }
+  return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug'), lines }
 }
 
 /** Control characters would let text from outside write lines of its own, or move the cursor. */

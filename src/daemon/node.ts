@@ -18,6 +18,10 @@ export interface RunOptions {
   readonly stateDir: string
   readonly signal: AbortSignal
   readonly log: Log
+  /** Where the configuration was read from, or would be written to; without it the platform's usual place. */
+  readonly configFile?: string
+  /** A client waits for `connect` before it builds a route. */
+  readonly startsOff?: boolean
 }
 
 /** Starts the data plane; resolves with the address that its socket has. */

@@ -6,10 +6,12 @@ import { systemRandom } from '#crypto/random.ts'
 import type { Descriptor } from '#discover/descriptor.ts'
 import type { Directory } from '#discover/directory.ts'
 import { readStateFile, setAside, writeStateFile } from '#platform/state-file.ts'
-import { type Candidate, chooseRoute } from '#route/choose.ts'
+import { type Candidate, choosePeers, chooseRoute } from '#route/choose.ts'
+import type { PeerChoice } from '#route/entry-route.ts'
 import { Guards } from '#route/guards.ts'
 import type { Choice } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
+import type { Address } from '#wire/address.ts'
 import type { Price } from '#wire/descriptor.ts'
 import type { Log } from './log.ts'
 
@@ -24,7 +26,9 @@ const MAX_AVOIDED = 1_024
 export class RelayChoice {
   readonly #directory: Directory
   readonly #stateDir: string
-  readonly #hopCount: number
+  #hopCount: number
+  /** The exit that was asked for, by id. */
+  #exit: string | undefined
   readonly #log: Log
   readonly #issuerId: string
   readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
@@ -57,6 +61,22 @@ export class RelayChoice {
     this.#maintainGuards()
   }
 
+  /** What the next routes are to be like; '' takes any exit again. */
+  prefer({ hops, exit }: { readonly hops?: number | undefined; readonly exit?: string | undefined }): void {
+    this.#hopCount = hops ?? this.#hopCount
+    if (exit !== undefined) this.#exit = exit === '' ? undefined : exit
+  }
+
+  /** What `prefer` was told. */
+  get preference(): { readonly hops: number; readonly exit: string | undefined } {
+    return { hops: this.#hopCount, exit: this.#exit }
+  }
+
+  /** Every relay that may be used now. */
+  get relays(): readonly Candidate[] {
+    return this.#relays()
+  }
+
   /** Where the guards are asked for their directories, as multiaddrs. */
   guardSources(): string[] {
     this.#maintainGuards()
@@ -70,6 +90,7 @@ export class RelayChoice {
       hopCount: this.#hopCount,
       random: systemRandom,
       guards: this.#guards.order(Date.now()),
+      ...(this.#exit !== undefined && { exit: this.#exit }),
     }
     for (const avoid of [this.#doubted(), this.#avoidedNow()]) {
       const chosen = chooseRoute({ ...options, avoid, guardsOnly: true })
@@ -100,6 +121,23 @@ export class RelayChoice {
       if ('hops' in chosen) return chosen.hops
     }
     return undefined
+  }
+
+  /** Peers of a way to a WireGuard server, other than those in use. */
+  pickPeers(count: number, server: Address, inUse: readonly RouteHop[]): PeerChoice {
+    const relays = this.#relays()
+    const used = relays.filter(({ id }) => inUse.some(hop => hop.id === id))
+    const options = { relays, count, random: systemRandom, outsideOf: [server.host] }
+    // Rather a peer that failed lately than none; never one that is in use.
+    for (const failed of [this.#doubted(), this.#avoidedNow(), new Set<string>()]) {
+      for (const apartFrom of [used, []]) {
+        const avoid = new Set([...failed, ...inUse.map(({ id }) => id)])
+        const hops = choosePeers({ ...options, avoid, apartFrom })
+        if (hops.length === count) return { hops }
+      }
+    }
+    const known = relays.filter(({ roles }) => roles.includes('peer')).length
+    return { problem: `no further peer outside the server's network: ${known} known, ${used.length} in use` }
   }
 
   handleFailure(hop: RouteHop): void {

@@ -1,8 +1,8 @@
-// A relay: the hop machine over the data plane, the exit's streams if it is one, and its place in the directory.
+// A relay: the hop machine over the data plane, the exit's streams if it is one, what it lends if it is a peer, and its place
+// in the directory.
 
 import { networkInterfaces } from 'node:os'
 import { HopliteError } from '#api/errors.ts'
-import { serveApi } from '#api/server.ts'
 import type { Status } from '#api/table.ts'
 import { copyBytes } from '#bytes/copy.ts'
 import { systemRandom } from '#crypto/random.ts'
@@ -11,7 +11,6 @@ import { Directory } from '#discover/directory.ts'
 import { type DiscoveryNode, startDiscovery } from '#discover/node.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
-import { socketPath } from '#platform/directories.ts'
 import type { Engine } from '#platform/engine.ts'
 import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
@@ -19,15 +18,18 @@ import { lockState } from '#platform/state-lock.ts'
 import { CapacityMeter, SAMPLE_MS } from '#relay/capacity.ts'
 import { type ExitRequest, Hop } from '#relay/hop.ts'
 import { ExitStreams } from '#stream/exit.ts'
-import { ExitPolicy, isPublicAddress } from '#stream/exit-policy.ts'
+import { ExitPolicy, type ExitRule, isPublicAddress } from '#stream/exit-policy.ts'
 import { StreamLink } from '#stream/link.ts'
 import { type Address, formatAddress, isWildcard, parseAddress, parseIp } from '#wire/address.ts'
 import { REFUSAL } from '#wire/control.ts'
-import type { PortRange } from '#wire/descriptor.ts'
+import type { PortRange, Role } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { openFace } from './face.ts'
+import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Peer } from './peer.ts'
 import { Toll } from './toll.ts'
 import { VERSION } from './version.ts'
 
@@ -41,10 +43,23 @@ const TAP_WAIT_MS = 5_000
 
 /** Runs a relay until `signal` is aborted. Throws what keeps it from starting. */
 export async function runRelay(config: Config, options: RunOptions): Promise<void> {
+  const { exit, peer } = config
+  const roles = (['guard', 'middle', exit.enabled && 'exit', peer.enabled && 'peer'] as const).filter(
+    role => role !== false,
+  )
+  await run(config, options, roles)
+}
+
+/** Runs a node that is a peer and nothing else until `signal` is aborted. Throws what keeps it from starting. */
+export async function runPeer(config: Config, options: RunOptions): Promise<void> {
+  await run(config, options, ['peer'])
+}
+
+async function run(config: Config, options: RunOptions, roles: readonly Role[]): Promise<void> {
   prepareStateDirectory(options.stateDir)
   const unlock = lockState(options.stateDir)
   try {
-    const relay = await Relay.start(config, options)
+    const relay = await Relay.start(config, options, roles)
     await untilAborted(relay.signal)
     await relay.close()
   } finally {
@@ -55,11 +70,13 @@ export async function runRelay(config: Config, options: RunOptions): Promise<voi
 class Relay {
   readonly #config: Config
   readonly #options: RunOptions
+  readonly #roles: readonly Role[]
   readonly #keys: NodeKeys
   readonly #toll: Toll | undefined
   readonly #hop: Hop
   readonly #loop: ControlLoop
   readonly #exit: ExitStreams | undefined
+  readonly #peer: Peer | undefined
   readonly #laboratory: Laboratory
   readonly #directory = new Directory()
   readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
@@ -75,15 +92,23 @@ class Relay {
   #api: { close(): Promise<void> } | undefined
   #publishing: NodeJS.Timeout | undefined
 
-  private constructor(config: Config, options: RunOptions, keys: NodeKeys, toll: Toll | undefined) {
+  private constructor(
+    config: Config,
+    options: RunOptions,
+    roles: readonly Role[],
+    keys: NodeKeys,
+    toll: Toll | undefined,
+  ) {
     this.#toll = toll
     this.#config = config
     this.#options = options
+    this.#roles = roles
     this.#keys = keys
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
     const { max_sessions, max_flows } = config.relay
     const ownAddresses = new Set(advertised(config).map(formatAddress))
+    if (roles.includes('peer')) this.#peer = this.#makePeer()
     this.#hop = new Hop(
       {
         keys: keys.hop,
@@ -92,19 +117,21 @@ class Relay {
         mayReachHop: address =>
           (config.network.allow_private_addresses || isPublicAddress(address.host)) &&
           !ownAddresses.has(formatAddress(address)),
-        isExit: config.exit.enabled,
+        isExit: roles.includes('exit'),
+        ...(this.#peer && { wireGuard: this.#peer.gate }),
         ...(toll && { till: toll.till }),
+        lendsOnly: this.#lendsOnly,
       },
       monotonicMs(),
     )
     this.#loop = new ControlLoop(this.#hop, () => this.#carryOut())
-    if (config.exit.enabled) this.#exit = makeExit(config, this.#laboratory)
+    if (roles.includes('exit')) this.#exit = makeExit(config, this.#laboratory)
   }
 
-  static async start(config: Config, options: RunOptions): Promise<Relay> {
+  static async start(config: Config, options: RunOptions, roles: readonly Role[]): Promise<Relay> {
     const keys = readKeys(options.stateDir) ?? makeKeys(options.stateDir)
     const toll = await Toll.open(config, options.stateDir, options.log)
-    const relay = new Relay(config, options, keys, toll)
+    const relay = new Relay(config, options, roles, keys, toll)
     try {
       await relay.#start()
     } catch (error) {
@@ -117,6 +144,7 @@ class Relay {
   async close(): Promise<void> {
     clearTimeout(this.#publishing)
     clearInterval(this.#measuring)
+    this.#peer?.close()
     this.#loop.close()
     this.#exit?.close()
     await Promise.allSettled([this.#api?.close(), this.#engine?.close(), this.#discovery?.close()])
@@ -124,7 +152,7 @@ class Relay {
   }
 
   async #start(): Promise<void> {
-    const { log, stateDir } = this.#options
+    const { log } = this.#options
     const listen = parseListen(this.#config.relay.listen)
     const { engine, address } = await startEngine(
       listen,
@@ -138,22 +166,20 @@ class Relay {
     this.#engine = engine
     this.#address = address
     this.#loop.run(() => {})
+    this.#peer?.start(engine)
     const measure = () => this.#capacity.sample(engine.counters.get('bytesOut'), monotonicMs())
     measure()
     this.#measuring = setInterval(measure, SAMPLE_MS + 50)
-    this.#api = await serveApi(
-      {
-        status: () => this.#status(),
-        ...this.#toll?.handlers,
-        down: () => {
-          setImmediate(() => this.#stop.abort())
-          return { stopping: true }
-        },
-        observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
-        observation: () => this.#laboratory.observation(this.#engine),
+    this.#api = await openFace(this.#config, this.#options, {
+      status: () => this.#status(),
+      ...this.#toll?.handlers,
+      down: () => {
+        setImmediate(() => this.#stop.abort())
+        return { stopping: true }
       },
-      socketPath(stateDir),
-    )
+      observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
+      observation: () => this.#laboratory.observation(this.#engine),
+    })
     this.#discovery = await startDiscovery({
       role: 'server',
       seed: this.#keys.peerSeed,
@@ -167,16 +193,36 @@ class Relay {
       ...sendFrom(parseListen(this.#config.relay.control_listen)),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
-    log.info('relay is up', {
+    log.info(`${this.#lendsOnly ? 'peer' : 'relay'} is up`, {
       id: own(this.#id),
       listening: own(formatAddress(address)),
-      exit: this.#config.exit.enabled,
+      exit: this.#roles.includes('exit'),
+      peer: this.#roles.includes('peer'),
     })
     await this.#publish()
   }
 
   get #id(): string {
     return nodeIdOf(this.#keys.identity.publicKey)
+  }
+
+  /** Whether this is a peer and nothing else. */
+  get #lendsOnly(): boolean {
+    return this.#roles.every(role => role === 'peer')
+  }
+
+  #makePeer(): Peer {
+    const { stateDir, log } = this.#options
+    return new Peer({
+      limits: this.#config.peer,
+      stateDir,
+      log,
+      makePolicy: () => policyOf(this.#config, [{ action: 'allow' }], this.#config.peer.allow_private),
+      countsAll: this.#lendsOnly,
+      now: monotonicMs,
+      unixNow: Date.now,
+      end: () => this.#loop.run(() => this.#hop.endWireGuard()),
+    })
   }
 
   #handleReport(report: Report, now: number): void {
@@ -255,20 +301,22 @@ class Relay {
     const discovery = this.#discovery
     if (discovery === undefined || this.signal.aborted) return
     const now = Date.now()
-    const { relay, exit } = this.#config
+    const { relay, peer } = this.#config
     const descriptor = makeDescriptor(
       {
         hopKey: this.#keys.hop.publicKey,
         sequence: now,
         publishedMs: now,
         expiresMs: now + DESCRIPTOR_LIFETIME_MS,
-        roles: ['guard', 'middle', ...(exit.enabled ? ['exit' as const] : [])],
+        roles: this.#roles,
         addresses: advertised(this.#config, this.#address),
         control: discovery.addresses.slice(0, 4),
         operator: relay.operator,
         family: relay.family,
-        exitPorts: exit.enabled ? exitPorts(this.#config) : [],
-        capacityKbit: this.#capacity.kbit(relay.capacity_kbit),
+        exitPorts: this.#roles.includes('exit') ? exitPorts(this.#config) : [],
+        capacityKbit: this.#capacity.kbit(
+          this.#lendsOnly ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit,
+        ),
         software: `hoplite ${VERSION}`,
         ...(this.#toll && { price: this.#toll.price }),
       },
@@ -282,7 +330,7 @@ class Relay {
   #status(): Status {
     return {
       ...commonStatus(this.#startedMs),
-      role: 'relay',
+      role: this.#lendsOnly ? 'peer' : 'relay',
       state: this.#discovery === undefined ? 'starting' : 'ready',
       nodeId: this.#id,
       listening: {
@@ -294,6 +342,7 @@ class Relay {
       sessions: this.#hop.sessions,
       flows: this.#hop.flows,
       streams: this.#exit?.streams ?? 0,
+      ...(this.#peer && { peer: this.#peer.status() }),
       counters: { ...this.#engine.counters.snapshot(), ...Object.fromEntries(this.#hop.counters) },
     }
   }
@@ -309,15 +358,6 @@ function machineAddresses(): string[] {
   return Object.values(networkInterfaces()).flatMap(addresses =>
     (addresses ?? []).map(({ address }) => address.replace(/%.*$/, '')),
   )
-}
-
-/** The address that a `listen` key stands for; port 0 takes any. */
-export function parseListen(text: string): Address {
-  const isAny = text.endsWith(':0')
-  const parsed = parseAddress(isAny ? `${text.slice(0, -1)}1` : text)
-  if (parsed === undefined)
-    throw new HopliteError('CONFIG_INVALID', `read an address: "${text}" is none`, 'write it like 0.0.0.0:51821')
-  return isAny ? { ...parsed, port: 0 } : parsed
 }
 
 function advertised(config: Config, bound?: Address): Address[] {
@@ -347,18 +387,23 @@ export function announced(config: Config): { readonly announce?: readonly string
   return { announce }
 }
 
-function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
-  const policy = new ExitPolicy({
-    rules: config.exit.rules.map(({ action, network, from_port, to_port }) => ({
-      action,
-      ...(network !== undefined && { network }),
-      ...((from_port ?? to_port) !== undefined && { ports: { from: from_port ?? 1, to: to_port ?? 65_535 } }),
-    })),
+/** Where this machine lets others' traffic go, by rules beyond the one that nothing private and nothing of its own is reached. */
+function policyOf(config: Config, rules: readonly ExitRule[], allowPrivate: readonly string[]): ExitPolicy {
+  return new ExitPolicy({
+    rules,
     ownAddresses: [...advertised(config).map(({ host }) => host), ...machineAddresses()],
-    allowPrivate: config.exit.allow_private.flatMap(text => parseAddress(text) ?? []),
+    allowPrivate: allowPrivate.flatMap(text => parseAddress(text) ?? []),
   })
+}
+
+function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
+  const rules = config.exit.rules.map(({ action, network, from_port, to_port }) => ({
+    action,
+    ...(network !== undefined && { network }),
+    ...((from_port ?? to_port) !== undefined && { ports: { from: from_port ?? 1, to: to_port ?? 65_535 } }),
+  }))
   return new ExitStreams({
-    policy,
+    policy: policyOf(config, rules, config.exit.allow_private),
     ...sendFrom(parseListen(config.relay.listen)),
     maxStreamsPerSession: config.exit.max_streams_per_client,
     ...(laboratory.isOn && {

@@ -49,6 +49,21 @@ test('a descriptor survives signing and checking, with the node id of its key', 
   assert.ok(bytes.length < MAX_DESCRIPTOR_BYTES && identityKey.length === 1_984)
 })
 
+test('a relay may be a peer and nothing else, or besides; bits of roles that nobody knows are refused', () => {
+  for (const roles of [['peer'], ['guard', 'peer'], ['guard', 'middle', 'peer']] as const) {
+    const checked = verifyDescriptor(made({ roles, exitPorts: [] }), NOW)
+    assert.deepEqual('roles' in checked && checked.roles, roles)
+  }
+  assert.throws(() => made({ roles: ['peer'] }), 'ports of an exit')
+  const bytes = Uint8Array.from(made({ roles: ['peer'], exitPorts: [] }))
+  const at = 1 + 1_984 + 32 + 3 * 8
+  assert.equal(bytes[at], 8)
+  for (const bits of [0, 16, 24, 255]) {
+    bytes[at] = bits
+    assert.deepEqual(verifyDescriptor(bytes, NOW), { problem: 'malformed' }, `roles ${bits}`)
+  }
+})
+
 test('a flipped bit anywhere in a descriptor is noticed', () => {
   const bytes = made()
   for (let bit = 3; bit < bytes.length * 8; bit += 401) {

@@ -115,10 +115,13 @@ export type SocketCommand =
 
 export type EntryClient = { readonly kind: 'socket'; readonly listen: Address } | { readonly kind: 'tunnel' }
 
+/** Which packets a TUN takes and gives as superpackets, with a virtio header before each. */
+export type TunOffload = 'none' | 'tcp' | 'tcp and udp'
+
 /** Our own WireGuard device, and the TUN whose packets it carries. */
 export interface TunnelPlan {
   readonly fd: number
-  readonly hasOffload: boolean
+  readonly offload: TunOffload
   readonly mtu: number
   readonly privateKey: Uint8Array
   readonly peers: readonly TunnelPeer[]

@@ -184,6 +184,35 @@ test('a hop’s flow carries nothing but initiations until a hop has answered on
   assert.equal(hop.counters.get('dropFlowType'), 3)
 })
 
+test('what goes to and from a WireGuard server is counted by direction, and past the rate it is dropped both ways', () => {
+  const { client, hop, deliver } = pair()
+  const flow = hop.tables.installFlow(1, 7, THERE, 'wireguard', 0) as HopFlow
+  const other = hop.tables.installFlow(1, 8, THERE, undefined, 0) as HopFlow
+  const send = (bytes: Uint8Array, number = 7) => {
+    client.forwarder.send(1, number, bytes, 0, bytes.length)
+    deliver()
+  }
+  const receive = (bytes: Uint8Array, from = flow) => hop.forwarder.receiveFromFlow(from, bytes, 0, bytes.length)
+  const message = (length: number, ...first: number[]) => Buffer.concat([Buffer.from(first)], length)
+  hop.forwarder.apply({ kind: 'limitWireGuard', bytesPerSecond: 1_000 })
+
+  send(message(148, 1, 0, 0, 0, 9, 9, 9, 9))
+  receive(message(92, 2, 0, 0, 0, 1, 1, 1, 1, 9, 9, 9, 9))
+  assert.deepEqual([hop.counters.get('wireGuardBytesOut'), hop.counters.get('wireGuardBytesIn')], [148, 92])
+  for (let i = 0; i < 100; i++) {
+    send(message(1_452, 4, 0, 0, 0))
+    receive(message(1_452, 4, 0, 0, 0))
+  }
+  const carried = hop.counters.get('wireGuardBytesOut') + hop.counters.get('wireGuardBytesIn')
+  assert.ok(carried > 60_000 && carried <= 65_536, `${carried} bytes: a burst, while the clock stands`)
+  const sent = hop.sent.filter(({ to }) => to === 'flow 7').reduce((bytes, one) => bytes + one.bytes.length, 0)
+  assert.equal(sent, hop.counters.get('wireGuardBytesOut'), 'what is counted as sent was sent')
+  assert.equal(hop.counters.get('dropRateLimit'), 200 - Math.floor((65_536 - 240) / 1_452))
+  send(message(1_452, 4, 0, 0, 0), 8)
+  receive(message(1_452), other)
+  assert.equal(hop.sent.filter(({ to }) => to === 'flow 8').length, 1, 'other flows are not what is lent')
+})
+
 test('frames of kinds and flows that nobody installed are dropped under their reasons', () => {
   const { client, hop, deliver } = pair()
   client.forwarder.send(1, 99, Buffer.from('x'), 0, 1)

@@ -5,13 +5,15 @@
 // them, a thousand packets before that; while a socket has a backlog the engine says `retain`, and at the end of the
 // buffer a new one is taken and the old one left to those who still read it.
 
+import { vectorMemory } from '#bytes/vector-memory.ts'
+
 /** Eight layers of frame header and transport header. */
 export const HEADROOM = 8 * 20
 const TAILROOM = 8 * 16
 const SLAB_BYTES = 2 * 1024 * 1024
 
 export class Slab {
-  buffer: Uint8Array = Buffer.allocUnsafeSlow(SLAB_BYTES)
+  buffer: Uint8Array = vectorMemory(SLAB_BYTES)
   #next = 0
   #isRetained = false
 
@@ -19,6 +21,7 @@ export class Slab {
   take(length: number): number {
     const total = HEADROOM + length + TAILROOM
     if (this.#next + total > SLAB_BYTES) {
+      // Plain memory, which is made sooner: who has a backlog has other troubles than sums.
       if (this.#isRetained) this.buffer = Buffer.allocUnsafeSlow(SLAB_BYTES)
       this.#isRetained = false
       this.#next = 0

@@ -13,6 +13,7 @@ import { siblingModule } from '#platform/module-url.ts'
 import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
 import { benchCredits } from './bench-credits.ts'
+import { offloadRates } from './bench-offload.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import type { RelayPlan } from './testnet.ts'
 import { SIX_RELAYS, stopNetworksOnSignal, Testnet } from './testnet.ts'
@@ -34,6 +35,7 @@ if (!values.json)
 handshakes()
 packets()
 wireGuard()
+offloads()
 descriptors()
 await benchCredits(report, rate)
 for (const engine of ['portable', 'linux']) await relayForwarding(engine)
@@ -128,6 +130,13 @@ function wireGuard(): void {
   const sealed = rate(send, 1_000)
   report('wireguard.send', sealed, 'PacketsPerSecond')
   report('wireguard.receive', 1 / (1 / both - 1 / sealed), 'PacketsPerSecond')
+}
+
+/** Superpackets of a TUN with offloads. */
+function offloads(): void {
+  const { segment, coalesce } = offloadRates()
+  report('tun.segment', segment, 'GbitPerSecond')
+  report('tun.coalesce', coalesce, 'GbitPerSecond')
 }
 
 function descriptors(): void {

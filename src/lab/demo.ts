@@ -123,6 +123,7 @@ function named(net: Testnet, addresses: readonly string[]): string[] {
 
 async function describe(net: Testnet, result: DemoResult): Promise<string> {
   const { host, port } = await net.proxy()
+  const { url } = await callAction(socketPath(net.client.stateDir), 'login', {})
   const origin = `http://${net.originHost}:${net.originHttpPort}/page`
   const roles = ['guard ', 'middle', 'exit  ']
   const width = Math.max(...result.observed.map(({ process }) => process.length))
@@ -139,6 +140,9 @@ async function describe(net: Testnet, result: DemoResult): Promise<string> {
     ),
     '',
     result.ok ? 'No process but the client saw both the client and the origin.' : 'A PROMISE DID NOT HOLD: see above.',
+    '',
+    'The dashboard of the client (the link works once, within five minutes):',
+    `  ${url}`,
     '',
     'Try it:',
     `  curl -x socks5h://${host}:${port} ${origin}`,

@@ -11,7 +11,9 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
   load: async () => (await import('./scenarios/load.ts')).load,
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
+  entry: async () => (await import('./scenarios/entry.ts')).entry,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
+  screens: async () => (await import('./scenarios/screens.ts')).screens,
 }
 
 const { values, positionals } = parseArgs({

@@ -35,6 +35,10 @@ function stagePackage(stage: string): void {
   const tsc = path.join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
   const args = [tsc, '-p', path.join(ROOT, 'tsconfig.package.json'), '--outDir', path.join(stage, 'dist')]
   execFileSync(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  execFileSync(process.execPath, [path.join(ROOT, 'src', 'web', 'build.ts')], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  cpSync(path.join(ROOT, 'build', 'web'), path.join(stage, 'dist', 'web', 'site'), { recursive: true })
   for (const name of COPIED) {
     if (existsSync(path.join(ROOT, name))) cpSync(path.join(ROOT, name), path.join(stage, name), { recursive: true })
   }

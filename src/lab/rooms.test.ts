@@ -14,6 +14,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   bytes: [],
   crypto: ['bytes'],
   wire: ['bytes'],
+  packet: ['bytes', 'wire'],
   session: ['bytes', 'crypto', 'wire'],
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
@@ -23,12 +24,13 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   issuer: ['bytes', 'crypto', 'wire', 'credit', 'api'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
-  platform: ['bytes', 'crypto', 'wire', 'session', 'forward', 'api'],
+  platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'api'],
   daemon: [
-    ...['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'discover', 'stream'],
-    ...['credit', 'issuer', 'api', 'platform'],
+    ...['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'route', 'relay', 'discover', 'stream'],
+    ...['credit', 'issuer', 'api', 'platform', 'web'],
   ],
-  cli: ['api', 'daemon', 'platform', 'discover', 'issuer'],
+  web: ['api'],
+  cli: ['bytes', 'wire', 'api', 'daemon', 'platform', 'discover', 'issuer'],
 }
 
 /** Rooms that may import anything, and what one file may beyond its room. */
@@ -38,7 +40,7 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'session', 'forward', 'route', 'relay', 'credit']
+const CORE = ['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'route', 'relay', 'credit']
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
@@ -50,6 +52,8 @@ const OWNERS: readonly { readonly library: RegExp; readonly room: string }[] = [
   { library: /^(@noble\/|sodium-native$|@cloudflare\/)/, room: 'crypto' },
   { library: /^(fastify|@fastify\/|@serenity-kit\/|postgres$)/, room: 'issuer' },
   { library: /^commander$/, room: 'cli' },
+  { library: /^prom-client$/, room: 'daemon' },
+  { library: /^(preact|uplot|d3-force|uqr|vite)(\/|$)/, room: 'web' },
 ]
 
 interface Source {
@@ -62,7 +66,7 @@ interface Source {
 
 const sources: readonly Source[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .map(file => file.replaceAll(path.sep, '/'))
-  .filter(file => file.endsWith('.ts') && file.includes('/'))
+  .filter(file => /\.tsx?$/.test(file) && file.includes('/'))
   .map(file => {
     const text = withoutComments(readFileSync(path.join(SRC, file), 'utf8'))
     return { file, room: file.split('/')[0] ?? '', text, imports: importsOf(text) }
@@ -87,12 +91,19 @@ test('a room imports only the rooms that the table allows it', () => {
   assert.deepEqual(broken, [])
 })
 
+test('what runs in a browser takes nothing but types from elsewhere', () => {
+  const broken = shipped
+    .filter(({ room }) => room === 'web')
+    .flatMap(({ file, text }) => (/^import (?!type )[^']*? from '#/m.test(text) ? [file] : []))
+  assert.deepEqual(broken, [])
+})
+
 test('imports inside a room are relative and stay there, and every import names its file', () => {
   const broken: string[] = []
   for (const { file, room, imports } of sources) {
     for (const name of imports) {
       const isOurs = name.startsWith('.') || name.startsWith('#')
-      if (isOurs && !/\.(ts|cjs)$/.test(name)) broken.push(`src/${file}: ${name} has no file ending`)
+      if (isOurs && !/\.(tsx?|cjs|css)$/.test(name)) broken.push(`src/${file}: ${name} has no file ending`)
       if (name.startsWith('.') && path.posix.join(file, '..', name).split('/')[0] !== room)
         broken.push(`src/${file}: ${name} leaves its room`)
       if (name.startsWith(`#${room}/`)) broken.push(`src/${file}: ${name} is in its own room`)

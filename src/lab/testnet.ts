@@ -97,7 +97,7 @@ export class Testnet {
   }
 
   get client(): TestNode {
-    return this.nodes.find(({ name }) => name === 'client') ?? this.#find('client')
+    return this.nodes.findLast(({ name }) => name === 'client') ?? this.#find('client')
   }
 
   get relays(): TestNode[] {

@@ -11,6 +11,7 @@ import type { AssociationFlow, HopFlow, LegFlow, SessionEntry } from '#forward/t
 import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '#platform/datagrams.ts'
 import { Entries } from '#platform/entries.ts'
 import { Hop } from '#relay/hop.ts'
+import type { WireGuardGate } from '#relay/wireguard-gate.ts'
 import { type Choice, Routes, type RoutesEvent } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
 import { hopKeys } from '#session/hop-handshake.ts'
@@ -28,6 +29,14 @@ interface Machine {
   deadline(): number
 }
 
+/** Whatever has an address on the virtual internet. */
+export interface VirtualHost {
+  readonly address: Address
+  receive(from: Address, port: number, bytes: Uint8Array): void
+  deadline(): number
+  handleDeadline(): void
+}
+
 export class VirtualNet {
   now = 1_000_000
   delayMs = 10
@@ -36,14 +45,14 @@ export class VirtualNet {
   /** Whether a datagram is lost. */
   loses: (packet: WirePacket) => boolean = () => false
   readonly random: Random
-  readonly #nodes = new Map<string, VirtualNode>()
+  readonly #nodes = new Map<string, VirtualHost>()
   #queue: { readonly atMs: number; readonly run: () => void }[] = []
 
   constructor(seed: string) {
     this.random = seededRandom(seed)
   }
 
-  add(node: VirtualNode): void {
+  add(node: VirtualHost): void {
     this.#nodes.set(node.address.host, node)
   }
 
@@ -85,7 +94,7 @@ export class VirtualNet {
 }
 
 /** One host: the packet function and a machine over it. */
-export class VirtualNode implements Outlet, Datagrams {
+export class VirtualNode implements VirtualHost, Outlet, Datagrams {
   readonly counters = new Counters()
   readonly address: Address
   /** Stream datagrams that came out of taps. */
@@ -239,7 +248,11 @@ export interface VirtualHop extends RouteHop {
 }
 
 /** A hop with its own keys at `host`. */
-export function addHop(net: VirtualNet, host: string, isExit = false): VirtualHop {
+export function addHop(
+  net: VirtualNet,
+  host: string,
+  offers: { readonly isExit?: boolean; readonly wireGuard?: WireGuardGate } = {},
+): VirtualHop {
   const { privateKey, publicKey } = generateX25519()
   const machine = new Hop(
     {
@@ -247,7 +260,8 @@ export function addHop(net: VirtualNet, host: string, isExit = false): VirtualHo
       limits: { maxSessions: 1_000, maxFlows: 1_000, maxFlowsPerSession: 64 },
       random: net.random,
       mayReachHop: () => true,
-      isExit,
+      isExit: offers.isExit ?? false,
+      ...(offers.wireGuard && { wireGuard: offers.wireGuard }),
     },
     net.now,
   )

@@ -172,7 +172,7 @@ export class DataPlane implements Outlet {
       this.report({ kind: 'flowEnded', session, flow, reason: 'unreachable' })
     }
     const socket = this.#options.datagrams.open(
-      { connect: address, isBusy: false, ...this.#bindLike(address) },
+      { connect: address, isBusy: proof !== undefined, ...this.#bindLike(address) },
       {
         onDatagram: (buffer, offset, length) => {
           this.#observer?.sawAddress(address)

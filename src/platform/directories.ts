@@ -15,8 +15,13 @@ export function stateDirectory(given?: string): string {
 export function configFile(given?: string): string | undefined {
   const named = given ?? process.env['HOPLITE_CONFIG']
   if (named !== undefined) return path.resolve(named)
-  const usual = path.join(envPaths('hoplite', { suffix: '' }).config, 'hoplite.toml')
+  const usual = usualConfigFile()
   return existsSync(usual) ? usual : undefined
+}
+
+/** Where the configuration file is looked for when nobody names one. */
+export function usualConfigFile(): string {
+  return path.join(envPaths('hoplite', { suffix: '' }).config, 'hoplite.toml')
 }
 
 /** The control socket of the daemon with this state directory. */

@@ -29,8 +29,8 @@ const plane = new DataPlane({
   datagrams,
   report: report => reports.push(report),
   now,
-  openTunnel: (plan, { forwarder, entries }) =>
-    new Tunnel({
+  openTunnel: (plan, { forwarder, entries }) => {
+    const tunnel = new Tunnel({
       plan,
       forwarder,
       entries,
@@ -39,7 +39,10 @@ const plane = new DataPlane({
       known: datagrams.known,
       flush: () => datagrams.flush(),
       now,
-    }),
+    })
+    datagrams.onBatch = () => tunnel.flush()
+    return tunnel
+  },
 })
 const { buffer } = plane.forwarder.slab
 datagrams.known.add(buffer, Number(addressOf(buffer)))

@@ -54,6 +54,8 @@ export interface HopOptions {
   readonly wireGuard?: WireGuardGate
   /** Where clients pay; undefined when carrying is free. */
   readonly till?: Till
+  /** Whether flows to other hops are bounded by that as well: at a hop that lends and does nothing else. */
+  readonly lendsOnly?: boolean
 }
 
 /** A request that needs the network to be answered: the shell carries it out and calls `answer`. */
@@ -63,8 +65,12 @@ export interface ExitRequest {
   readonly request: Extract<ControlRequest, { kind: 'open' | 'openStream' }>
 }
 
+type OpenRequest = Extract<ControlRequest, { kind: 'open' }>
+
 interface Session {
   readonly session: number
+  /** The IP address that it was begun from. */
+  readonly host: string
   readonly ticket: string
   readonly answers: Answerer
   readonly flows: Set<number>
@@ -163,7 +169,7 @@ export class Hop {
     this.#installFlow(entry, number, flow, address, undefined, first)
   }
 
-  /** Ends every flow to a WireGuard server, and tells the clients: nothing is lent at this time. */
+  /** Ends every flow that the gate admitted, and tells the clients: nothing is lent at this time. */
   endWireGuard(): void {
     for (const { session, flow } of this.#options.wireGuard?.all() ?? []) {
       this.#commands.push({ kind: 'removeFlow', session, flow })
@@ -239,6 +245,7 @@ export class Hop {
     }
     const session: Session = {
       session: this.#nextSession++,
+      host: via.kind === 'socket' ? via.address.host : '',
       ticket,
       answers: new Answerer(),
       flows: new Set(),
@@ -315,7 +322,7 @@ export class Hop {
         return
       }
       case 'open':
-        if (request.purpose === FLOW_PURPOSE.hop) return this.#openHopFlow(session, number, request)
+        if (request.purpose === FLOW_PURPOSE.hop) return this.#openHopFlow(session, number, request, now)
         if (request.purpose === FLOW_PURPOSE.wireguard) return this.#openWireGuardFlow(session, number, request, now)
         break
       case 'pay': {
@@ -340,26 +347,26 @@ export class Hop {
     for (const { number, outwardBytes } of settled.receipts) this.answer(session, number, { kind: 'pay', outwardBytes })
   }
 
-  #openHopFlow(session: Session, number: number, request: Extract<ControlRequest, { kind: 'open' }>): void {
+  #openHopFlow(session: Session, number: number, request: OpenRequest, now: number): void {
     const { host, port } = request.target
     if (parseIp(host) === undefined || !this.#options.mayReachHop({ host, port })) {
       return this.#refuse(session, number, 'open', REFUSAL.notAllowed)
     }
+    const gate = this.#options.lendsOnly ? this.#options.wireGuard : undefined
+    const isNew = !session.flows.has(request.flow)
+    const refusal = isNew ? gate?.admitHop(session, request.flow, { host, port }, now) : undefined
+    if (refusal !== undefined) return this.#refuse(session, number, 'open', refusal)
     this.#installFlow(session, number, request.flow, { host, port }, 'hop', request.first)
+    if (!session.flows.has(request.flow)) gate?.release(session.session, request.flow)
   }
 
-  #openWireGuardFlow(
-    session: Session,
-    number: number,
-    request: Extract<ControlRequest, { kind: 'open' }>,
-    now: number,
-  ): void {
+  #openWireGuardFlow(session: Session, number: number, request: OpenRequest, now: number): void {
     const gate = this.#options.wireGuard
     const { host, port } = request.target
     if (gate === undefined || parseIp(host) === undefined || session.flows.has(request.flow)) {
       return this.#refuse(session, number, 'open', REFUSAL.notAllowed)
     }
-    const refusal = gate.admit(session.session, request.flow, { host, port }, now)
+    const refusal = gate.admit(session, request.flow, { host, port }, now)
     if (refusal !== undefined) return this.#refuse(session, number, 'open', refusal)
     this.#installFlow(session, number, request.flow, { host, port }, 'wireguard', request.first)
     if (!session.flows.has(request.flow)) gate.release(session.session, request.flow)

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { seededRandom } from '#crypto/random.ts'
 import type { Role } from '#wire/descriptor.ts'
-import { areRelated, type Candidate, chooseRoute } from './choose.ts'
+import { areRelated, type Candidate, choosePeers, chooseRoute } from './choose.ts'
 import { GUARD_COUNT, Guards } from './guards.ts'
 
 function relay(id: string, operator: string, network: number, roles: Role[], capacityKbit = 100): Candidate {
@@ -17,7 +17,7 @@ const arbitrary = fc
     fc.record({
       operator: fc.constantFrom('a', 'b', 'c', 'd'),
       network: fc.integer({ min: 0, max: 5 }),
-      roles: fc.subarray<Role>(['guard', 'middle', 'exit'], { minLength: 1 }),
+      roles: fc.subarray<Role>(['guard', 'middle', 'exit', 'peer'], { minLength: 1 }),
     }),
     { minLength: 1, maxLength: 9 },
   )
@@ -122,6 +122,61 @@ test('exits become guards only where there is nobody else at all', () => {
   const none = new Guards()
   none.maintain(exits, seededRandom('none'), 0)
   assert.equal(none.all.length, 1)
+})
+
+test('a relay that is a peer alone is no hop of a route, and no guard', () => {
+  const peers = [1, 2, 3].map(n => relay(`${n}`.repeat(64), `op${n}`, n, ['peer'], 1_000_000))
+  for (const hopCount of [1, 2, 3])
+    assert.deepEqual(chooseRoute({ relays: peers, hopCount, random: seededRandom('peers') }), {
+      problem: 'no usable relay has the role exit',
+    })
+  const relays = [...peers, relay('g', 'a', 7, ['guard', 'peer'], 1), relay('e', 'b', 8, ['exit'], 1)]
+  const chosen = chooseRoute({ relays, hopCount: 2, random: seededRandom('mixed') })
+  assert.ok('exit' in chosen && chosen.hops[0]?.id === 'g' && chosen.exit.id === 'e')
+  const guards = new Guards()
+  guards.maintain(peers, seededRandom('guards of peers'), 0)
+  assert.deepEqual(guards.all, [])
+})
+
+test('peers are found whenever there are as many, else as many as there are, and none is related to another', () => {
+  fc.assert(
+    fc.property(arbitrary, fc.integer({ min: 1, max: 4 }), fc.string(), (relays, count, seed) => {
+      const peers = choosePeers({ relays, count, random: seededRandom(seed) })
+      let most = count
+      while (most > 0 && !exists(relays, new Array<Role>(most).fill('peer'))) most--
+      assert.equal(peers.length, most)
+      assert.ok(peers.every(peer => peer.roles.includes('peer')))
+      for (const [i, a] of peers.entries()) for (const b of peers.slice(i + 1)) assert.equal(areRelated(a, b), false)
+    }),
+    { numRuns: 400, seed: 1 },
+  )
+})
+
+test('peers are not the client’s own, not in its network or the server’s, and not what is to be avoided', () => {
+  const relays = [1, 2, 3, 4, 5, 6].map(n => relay(`p${n}`, `op${n}`, n, ['peer']))
+  const own = { ...relay('mine', 'OP1', 99, ['peer']), family: ['p2'] }
+  const options = {
+    relays: [...relays, own],
+    count: 6,
+    apartFrom: [own],
+    outsideOf: ['10.3.200.1', '10.4.0.77'],
+    avoid: new Set(['p5']),
+  }
+  for (let i = 0; i < 20; i++) {
+    const peers = choosePeers({ ...options, random: seededRandom(`${i}`) })
+    assert.deepEqual(
+      peers.map(({ id }) => id),
+      ['p6'],
+    )
+  }
+})
+
+test('every peer is as likely, whatever it says of its capacity', () => {
+  const relays = [relay('modest', 'a', 1, ['peer'], 100), relay('boastful', 'b', 2, ['peer'], 4_000_000_000)]
+  const random = seededRandom('even')
+  let boastful = 0
+  for (let i = 0; i < 2_000; i++) if (choosePeers({ relays, count: 1, random })[0]?.id === 'boastful') boastful++
+  assert.ok(boastful > 900 && boastful < 1_100, `${boastful} of 2000`)
 })
 
 const DAY = 86_400_000

@@ -2,6 +2,9 @@
 //
 // No two hops share an operator, a family, an address, or a /16 (IPv6: /32). The exit is drawn first, then the guard, then
 // the middles; a draw that leaves no way to finish is taken back, so a route is found whenever there is one.
+//
+// Peers, which lead to a WireGuard server, keep the same distance from each other. Each of them knows who its client is and
+// which server he uses, so what a relay says of its capacity must not make it be drawn: every peer is as likely.
 
 import type { Random } from '#crypto/random.ts'
 import { parseIp } from '#wire/address.ts'
@@ -62,21 +65,8 @@ export function chooseRoute<T extends Candidate>(options: ChooseOptions<T>): Cho
   for (const { role, order } of pools)
     if (order.length === 0) return { problem: `no usable relay has the role ${role}` }
 
-  let steps = 0
-  const picked: T[] = []
-  const search = (position: number): boolean => {
-    const pool = pools[position]
-    if (pool === undefined) return true
-    for (const relay of pool.order) {
-      if (++steps > MAX_STEPS) return false
-      if (picked.some(other => areRelated(relay, other))) continue
-      picked.push(relay)
-      if (search(position + 1)) return true
-      picked.pop()
-    }
-    return false
-  }
-  if (!search(0)) {
+  const picked = pickUnrelated(pools.map(({ order }) => order))
+  if (picked.length < pools.length) {
     const operators = new Set(usable.map(relay => relay.operator)).size
     return {
       problem: `no ${hopCount} usable relays of different operators and networks: ${usable.length} relays of ${operators} operators known`,
@@ -84,6 +74,34 @@ export function chooseRoute<T extends Candidate>(options: ChooseOptions<T>): Cho
   }
   const [exit, ...before] = picked as [T, ...T[]]
   return { hops: before, exit }
+}
+
+export interface ChoosePeersOptions<T extends Candidate> {
+  readonly relays: readonly T[]
+  /** How many are wanted; there may be fewer. */
+  readonly count: number
+  readonly random: Random
+  /** Relays not to use, by id. */
+  readonly avoid?: ReadonlySet<string>
+  /** Relays that no peer may be related to: those in use already, and the client's own. */
+  readonly apartFrom?: readonly Candidate[]
+  /** IP addresses that no peer may share a network with: the client's own, and the server's. */
+  readonly outsideOf?: readonly string[]
+}
+
+/** Chooses peers, no two of them related, in random order; as many as there are when `count` cannot be had. */
+export function choosePeers<T extends Candidate>(options: ChoosePeersOptions<T>): readonly T[] {
+  const { relays, count, random, avoid, apartFrom = [], outsideOf = [] } = options
+  const networks = new Set(outsideOf.map(networkOf))
+  const pool = relays.filter(
+    relay =>
+      relay.roles.includes('peer') &&
+      !avoid?.has(relay.id) &&
+      !networks.has(networkOf(relay.address.host)) &&
+      !apartFrom.some(other => areRelated(relay, other)),
+  )
+  const order = weightedOrder(pool, random, () => 1)
+  return pickUnrelated(new Array<readonly T[]>(count).fill(order))
 }
 
 /** Whether one party may stand behind both relays. */
@@ -103,10 +121,34 @@ function networkOf(host: string): string {
   return `${ip.length}:${ip.subarray(0, ip.length === 4 ? 2 : 4).join('.')}`
 }
 
-/** All of `pool` in random order, the larger the earlier (A-Res: keys u^(1/weight), largest first). */
-function weightedOrder<T extends Candidate>(pool: readonly T[], random: Random): T[] {
+/** One relay of each pool, no two related, the first that fit; the longest that was found when there is none of each. */
+function pickUnrelated<T extends Candidate>(pools: readonly (readonly T[])[]): readonly T[] {
+  let steps = 0
+  let longest: readonly T[] = []
+  const picked: T[] = []
+  const search = (position: number): boolean => {
+    if (picked.length > longest.length) longest = [...picked]
+    const pool = pools[position]
+    if (pool === undefined) return true
+    for (const relay of pool) {
+      if (++steps > MAX_STEPS) return false
+      if (picked.some(other => areRelated(relay, other))) continue
+      picked.push(relay)
+      if (search(position + 1)) return true
+      picked.pop()
+    }
+    return false
+  }
+  search(0)
+  return longest
+}
+
+const byCapacity = ({ capacityKbit }: Candidate) => Math.max(capacityKbit, 1)
+
+/** All of `pool` in random order, the heavier the earlier (A-Res: keys u^(1/weight), largest first). */
+function weightedOrder<T extends Candidate>(pool: readonly T[], random: Random, weigh = byCapacity): T[] {
   return pool
-    .map(relay => ({ relay, key: Math.log(unit(random)) / Math.max(relay.capacityKbit, 1) }))
+    .map(relay => ({ relay, key: Math.log(unit(random)) / weigh(relay) }))
     .sort((a, b) => b.key - a.key)
     .map(({ relay }) => relay)
 }

@@ -13,7 +13,7 @@ interface World {
 function build(seed: string, hopCount = 3): World {
   const net = new VirtualNet(seed)
   const hops = [1, 2, 3, 4].map(n => addHop(net, `10.${n}.0.1`))
-  const exits = [8, 9].map(n => addHop(net, `10.${n}.0.1`, true))
+  const exits = [8, 9].map(n => addHop(net, `10.${n}.0.1`, { isExit: true }))
   const failed = new Set<string>()
   const pick = (avoid: readonly { id: string }[]) => {
     const free = hops.filter(({ id }) => !failed.has(id) && !avoid.some(hop => hop.id === id))

@@ -88,6 +88,13 @@ export class WayHealth {
     return this.#oldestUnansweredMs === undefined ? 0 : Math.max(now - this.#oldestUnansweredMs, 0)
   }
 
+  /** When the way will count as silent, should no echo come; Infinity while none is owed. */
+  get silentAtMs(): number {
+    return this.#oldestUnansweredMs === undefined
+      ? Number.POSITIVE_INFINITY
+      : this.#oldestUnansweredMs + this.timeoutMs + 1
+  }
+
   isSilent(now: number): boolean {
     return this.silentMs(now) > this.timeoutMs
   }

@@ -99,9 +99,8 @@ function listOf(network: string): BlockList {
   return list
 }
 
-/** The IANA special-purpose registries (RFC 6890 and later). */
-const NOT_PUBLIC = new BlockList()
-for (const network of [
+/** The IANA special-purpose registries (RFC 6890 and later); of IPv6, what global unicast has of them. */
+export const NOT_PUBLIC_NETWORKS = [
   '0.0.0.0/8',
   '10.0.0.0/8',
   '100.64.0.0/10',
@@ -122,7 +121,10 @@ for (const network of [
   '2001:db8::/32',
   '2002::/16',
   '3fff::/20',
-]) {
+] as const
+
+const NOT_PUBLIC = new BlockList()
+for (const network of NOT_PUBLIC_NETWORKS) {
   const [host = '', bits] = network.split('/')
   NOT_PUBLIC.addSubnet(host, Number(bits), host.includes(':') ? 'ipv6' : 'ipv4')
 }

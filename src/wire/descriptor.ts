@@ -6,11 +6,10 @@
 //   32       hop key (X25519)            1        exit ports: count, 0 to 32; then from u16, to u16, ascending, apart
 //   8        sequence                    4        capacity, kbit/s
 //   8        published, Unix ms          1        software: length, 0 to 32; then ASCII
-//   8        expires, Unix ms            4        price in thousandths of a credit for a GiB; 0 is free, and then nothing:
-//   1        roles: 1 guard, 2 middle, 4 exit                4   free allowance of a session, KiB
-//                                                            32  id of the issuer whose credits are taken
-//                                        3373     signature over all before it
-//   1        addresses: count, 1 to 4; then addresses (address.ts), ascending
+//   8        expires, Unix ms            4        price, thousandths of a credit for a GiB; 0 is free; else then
+//   1        roles: 1 guard, 2 middle, 4 exit, 8 peer       4   free allowance of a session, KiB
+//   1        addresses: 1 to 4; then addresses              32  id of the issuer whose credits are taken
+//            (address.ts), ascending     3373     signature over all before it
 //   1        control: count, 0 to 4; then length u8 and multiaddr in ASCII
 //
 // Length policy: exact, at most 8,192 bytes, one encoding per descriptor. Little-endian. Signature: signature.ts, context
@@ -25,7 +24,8 @@ export const MAX_DESCRIPTOR_BYTES = 8192
 export const DESCRIPTOR_CONTEXT = 'hoplite descriptor v1'
 const KEY_BYTES = 1984
 const SIGNATURE_BYTES = 3373
-const ROLES = { guard: 1, middle: 2, exit: 4 } as const
+const ROLES = { guard: 1, middle: 2, exit: 4, peer: 8 } as const
+const ALL_ROLES = 15
 export type Role = keyof typeof ROLES
 
 export interface PortRange {
@@ -116,7 +116,7 @@ function readFields(reader: Reader): DescriptorFields | undefined {
   const isSound =
     !reader.failed &&
     bits > 0 &&
-    bits < 8 &&
+    bits <= ALL_ROLES &&
     addresses !== undefined &&
     addresses.length > 0 &&
     control !== undefined &&

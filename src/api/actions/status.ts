@@ -11,9 +11,33 @@ const route = z.strictObject({
   hops: z.array(hop),
   /** The hops of the way kept ready. */
   spare: z.array(hop).optional(),
+  /** The WireGuard server that an entry leads to. */
+  server: z.string().optional(),
+  /** An entry's further peers, and whether the server has answered through them. */
+  spares: z.array(z.strictObject({ hops: z.array(hop), isProven: z.boolean() })).optional(),
   rttMs: z.number().optional(),
   streams: z.number(),
   problem: z.string().optional(),
+})
+
+/** What a peer lends, and what became of it. */
+const peer = z.strictObject({
+  clients: z.number(),
+  maxClients: z.number(),
+  flows: z.number(),
+  /** To WireGuard servers and from them, since the node started. */
+  bytesOut: z.number(),
+  bytesIn: z.number(),
+  /** Both together, on this day of the operator's calendar. */
+  bytesToday: z.number(),
+  bytesPerDay: z.number(),
+  rateKbit: z.number(),
+  /** Like "22-6"; empty for always. */
+  hours: z.string(),
+  /** Why nothing is carried at this time. */
+  closed: z.enum(['volume', 'hours']).optional(),
+  /** Flows that were not opened, by reason. */
+  refused: z.record(z.string(), z.number()),
 })
 
 export const status = defineAction({
@@ -22,8 +46,8 @@ export const status = defineAction({
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    role: z.enum(['client', 'relay', 'bootstrap']),
-    state: z.enum(['starting', 'building', 'ready', 'moving', 'failed']),
+    role: z.enum(['client', 'entry', 'relay', 'peer', 'bootstrap']),
+    state: z.enum(['off', 'starting', 'building', 'ready', 'moving', 'failed']),
     version: z.string(),
     pid: z.number(),
     uptimeMs: z.number(),
@@ -35,6 +59,10 @@ export const status = defineAction({
     sessions: z.number(),
     flows: z.number(),
     streams: z.number(),
+    peer: peer.optional(),
+    /** The interface of an entry's tunnel, and the longest packet that fits it or its client's, in bytes. */
+    interface: z.string().optional(),
+    mtu: z.number().optional(),
     counters: z.record(z.string(), z.number()),
     memoryBytes: z.number(),
     problem: z.string().optional(),

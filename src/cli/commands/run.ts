@@ -3,6 +3,7 @@
 import type { Config } from '#daemon/config.ts'
 import { loadConfig, withFlags } from '#daemon/config.ts'
 import { openLog } from '#daemon/log.ts'
+import { keepLogShort } from '#daemon/log-file.ts'
 import type { RunOptions } from '#daemon/node.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
 import { stopSignal } from '../stop-signal.ts'
@@ -23,10 +24,11 @@ export async function bootstrap(options: NodeOptions): Promise<void> {
 }
 
 export async function daemon(
-  options: NodeOptions & { hops?: number; proxy?: string; spendLimit?: number },
+  options: NodeOptions & { hops?: number; proxy?: string; spendLimit?: number; off?: boolean },
 ): Promise<void> {
   const { runClient } = await import('#daemon/client.ts')
-  await run('client', options, runClient, config => withFlags(config, options))
+  const main = (config: Config, more: RunOptions) => runClient(config, { ...more, startsOff: options.off ?? false })
+  await run('client', options, main, config => withFlags(config, options))
 }
 
 export async function issuer(options: NodeOptions): Promise<void> {
@@ -34,15 +36,20 @@ export async function issuer(options: NodeOptions): Promise<void> {
   await run('issuer', options, runIssuer, config => config)
 }
 
-async function run(
+/** Runs a node until it is told to stop, and ends the process. */
+export async function run(
   component: string,
   options: NodeOptions,
   main: (config: Config, options: RunOptions) => Promise<void>,
   change: (config: Config) => Config,
 ): Promise<void> {
-  const config = change(loadConfig(configFile(options.config)))
+  const file = configFile(options.config)
+  const config = change(loadConfig(file))
+  const stateDir = stateDirectory(options.stateDir)
+  keepLogShort(config, stateDir)
   await main(config, {
-    stateDir: stateDirectory(options.stateDir),
+    stateDir,
+    ...(file !== undefined && { configFile: file }),
     signal: stopSignal(),
     log: openLog(config, component),
   })

@@ -2,6 +2,7 @@ import { callAction } from '#api/client.ts'
 import type { Status } from '#api/table.ts'
 import { socketPath, stateDirectory } from '#platform/directories.ts'
 import { print } from '../output.ts'
+import { describePeer } from '../peer-words.ts'
 
 /** Shows what the node of a state directory is doing. */
 export async function showStatus(options: { stateDir?: string; json?: boolean }): Promise<void> {
@@ -17,18 +18,23 @@ export function describe(status: Status): string {
   if (status.nodeId !== undefined) lines.push(`id         ${status.nodeId}`)
   for (const [purpose, addresses] of Object.entries(status.listening))
     lines.push(`${purpose.padEnd(10)} ${addresses.join(', ')}`)
+  if (status.interface !== undefined) lines.push(`interface  ${status.interface}, MTU ${status.mtu}`)
   lines.push(`directory  ${status.directory} relays`)
   for (const route of status.routes) {
     const name = route.isolation === '' ? 'route' : `route ${route.isolation.slice(0, 6)}`
     const rtt = route.rttMs === undefined ? '' : `, ${route.rttMs.toFixed(1)} ms`
-    lines.push(`${name.padEnd(10)} ${route.state}, ${route.streams} streams${rtt}`)
+    const carries = route.server === undefined ? `${route.streams} streams` : `to ${route.server}`
+    lines.push(`${name.padEnd(10)} ${route.state}, ${carries}${rtt}`)
     for (const [i, hop] of route.hops.entries())
       lines.push(`           ${i + 1}  ${hop.address}  ${hop.operator}  ${hop.id.slice(0, 12)}`)
     if (route.spare !== undefined) lines.push(`           spare way: ${route.spare.map(hop => hop.address).join(', ')}`)
+    for (const { hops, isProven } of route.spares ?? [])
+      lines.push(`           spare: ${hops.map(hop => hop.address).join(', ')}${isProven ? '' : ' (not tried yet)'}`)
     if (route.problem !== undefined) lines.push(`           ${route.problem}`)
   }
-  if (status.role !== 'client')
+  if (status.role !== 'client' && status.role !== 'entry')
     lines.push(`carries    ${status.sessions} sessions, ${status.flows} flows, ${status.streams} streams`)
+  if (status.peer !== undefined) lines.push(`peer       ${describePeer(status.peer)}`)
   const drops = Object.entries(status.counters).filter(([name, count]) => name.startsWith('drop') && count > 0)
   if (drops.length > 0) lines.push(`dropped    ${drops.map(([name, count]) => `${name.slice(4)} ${count}`).join(', ')}`)
   if (status.problem !== undefined) lines.push(`problem    ${status.problem}`)

@@ -6,7 +6,7 @@
 
 import { closeSync, fsyncSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
 import path from 'node:path'
-import { HopliteError } from '#api/errors.ts'
+import { type ErrorCode, HopliteError } from '#api/errors.ts'
 import { readStateFile, setAside, writeStateFile } from '../state-file.ts'
 import { perform, revert, type Step, type Undo, undoOf } from './steps.ts'
 
@@ -87,33 +87,31 @@ export class Changes {
     }
   }
 
-  /** Undoes one change, if it is recorded. Throws CHANGE_FAILED. */
+  /** Undoes one change, if it is recorded. Throws as `undoAll` does. */
   undo(id: string): Promise<void> {
     return this.#undo(entry => entry.id === id)
   }
 
   /**
    * Undoes everything, newest first; what is gone already counts as undone. What cannot be undone stays recorded, the rest
-   * is undone all the same, and CHANGE_FAILED says what is left.
+   * is undone all the same, and CHANGE_FAILED, NOT_PERMITTED or PROGRAM_MISSING says what is left.
    */
   undoAll(): Promise<void> {
     return this.#undo(() => true)
   }
 
   async #undo(chosen: (entry: Recorded) => boolean): Promise<void> {
-    const failures: Error[] = []
+    const failures: { readonly id: string; readonly error: unknown }[] = []
     for (const entry of this.#recorded.toReversed()) {
       if (!chosen(entry)) continue
       try {
         await revert(entry.undo)
         this.#write(this.#recorded.filter(other => other !== entry))
       } catch (error) {
-        failures.push(new Error(`${entry.id}: ${(error as Error).message}`, { cause: error }))
+        failures.push({ id: entry.id, error })
       }
     }
-    if (failures.length === 0) return
-    const what = failures.map(({ message }) => message).join('; ')
-    throw new HopliteError('CHANGE_FAILED', `undo ${what}`, 'mend what it names, then "hoplite recover"', failures[0])
+    if (failures.length > 0) throw notUndone(failures)
   }
 
   #append(entry: Recorded): void {
@@ -141,6 +139,21 @@ export class Changes {
     else writeStateFile(this.#file, recorded.map(entry => `${JSON.stringify(entry)}\n`).join(''))
     this.#recorded = recorded
   }
+}
+
+/** What is left, with the reason's own code when all of it has one reason: no rights, or a program that is missing. */
+function notUndone(failures: readonly { readonly id: string; readonly error: unknown }[]): HopliteError {
+  const what = failures.map(({ id, error }) => `${id}: ${(error as Error).message}`).join('; ')
+  const [reason, ...others] = failures.map(({ error }) => error)
+  const code = codeOf(reason)
+  const isOne =
+    (code === 'NOT_PERMITTED' || code === 'PROGRAM_MISSING') && others.every(other => codeOf(other) === code)
+  const first = isOne ? (reason as HopliteError).advice : 'mend what it names'
+  return new HopliteError(isOne ? code : 'CHANGE_FAILED', `undo ${what}`, `${first}, then "hoplite recover"`, reason)
+}
+
+function codeOf(error: unknown): ErrorCode | undefined {
+  return error instanceof HopliteError ? error.code : undefined
 }
 
 /** The undo runs programs with our rights: nobody else's file decides which. */

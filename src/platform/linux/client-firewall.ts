@@ -151,8 +151,8 @@ function marking(options: ClientNetworkOptions): string[] {
   return [
     ...toEndpoint('control').map(to => `meta skuid ${options.uid} ${to} ct mark set ${own}`),
     ...users(split.excludeUsers).map(user => `oifname != "lo" ${user} ct mark set ${outside}`),
-    ...cgroups(split.excludeCgroups).map(group => `oifname != "lo" ${group} meta mark set ${outside}`),
-    ...cgroups(split.onlyCgroups).map(group => `oifname != "lo" ${group} meta mark set ${inside}`),
+    ...cgroups(options, split.excludeCgroups).map(group => `oifname != "lo" ${group} meta mark set ${outside}`),
+    ...cgroups(options, split.onlyCgroups).map(group => `oifname != "lo" ${group} meta mark set ${inside}`),
   ]
 }
 
@@ -192,8 +192,10 @@ function users(ranges: ClientNetworkOptions['split']['onlyUsers'] = []): string[
   return ranges.map(range => `meta skuid ${formatUsers(range)}`)
 }
 
-function cgroups(paths: readonly string[] = []): string[] {
-  return paths.map(path => `socket cgroupv2 level ${path.split('/').length} "${path}"`)
+/** The level counts within the hierarchy; the path is looked up below /sys/fs/cgroup. */
+function cgroups({ cgroupMount }: ClientNetworkOptions, paths: readonly string[] = []): string[] {
+  const mount = cgroupMount === undefined ? '' : `${cgroupMount}/`
+  return paths.map(path => `socket cgroupv2 level ${path.split('/').length} "${mount}${path}"`)
 }
 
 function ip(family: Family): 'ip' | 'ip6' {

@@ -100,6 +100,11 @@ export function kernelHasIpv6(): boolean {
   return existsSync('/proc/sys/net/ipv6')
 }
 
+/** Where below /sys/fs/cgroup the cgroups of version 2 are, when that is not all of it. */
+export function cgroupMount(): string | undefined {
+  return existsSync('/sys/fs/cgroup/unified/cgroup.procs') ? 'unified' : undefined
+}
+
 function planLink(options: ClientNetworkOptions): Change[] {
   const { tun, mtu, hasIpv6 } = options
   const own = options.addresses.map(parseInterface).filter(({ family }) => family === 4 || hasIpv6)

@@ -47,7 +47,7 @@ export interface DnsOptions {
 export interface Split {
   readonly excludeNetworks?: readonly string[]
   readonly excludeUsers?: readonly UserRange[]
-  /** Paths of cgroups (v2) below /sys/fs/cgroup, such as `user.slice/direct`; they exist already. */
+  /** Paths of cgroups in the hierarchy of version 2, such as `user.slice/direct`; they exist already. */
   readonly excludeCgroups?: readonly string[]
   readonly onlyUsers?: readonly UserRange[]
   readonly onlyCgroups?: readonly string[]
@@ -75,8 +75,10 @@ export interface ClientNetworkOptions {
   readonly lan: readonly LanRange[]
   readonly split: Split
   readonly killSwitch: boolean
-  /** Whether this kernel has IPv6. */
+  /** Whether this kernel has IPv6; `kernelHasIpv6` says. */
   readonly hasIpv6: boolean
+  /** Where the cgroups of version 2 are below /sys/fs/cgroup, when they share it with version 1: `unified`. */
+  readonly cgroupMount?: string
 }
 
 /** A mark of 28 bits that other programs are unlikely to use. */
@@ -102,6 +104,7 @@ export function checkClientOptions(options: ClientNetworkOptions): void {
   for (const range of options.lan) if (!LAN_RANGES.includes(range)) throw new RangeError(`not a LAN range: ${range}`)
   ;[...(split.excludeUsers ?? []), ...(split.onlyUsers ?? [])].forEach(formatUsers)
   ;[...(split.excludeCgroups ?? []), ...(split.onlyCgroups ?? [])].forEach(checkCgroup)
+  if (options.cgroupMount !== undefined) checkCgroup(options.cgroupMount)
   options.dns?.servers.forEach(parseNetwork)
   options.dns?.search.forEach(checkDomain)
 }
@@ -133,7 +136,8 @@ export function isSealed(options: ClientNetworkOptions): boolean {
 }
 
 function checkCgroup(path: string): void {
-  if (!/^[A-Za-z0-9_.@:-]+(\/[A-Za-z0-9_.@:-]+)*$/.test(path)) throw new RangeError(`not the path of a cgroup: ${path}`)
+  const isPath = path.split('/').every(name => /^[A-Za-z0-9_.@:-]+$/.test(name) && !/^\.+$/.test(name))
+  if (!isPath) throw new RangeError(`not the path of a cgroup: ${path}`)
 }
 
 function checkDomain(name: string): void {

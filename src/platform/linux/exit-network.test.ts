@@ -3,11 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test from 'node:test'
+import { Capture } from '#lab/capture.ts'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
 import { skipUnless } from '#lab/skip.ts'
+import { NOT_PUBLIC_NETWORKS } from '#stream/exit-policy.ts'
 import { type ExitNetworkOptions, planExitNetwork } from './exit-network.ts'
 
-const DENIED = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '169.254.0.0/16', '127.0.0.0/8', '2001:db8::/32']
 const MACHINE = {
   outward4: 'eth0',
   outward6: 'eth0',
@@ -19,7 +20,7 @@ const OPTIONS: ExitNetworkOptions = {
   tun: 'hop0',
   addresses: ['10.64.0.1/16', 'fd64::1/64'],
   mtu: 1280,
-  denied: DENIED,
+  denied: NOT_PUBLIC_NETWORKS,
   rules: [],
   allowed: [],
   clientsMeet: false,
@@ -57,7 +58,7 @@ test('what is no address, network, port or name is refused before it reaches a r
 })
 
 test('a client reaches the internet, and neither private networks, the exit, other clients nor mail', async t => {
-  const missing = missingForNamespaces('nft', 'ping')
+  const missing = missingForNamespaces('nft', 'ping', 'tcpdump')
   if (skipUnless(t, missing === undefined, `needs ${missing}`, { tool: missing ?? '' })) return
   await using lab = new Namespaces()
   const [client, exit, outside] = [await lab.host('client'), await lab.host('exit'), await lab.host('outside')]
@@ -81,6 +82,13 @@ test('a client reaches the internet, and neither private networks, the exit, oth
   await change(exit, state, { allowed }, 'apply')
   // As after a crash: the machine is taken as it was before the first time.
   await change(exit, state, { allowed }, 'apply')
+
+  const toServer = await Capture.start(outside, 'eth0', 'tcp[tcpflags] & tcp-syn != 0')
+  const toClient = await Capture.start(client, 'eth0', 'tcp[tcpflags] & tcp-syn != 0')
+  assert.equal(await dials(client, '8.8.8.8', 443), true)
+  // The link takes 1500 bytes and the tunnel 1280: both ends hear of segments that fit.
+  await toServer.until(/ 198\.18\.0\.2\.\d+ > 8\.8\.8\.8\.443: Flags \[S\].*mss 1240/)
+  await toClient.until(/8\.8\.8\.8\.443 > .*Flags \[S\.\].*mss 1240/)
 
   const cases: readonly (readonly [string, number, boolean])[] = [
     ['8.8.8.8', 443, true],

@@ -18,7 +18,7 @@ import { skipUnless } from '#lab/skip.ts'
 import { CLIENT_MARK, CLIENT_PRIORITY, type ClientNetworkOptions, EVERYTHING } from './client-options.ts'
 
 const TUNNEL_PROCESS = fileURLToPath(new URL('../../lab/tunnel-process.ts', import.meta.url))
-const CHANGES = new URL('./changes.ts', import.meta.url)
+const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
 const MARKER_PORT = 67
 /** What a link needs to work at all: ARP, neighbour discovery and the groups of it. */
 const NOT_LINK = 'not arp and not (icmp6 and ip6[40] >= 133 and ip6[40] <= 136) and not ip6 dst ff02::16'
@@ -221,9 +221,5 @@ async function mark(host: Host): Promise<void> {
 }
 
 async function recover(host: Host, state: string): Promise<void> {
-  await script(
-    host,
-    `import { Changes } from ${JSON.stringify(CHANGES)}
-     await Changes.open(${JSON.stringify(state)}).undoAll()`,
-  )
+  await host.run(process.execPath, '--no-warnings', MAIN, 'recover', '--state-dir', state)
 }

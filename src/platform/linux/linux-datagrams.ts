@@ -52,6 +52,8 @@ export interface LinuxDatagramsOptions {
 
 export class LinuxDatagrams implements Datagrams {
   readonly known = new KnownBuffers()
+  /** Called when a batch has been dealt with, before the memory it lies in is used again. */
+  onBatch: () => void = () => {}
   readonly #options: LinuxDatagramsOptions
   readonly #queues: SendQueue[]
   readonly #receive: ReceiveMemory
@@ -177,6 +179,7 @@ class LinuxSocket implements DatagramSocket, SendTarget {
         return
       }
       this.#deliver(count)
+      this.#datagrams.onBatch()
       this.#datagrams.flush()
       if (count < MESSAGES) return
     }

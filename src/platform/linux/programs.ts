@@ -1,4 +1,4 @@
-// Whether a program is installed.
+// Where programs are installed.
 
 import { accessSync, constants } from 'node:fs'
 import path from 'node:path'
@@ -8,12 +8,20 @@ const ALWAYS = ['/usr/sbin', '/sbin', '/usr/bin', '/bin']
 
 /** Whether a program of this name can be run. */
 export function hasProgram(name: string): boolean {
-  return [...(process.env['PATH'] ?? '').split(path.delimiter), ...ALWAYS].some(directory => {
-    try {
-      accessSync(path.join(directory, name), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
+  return programPath(name) !== undefined
+}
+
+/** The path of a program; `undefined` when it is not installed. */
+export function programPath(name: string): string | undefined {
+  const directories = [...(process.env['PATH'] ?? '').split(path.delimiter), ...ALWAYS]
+  return directories.map(directory => path.join(directory, name)).find(isExecutable)
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
 }

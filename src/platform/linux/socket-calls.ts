@@ -3,6 +3,7 @@
 // Memory that the kernel reads or writes is given by address. Addresses are kept as numbers, which are exact below 2^53,
 // and written into structures in two halves: a bigint per packet would be garbage per packet.
 
+import { vectorMemory } from '#bytes/vector-memory.ts'
 import { addressOf, bind, errno } from './libc.ts'
 
 export const EAGAIN = 11
@@ -68,6 +69,8 @@ function bindSockets() {
   })
 }
 
+const VECTOR_BYTES = 64 * 1024
+
 /** Memory at a fixed address, seen as bytes and as words. The object must stay referenced while the kernel knows of it. */
 export class Memory {
   readonly bytes: Uint8Array
@@ -77,8 +80,9 @@ export class Memory {
 
   /** @param size in bytes, a multiple of four, at least a page so that it does not move */
   constructor(size: number) {
-    this.bytes = new Uint8Array(new ArrayBuffer(Math.max(size, 4096)))
-    this.words = new Uint32Array(this.bytes.buffer)
+    // What holds packets is summed up.
+    this.bytes = size >= VECTOR_BYTES ? vectorMemory(size) : new Uint8Array(Math.max(size, 4096))
+    this.words = new Uint32Array(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length >>> 2)
     this.pointer = addressOf(this.bytes)
     this.address = Number(this.pointer)
   }

@@ -100,7 +100,8 @@ export async function capture({ run, input }: Command, forgiven?: RegExp): Promi
   const [program, ...args] = run
   const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...process.env, LC_ALL: 'C' },
+    // Untranslated, and found where a user's PATH does not look.
+    env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`, LC_ALL: 'C' },
     timeout: COMMAND_TIMEOUT_MS,
     killSignal: 'SIGKILL',
   })

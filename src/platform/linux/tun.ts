@@ -6,6 +6,7 @@
 // of up to 64 KiB that the reader splits. struct ifreq, 40 bytes: 0/16 name with NUL, 16/2 flags.
 
 import { HopliteError } from '#api/errors.ts'
+import type { TunOffload } from '#forward/commands.ts'
 import { addressOf, errno, errorName, fileCalls, O_CLOEXEC, O_NONBLOCK, O_RDWR } from './libc.ts'
 
 const DEVICE = '/dev/net/tun'
@@ -40,12 +41,10 @@ export interface TunOptions {
   readonly queues?: number
 }
 
-/** What the kernel granted: `usable` offloads when the descriptors carry virtio headers, `none` when bare packets. */
-export type TunOffload = 'none' | 'tcp' | 'tcp and udp'
-
 export interface Tun {
   readonly name: string
   readonly fds: readonly number[]
+  /** What the kernel granted; bare packets with `none`. */
   readonly offload: TunOffload
   /** Closes the descriptors; the device, its addresses and its routes go with them. */
   close(): void

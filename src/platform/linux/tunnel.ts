@@ -1,25 +1,18 @@
 // Our own WireGuard device between a TUN and the entries that lead to its servers.
 //
-//   TUN ──read──► slab ──device.send──► sealed where it lies ──► entry's leg ──► socket
-//   socket ──► opened where it lies ──device.receive──► write ──► TUN
-//
-// Nothing is copied on the way: packets are read into slab memory, with room before them for every layer.
+//   TUN ──► slab ──device.send──► sealed where it lies ──► entry's leg ──► socket
+//   socket ──► opened where it lies ──device.receive──► TUN
 
 import { copyBytes } from '#bytes/copy.ts'
 import { systemRandom } from '#crypto/random.ts'
 import type { TunnelPeerReport, TunnelPlan } from '#forward/commands.ts'
 import type { Counters } from '#forward/counters.ts'
 import type { Forwarder } from '#forward/forwarder.ts'
-import { HEADROOM } from '#forward/slab.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
 import type { Entries, TunnelClient } from '../entries.ts'
 import type { EventLoop } from './event-loop.ts'
-import { fileCalls } from './libc.ts'
 import type { KnownBuffers } from './send-queue.ts'
-import { socketCalls } from './socket-calls.ts'
-
-/** Packets read before other descriptors have their turn. */
-const BATCH = 128
+import { TunPort } from './tun-port.ts'
 
 export interface TunnelOptions {
   readonly plan: TunnelPlan
@@ -37,10 +30,11 @@ export class Tunnel implements TunnelClient {
   readonly #options: TunnelOptions
   readonly #device: WireGuardDevice<number>
   readonly #keys = new Map<number, Uint8Array>()
+  readonly #port: TunPort
 
   constructor(options: TunnelOptions) {
     this.#options = options
-    const { plan, entries, forwarder, loop, now } = options
+    const { plan, entries, forwarder, known, counters, loop, flush, now } = options
     this.#device = new WireGuardDevice<number>({
       privateKey: plan.privateKey,
       random: systemRandom,
@@ -51,7 +45,7 @@ export class Tunnel implements TunnelClient {
       outlet: {
         toEndpoint: (_peer, entry, buffer, offset, length) =>
           entries.send(entry, buffer, offset, length, buffer === forwarder.slab.buffer),
-        toTunnel: (_peer, buffer, offset, length) => this.#write(buffer, offset, length),
+        toTunnel: (_peer, buffer, offset, length) => this.#port.write(buffer, offset, length),
       },
     })
     for (const { entry, ...peer } of plan.peers) {
@@ -60,7 +54,24 @@ export class Tunnel implements TunnelClient {
       const refusal = this.#device.setPeer({ ...peer, ...endpoint, roaming: 'fixed' }, now())
       if (refusal !== undefined) throw new Error(`add a peer of the tunnel: ${refusal}`)
     }
-    loop.watch(plan.fd, () => this.#read())
+    this.#port = new TunPort({
+      fd: plan.fd,
+      offload: plan.offload,
+      mtu: plan.mtu,
+      slab: forwarder.slab,
+      known,
+      counters,
+      loop,
+      onPacket: (buffer, offset, length) => {
+        if (this.#device.send(buffer, offset, length, now()) !== undefined) counters.add('dropTunnel')
+      },
+      flush,
+    })
+  }
+
+  /** Hands the packets of a batch to the kernel: the memory they lie in is used again. */
+  flush(): void {
+    this.#port.flush()
   }
 
   receive(entry: number, buffer: Uint8Array, offset: number, length: number): void {
@@ -100,32 +111,7 @@ export class Tunnel implements TunnelClient {
   }
 
   close(): void {
-    const { loop, plan } = this.#options
-    loop.unwatch(plan.fd)
     this.#device.close()
-    fileCalls().close(plan.fd)
-  }
-
-  #read(): void {
-    const { plan, forwarder, known, counters, now, flush } = this.#options
-    const { slab } = forwarder
-    const start = now()
-    for (let i = 0; i < BATCH; i++) {
-      const at = slab.take(plan.mtu) + HEADROOM
-      const length = socketCalls().read(plan.fd, BigInt((known.find(slab.buffer) ?? 0) + at), plan.mtu)
-      if (length <= 0) {
-        slab.giveBack(plan.mtu)
-        break
-      }
-      if (this.#device.send(slab.buffer, at, length, start) !== undefined) counters.add('dropTunnel')
-    }
-    flush()
-  }
-
-  #write(buffer: Uint8Array, offset: number, length: number): void {
-    const { plan, known, counters } = this.#options
-    const address = known.find(buffer)
-    if (address === undefined) return counters.add('dropTunnel')
-    if (socketCalls().write(plan.fd, BigInt(address + offset), length) !== length) counters.add('dropTunnel')
+    this.#port.close()
   }
 }

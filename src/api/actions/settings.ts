@@ -1,0 +1,52 @@
+import { z } from 'zod'
+import { defineAction } from '../action.ts'
+
+/** Values by `section.key`; `null` takes the key out of the file, so that its default holds. */
+const values = z.record(z.string().max(100), z.json())
+const problem = z.strictObject({ key: z.string(), message: z.string() })
+
+const field = z.strictObject({
+  /** `section.key`. */
+  key: z.string(),
+  kind: z.enum(['boolean', 'number', 'text', 'choice', 'list', 'structure']),
+  /** The most and the least of a number, the values of a choice. */
+  min: z.number().optional(),
+  max: z.number().optional(),
+  choices: z.array(z.string()).optional(),
+  default: z.json(),
+  /** What the node runs with. */
+  value: z.json(),
+  /** What the file says; absent where it says nothing. */
+  inFile: z.json().optional(),
+  /** Markdown of one line. */
+  meaning: z.string(),
+})
+
+export const settings = defineAction({
+  name: 'settings',
+  summary: 'Every key of the configuration file: its value, what it must be and what it means',
+  permission: 'read',
+  input: z.strictObject({}),
+  output: z.strictObject({
+    /** Where the file is, or would be made. */
+    file: z.string(),
+    exists: z.boolean(),
+    fields: z.array(field),
+  }),
+})
+
+export const checkSettings = defineAction({
+  name: 'settings.check',
+  summary: 'What would be wrong with these values, without writing them',
+  permission: 'read',
+  input: z.strictObject({ values }),
+  output: z.strictObject({ problems: z.array(problem) }),
+})
+
+export const saveSettings = defineAction({
+  name: 'settings.save',
+  summary: 'Write values into the configuration file; they hold when the node starts again',
+  permission: 'write',
+  input: z.strictObject({ values }),
+  output: z.strictObject({ file: z.string(), problems: z.array(problem) }),
+})

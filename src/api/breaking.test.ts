@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { breakingChanges } from './breaking.ts'
+import { type OpenApiDocument, openApiDocument } from './openapi.ts'
+
+/** The document of one action after `change` was made to its JSON. */
+function changed(change: (document: never) => void): OpenApiDocument {
+  const document = structuredClone(openApiDocument(['setRoute', 'relays'])) as never
+  change(document)
+  return document
+}
+
+const before = openApiDocument(['setRoute', 'relays'])
+
+function at(document: unknown, path: string): Record<string, unknown> {
+  const keys = path.split('.').flatMap(key => (key === 'SCHEMA' ? ['content', 'application/json', 'schema'] : [key]))
+  return keys.reduce((value, key) => value[key] as Record<string, unknown>, document as Record<string, unknown>)
+}
+
+test('the same document breaks nobody, and neither does what is added', () => {
+  assert.deepEqual(breakingChanges(before, structuredClone(before)), [])
+  assert.deepEqual(breakingChanges(before, openApiDocument()), [])
+  const more = changed(document => {
+    at(document, 'paths./v1/setRoute.post.requestBody.SCHEMA.properties')['country'] = { type: 'string' }
+    at(document, 'paths./v1/relays.post.responses.200.SCHEMA.properties')['more'] = { type: 'number' }
+    at(document, 'paths./v1/relays.post.responses.200.SCHEMA')['required'] = ['total', 'relays', 'hops', 'more']
+  })
+  assert.deepEqual(breakingChanges(before, more), [])
+})
+
+test('what is taken away, renamed, or asked for in addition is named', () => {
+  const cases: [string, (document: never) => void, RegExp][] = [
+    ['an action', document => delete at(document, 'paths')['/v1/relays'], /POST \/v1\/relays is gone/],
+    ['an event', document => delete at(document, 'components.schemas')['event.rtt'], /event\.rtt is gone/],
+    [
+      'an input',
+      document => delete at(document, 'paths./v1/setRoute.post.requestBody.SCHEMA.properties')['hops'],
+      /input: hops is gone/,
+    ],
+    [
+      'a new duty',
+      document => (at(document, 'paths./v1/setRoute.post.requestBody.SCHEMA')['required'] = ['hops']),
+      /hops is required now/,
+    ],
+    [
+      'a choice',
+      document => (at(document, 'paths./v1/relays.post.requestBody.SCHEMA.properties.role')['enum'] = ['exit']),
+      /guard, middle, peer is refused now/,
+    ],
+    [
+      'an output',
+      document => delete at(document, 'paths./v1/relays.post.responses.200.SCHEMA.properties')['total'],
+      /output: total is gone/,
+    ],
+    [
+      'a type deep inside',
+      document => {
+        const inner = 'paths./v1/relays.post.responses.200.SCHEMA.properties.relays.items.properties.id'
+        at(document, inner)['type'] = 'number'
+      },
+      /relays\[\]\.id: it was string and is number/,
+    ],
+    [
+      'a promise',
+      document => (at(document, 'paths./v1/relays.post.responses.200.SCHEMA')['required'] = []),
+      /may be missing/,
+    ],
+    ['a right', document => (at(document, 'paths./v1/relays.post')['x-permission'] = 'owner'), /asks for more rights/],
+  ]
+  for (const [name, change, expected] of cases) {
+    const broken = breakingChanges(before, changed(change))
+    assert.match(broken.join('; '), expected, name)
+  }
+})

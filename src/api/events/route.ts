@@ -1,0 +1,19 @@
+import { z } from 'zod'
+import { defineEvent } from '../action.ts'
+
+/** How far the client's main route is, in the order that a person sees it happen. */
+export const routeEvent = defineEvent({
+  name: 'route',
+  summary: 'The main route of a client changed: how far it is built, its hops, and what is wrong',
+  data: z.strictObject({
+    state: z.enum(['off', 'relays', 'guard', 'middle', 'exit', 'testing', 'protected', 'healing', 'lost']),
+    /** The exit last; as far as they are chosen. */
+    hops: z.array(z.strictObject({ id: z.string(), address: z.string(), operator: z.string() })),
+    /** How many hops have answered. */
+    built: z.number(),
+    /** The hops of the way kept ready. */
+    spare: z.array(z.strictObject({ id: z.string(), address: z.string(), operator: z.string() })).optional(),
+    problem: z.string().optional(),
+    advice: z.string().optional(),
+  }),
+})

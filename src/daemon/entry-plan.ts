@@ -1,0 +1,97 @@
+// What `hoplite entry` is asked for: a tunnel from a wg-quick file, or an endpoint for a WireGuard client of one's own.
+
+import { lookup } from 'node:dns/promises'
+import { readFileSync, statSync } from 'node:fs'
+import path from 'node:path'
+import { HopliteError } from '#api/errors.ts'
+import { type Address, parseIp } from '#wire/address.ts'
+import type { Target } from '#wire/control.ts'
+import { MAX_WG_QUICK_BYTES, parseWgQuick, type WgQuickConfig } from '#wire/wg-quick.ts'
+
+/** Peers between the client and a WireGuard server. */
+export type PeerCount = 1 | 2
+
+export type EntryPlan =
+  | {
+      readonly kind: 'tunnel'
+      readonly peers: PeerCount
+      /** The interface's name. */
+      readonly name: string
+      readonly file: WgQuickConfig
+      readonly runsHooks: boolean
+      readonly killSwitch: boolean
+    }
+  | { readonly kind: 'listen'; readonly peers: PeerCount; readonly listen: Address; readonly to: Target }
+
+/** Bytes that each hop adds: a transport header, its tag, and a frame header. */
+const HOP_OVERHEAD = 36
+/** Bytes that WireGuard adds: a transport header and its tag. */
+const WIREGUARD_OVERHEAD = 32
+const UDP_OVERHEAD = { 4: 28, 6: 48 } as const
+/** No link of IPv6 takes less; below it we let the network fragment. */
+const MIN_MTU = 1_280
+
+/** Reads a wg-quick file. Throws ENTRY_FILE_INVALID, whose words hold nothing of the file's. */
+export function readEntryFile(file: string): { readonly name: string; readonly config: WgQuickConfig } {
+  const config = parseFile(file)
+  const invalid = (what: string, advice: string) =>
+    new HopliteError('ENTRY_FILE_INVALID', `read ${file}: ${what}`, advice)
+  if (config.interface.privateKey === undefined)
+    throw invalid('[Interface] has no PrivateKey', 'add the line; a hook that sets it is not run')
+  if (!config.peers.some(({ endpoint }) => endpoint !== undefined))
+    throw invalid('no [Peer] has an Endpoint', 'a tunnel that only waits for others needs no entry')
+  if (config.interface.addresses.length === 0)
+    throw invalid('[Interface] has no Address', "add the one that the tunnel's server knows")
+  return { name: interfaceName(file), config }
+}
+
+/** The IP address of a server. A name is asked of this machine's resolver, in the open. Throws NAME_NOT_FOUND. */
+export async function resolveServer({ host, port }: Target): Promise<Address> {
+  if (parseIp(host) !== undefined) return { host, port }
+  try {
+    const { address } = await lookup(host, { verbatim: false })
+    return { host: address, port }
+  } catch (error) {
+    throw new HopliteError(
+      'NAME_NOT_FOUND',
+      `look up the server ${host}: ${(error as NodeJS.ErrnoException).code}`,
+      "check the network; after a crash the tunnel's firewall may still stand: hoplite recover",
+      error,
+    )
+  }
+}
+
+/**
+ * The longest packet of a tunnel, in bytes, that fits a link of `linkMtu` bytes after every hop's and WireGuard's own layer,
+ * when the outermost packets are of IPv4 or IPv6.
+ */
+export function tunnelMtu(linkMtu: number, peers: PeerCount, family: 4 | 6): number {
+  const inner = linkMtu - UDP_OVERHEAD[family] - peers * HOP_OVERHEAD - WIREGUARD_OVERHEAD
+  return Math.max(MIN_MTU, inner)
+}
+
+function parseFile(file: string): WgQuickConfig {
+  let bytes: Uint8Array
+  try {
+    const found = statSync(file)
+    if (!found.isFile()) throw new Error('it is not a file')
+    if (found.size > MAX_WG_QUICK_BYTES) throw new Error('it is longer than 64 KiB')
+    bytes = readFileSync(file)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new HopliteError('ENTRY_FILE_INVALID', `read ${file}: ${code ?? message}`, 'check the path', error)
+  }
+  const config = parseWgQuick(bytes)
+  if (!('error' in config)) return config
+  const { line, text } = config.error
+  throw new HopliteError('ENTRY_FILE_INVALID', `read ${file}, line ${line}: ${text}`, 'mend the line')
+}
+
+/** The file's name without its ending, as wg-quick does it, as far as it can name an interface. */
+function interfaceName(file: string): string {
+  const name = path
+    .basename(file, '.conf')
+    .replace(/[^A-Za-z0-9_-]/g, '-')
+    .slice(0, 15)
+  return /[A-Za-z0-9]/.test(name) ? name : 'hoplite0'
+}

@@ -1,0 +1,380 @@
+// An entry: one's own WireGuard tunnel, or any WireGuard client, led to its server over peers.
+
+import { HopliteError } from '#api/errors.ts'
+import type { Output, Status } from '#api/table.ts'
+import { systemRandom } from '#crypto/random.ts'
+import { Directory } from '#discover/directory.ts'
+import type { Command, Report } from '#forward/commands.ts'
+import { monotonicMs } from '#platform/clock.ts'
+import type { Engine } from '#platform/engine.ts'
+import { prepareStateDirectory } from '#platform/state-file.ts'
+import { lockState } from '#platform/state-lock.ts'
+import { serveUapi, type UapiServer } from '#platform/uapi-server.ts'
+import { EntryRoutes, MAX_ENTRIES } from '#route/entry-routes.ts'
+import { type Address, formatAddress } from '#wire/address.ts'
+import type { Config } from './config.ts'
+import { ControlLoop } from './control-loop.ts'
+import { DirectoryKeeper } from './directory-keeper.ts'
+import { type EntryPlan, resolveServer, tunnelMtu } from './entry-plan.ts'
+import { openFace } from './face.ts'
+import { runHooks } from './hooks.ts'
+import { own } from './log.ts'
+import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { RelayChoice } from './relay-choice.ts'
+import { describeHop } from './route-view.ts'
+import { linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
+import { TunnelView } from './tunnel-view.ts'
+
+/** More datagrams than this in a second: somebody is waiting for something. */
+const BUSY_DATAGRAMS = 25
+
+/** Runs an entry until `signal` is aborted or its API says so. Throws what keeps it from starting. */
+export async function runEntry(config: Config, options: RunOptions, plan: EntryPlan): Promise<void> {
+  prepareStateDirectory(options.stateDir)
+  const unlock = lockState(options.stateDir)
+  try {
+    const entry = await Entry.prepare(config, options, plan)
+    try {
+      await entry.start()
+      await untilAborted(entry.signal)
+    } finally {
+      await entry.close()
+    }
+  } finally {
+    unlock()
+  }
+}
+
+/** The servers of a plan: entry n leads to `servers[n - 1]`. */
+interface Servers {
+  readonly addresses: readonly Address[]
+  /** Entries by public key, base64; empty for a listening entry. */
+  readonly ofPeer: ReadonlyMap<string, number>
+}
+
+class Entry {
+  readonly #config: Config
+  readonly #options: RunOptions
+  readonly #plan: EntryPlan
+  readonly #servers: Servers
+  readonly #network: TunnelNetwork | undefined
+  readonly #mtu: number
+  readonly #directory = new Directory()
+  readonly #choice: RelayChoice
+  readonly #routes: EntryRoutes
+  readonly #loop: ControlLoop
+  readonly #keeper: DirectoryKeeper
+  readonly #laboratory: Laboratory
+  readonly #startedMs = monotonicMs()
+  readonly #stop = new AbortController()
+  readonly signal: AbortSignal
+  #engine: Engine | undefined
+  #address: Address | undefined
+  #listening: Address | undefined
+  #tunnel: TunnelView | undefined
+  #uapi: UapiServer | undefined
+  #api: { close(): Promise<void> } | undefined
+  /** Commands wait here until the firewall knows the relays that they lead to. */
+  #sending: Promise<void> | undefined
+  #load = { atMs: 0, datagrams: 0, isBusy: false }
+  #moves = 0
+
+  private constructor(
+    config: Config,
+    options: RunOptions,
+    plan: EntryPlan,
+    servers: Servers,
+    mtu: number,
+    network: TunnelNetwork | undefined,
+  ) {
+    this.#config = config
+    this.#options = options
+    this.#plan = plan
+    this.#servers = servers
+    this.#mtu = mtu
+    this.#network = network
+    this.signal = AbortSignal.any([options.signal, this.#stop.signal])
+    this.#laboratory = new Laboratory(config)
+    this.#choice = new RelayChoice(this.#directory, options.stateDir, 1, options.log)
+    this.#routes = new EntryRoutes({
+      random: systemRandom,
+      pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse),
+      isBusy: () => this.#isBusy(),
+    })
+    this.#loop = new ControlLoop(this.#routes, () => this.#carryOut())
+    this.#keeper = new DirectoryKeeper({
+      config,
+      directory: this.#directory,
+      log: options.log,
+      onRefreshed: () => {
+        this.#choice.save()
+        this.#loop.run(now => this.#routes.retry(now))
+      },
+      guards: () => [],
+      ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
+    })
+  }
+
+  /** Looks names up and, for a tunnel, shuts the machine's network: from then on nothing goes around it. */
+  static async prepare(config: Config, options: RunOptions, plan: EntryPlan): Promise<Entry> {
+    const servers = await findServers(plan)
+    const families = servers.addresses.map(({ host }) => (host.includes(':') ? 6 : 4))
+    const mtu = Math.min(
+      tunnelMtu(linkMtu(), plan.peers, families.includes(6) ? 6 : 4),
+      plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
+    )
+    if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
+    const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
+    const { file, name, killSwitch, runsHooks } = plan
+    if (runsHooks) await runHooks(file.hooks, 'PreUp', name, options.log)
+    const network = await TunnelNetwork.open({
+      stateDir: options.stateDir,
+      name,
+      mtu,
+      addresses: file.interface.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
+      dnsServers: file.interface.dnsServers,
+      dnsSearch: file.interface.dnsSearch,
+      routes:
+        file.interface.table.kind === 'off'
+          ? []
+          : file.peers.flatMap(({ allowedIps }) => allowedIps.map(({ address, prefix }) => `${address}/${prefix}`)),
+      killSwitch,
+      control: endpoints,
+    })
+    const resolved = { ...config, network: { ...config.network, bootstrap: multiaddrs } }
+    return new Entry(resolved, options, plan, servers, mtu, network)
+  }
+
+  async start(): Promise<void> {
+    const { log } = this.#options
+    const plan = this.#plan
+    this.#choice.load()
+    const { engine, address } = await startEngine(
+      { host: this.#config.client.bind, port: 0 },
+      { config: this.#config, log, ...(this.#network && { mark: TUNNEL_MARK }) },
+      report => this.#handleReport(report),
+      error => {
+        log.error('data plane failed', { error: own(error.message) })
+        this.#stop.abort()
+      },
+    )
+    this.#engine = engine
+    this.#address = address
+    await this.#openEntries()
+    if (plan.kind === 'tunnel' && this.#network !== undefined) await this.#startTunnel(plan, this.#network)
+    this.#api = await openFace(this.#config, this.#options, {
+      status: () => this.#status(),
+      down: () => {
+        setImmediate(() => this.#stop.abort())
+        return { stopping: true }
+      },
+      wgShow: () => this.#wgShow(),
+      observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
+      observation: () => this.#laboratory.observation(this.#engine),
+    })
+    log.info('entry is up', { kind: own(plan.kind) })
+    this.#keeper.start()
+    this.#loop.run(now => this.#routes.handleDeadline(now))
+    if (plan.kind === 'tunnel' && plan.runsHooks) await runHooks(plan.file.hooks, 'PostUp', plan.name, log)
+  }
+
+  async close(): Promise<void> {
+    const plan = this.#plan
+    const { log } = this.#options
+    const hasHooks = plan.kind === 'tunnel' && plan.runsHooks
+    if (hasHooks) await runHooks(plan.file.hooks, 'PreDown', plan.name, log)
+    this.#loop.run(now => this.#servers.addresses.forEach((_, i) => this.#routes.close(i + 1, now)))
+    this.#loop.close()
+    await this.#sending
+    await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
+    await this.#engine?.close()
+    await this.#network?.restore()
+    if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
+  }
+
+  /** Opens one entry for each server; an endpoint for others resolves when it listens. */
+  async #openEntries(): Promise<void> {
+    const plan = this.#plan
+    const client =
+      plan.kind === 'tunnel' ? ({ kind: 'tunnel' } as const) : ({ kind: 'socket', listen: plan.listen } as const)
+    const isReady = client.kind === 'tunnel' ? Promise.resolve() : this.#whenListening()
+    this.#loop.run(now =>
+      this.#servers.addresses.forEach((server, i) => {
+        this.#routes.open(i + 1, server, client, now)
+      }),
+    )
+    await isReady
+  }
+
+  #whenListening(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#onListening = report => {
+        this.#onListening = undefined
+        if (report.kind === 'entryReady') return resolve()
+        const advice =
+          'another program uses the address, or it is not one of this machine; choose another with --listen'
+        reject(new HopliteError('ADDRESS_IN_USE', report.kind === 'failed' ? report.what : 'listen', advice))
+      }
+    })
+  }
+  #onListening: ((report: Report) => void) | undefined
+
+  async #startTunnel(plan: Extract<EntryPlan, { kind: 'tunnel' }>, network: TunnelNetwork): Promise<void> {
+    const { file } = plan
+    const tunnel = new TunnelView({
+      name: network.name,
+      file,
+      servers: this.#servers.addresses,
+      send: (...commands) => this.#send(commands),
+    })
+    this.#tunnel = tunnel
+    this.#send([tunnel.install(network, this.#mtu, this.#servers.ofPeer)])
+    try {
+      this.#uapi = await serveUapi(network.name, tunnel)
+    } catch (error) {
+      this.#options.log.warn('wg cannot see this tunnel', { error: own((error as Error).message) })
+    }
+  }
+
+  #handleReport(report: Report): void {
+    this.#laboratory.handleReport(report)
+    this.#tunnel?.handleReport(report)
+    if (report.kind === 'entryReady') this.#listening = report.address
+    if (report.kind === 'entryReady' || report.kind === 'failed') this.#onListening?.(report)
+    if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
+    this.#loop.run(now => this.#routes.handleReport(report, now))
+  }
+
+  #carryOut(): void {
+    this.#send(this.#routes.take())
+    const { log } = this.#options
+    for (const { entry, event } of this.#routes.takeEvents()) {
+      switch (event.kind) {
+        case 'ready':
+        case 'spareReady':
+          this.#choice.handleSuccess(event.hops)
+          log.info(event.kind === 'ready' ? 'entry is ready' : 'spare peer is ready', { entry })
+          break
+        case 'moved':
+          this.#moves++
+          this.#choice.handleSuccess(event.hops)
+          log.info('entry moved to another peer', {
+            entry,
+            reason: own(event.reason),
+            silentMs: Math.round(event.silentMs),
+          })
+          break
+        case 'cutOff':
+          log.warn('no peer is left: nothing is sent until there is one', { entry, problem: own(event.problem) })
+          break
+        case 'serverSilent':
+          log.warn('peers answer, the server does not', { entry })
+          break
+        case 'hopFailed':
+          this.#choice.handleFailure(event.hop)
+          log.warn('peer failed', { id: own(event.hop.id) })
+          break
+      }
+    }
+  }
+
+  /** Sends commands in their order, behind the firewall's leave to reach the relays that they speak to. */
+  #send(commands: readonly Command[]): void {
+    const network = this.#network
+    const relays = this.#firstHops()
+    if (network === undefined || (this.#sending === undefined && network.allows(relays)))
+      return this.#engine?.send(...commands)
+    const sending: Promise<void> = (this.#sending ?? Promise.resolve())
+      .then(() => network.allow(relays))
+      .catch((error: Error) => this.#options.log.error('relays not let through', { error: own(error.message) }))
+      .then(() => {
+        this.#engine?.send(...commands)
+        if (this.#sending === sending) this.#sending = undefined
+      })
+    this.#sending = sending
+  }
+
+  #firstHops(): Address[] {
+    const all = this.#servers.addresses.flatMap((_, i) => this.#routes.find(i + 1)?.lanes ?? [])
+    return all.flatMap(({ hops }) => hops[0]?.address ?? [])
+  }
+
+  /** Looked at once a second: whether packets flow. */
+  #isBusy(): boolean {
+    const now = monotonicMs()
+    const load = this.#load
+    if (now - load.atMs < 1_000) return load.isBusy
+    const datagrams = this.#engine?.counters.get('datagramsIn') ?? 0
+    const perSecond = ((datagrams - load.datagrams) * 1_000) / (now - load.atMs)
+    this.#load = { atMs: now, datagrams, isBusy: perSecond > BUSY_DATAGRAMS }
+    return this.#load.isBusy
+  }
+
+  async #wgShow(): Promise<Output<'wgShow'>> {
+    const tunnel = this.#tunnel
+    return { interfaces: tunnel === undefined ? [] : [await tunnel.describe()] }
+  }
+
+  #status(): Status {
+    const routes = this.#servers.addresses.map((server, i) => this.#routeStatus(i + 1, server))
+    const isReady = routes.every(({ state }) => state === 'ready')
+    const problem = routes.find(route => route.problem !== undefined)?.problem
+    return {
+      ...commonStatus(this.#startedMs),
+      role: 'entry',
+      state: isReady ? 'ready' : routes.some(({ state }) => state === 'moving') ? 'moving' : 'building',
+      listening: {
+        ...(this.#listening && { wireguard: [formatAddress(this.#listening)] }),
+        udp: this.#address === undefined ? [] : [formatAddress(this.#address)],
+      },
+      directory: this.#directory.size,
+      routes,
+      sessions: routes.reduce((sum, { hops }) => sum + hops.length, 0),
+      flows: 0,
+      streams: 0,
+      mtu: this.#mtu,
+      ...(this.#network && { interface: this.#network.name }),
+      counters: { ...this.#engine?.counters.snapshot(), moves: this.#moves },
+      ...(problem !== undefined && {
+        problem,
+        advice: 'nothing is sent until a peer is found; it goes on trying',
+      }),
+    }
+  }
+
+  #routeStatus(entry: number, server: Address): Status['routes'][number] {
+    const route = this.#routes.find(entry)
+    const state = route?.state
+    return {
+      isolation: '',
+      server: formatAddress(server),
+      state: state === 'ready' || state === 'building' ? state : 'moving',
+      hops: route?.hops.map(describeHop) ?? [],
+      spares: route?.spares.map(({ hops, isProven }) => ({ hops: hops.map(describeHop), isProven })) ?? [],
+      ...(route?.rttMs !== undefined && { rttMs: route.rttMs }),
+      streams: 0,
+      ...(route?.problem !== undefined && { problem: route.problem }),
+    }
+  }
+}
+
+/** The addresses of the servers, each once. */
+async function findServers(plan: EntryPlan): Promise<Servers> {
+  if (plan.kind === 'listen') return { addresses: [await resolveServer(plan.to)], ofPeer: new Map() }
+  const addresses: Address[] = []
+  const ofPeer = new Map<string, number>()
+  for (const { publicKey, endpoint } of plan.file.peers) {
+    if (endpoint === undefined) continue
+    const address = await resolveServer(endpoint)
+    const known = addresses.findIndex(other => formatAddress(other) === formatAddress(address))
+    if (known < 0) addresses.push(address)
+    ofPeer.set(Buffer.from(publicKey).toString('base64'), known < 0 ? addresses.length : known + 1)
+  }
+  if (addresses.length > MAX_ENTRIES)
+    throw new HopliteError(
+      'ENTRY_FILE_INVALID',
+      `reach ${addresses.length} servers at once: at most ${MAX_ENTRIES} are`,
+      'leave out peers that are not needed',
+    )
+  return { addresses, ofPeer }
+}

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
+import test, { type TestContext } from 'node:test'
+import type { Status } from '#api/table.ts'
+import { serveMetrics } from './metrics.ts'
+
+const STATUS: Status = {
+  ...{ role: 'client', state: 'ready', version: '1.2.3', pid: 7, uptimeMs: 5_000, listening: {}, directory: 6 },
+  ...{ routes: [], sessions: 3, flows: 0, streams: 1, memoryBytes: 1_000 },
+  counters: { datagramsIn: 10, bytesIn: 1_000, bytesOut: 500, dropUnknownSession: 2, failovers: 1, 'proxy.socks': 4 },
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise(resolve => server.close(resolve))
+  return port
+}
+
+async function serve(t: TestContext, status: () => Status) {
+  const listen = `127.0.0.1:${await freePort()}`
+  const server = await serveMetrics(listen, status)
+  t.after(() => server.close())
+  const ask = async (path: string) => {
+    const response = await fetch(`http://${listen}${path}`)
+    return { status: response.status, text: await response.text() }
+  }
+  return { ask, listen }
+}
+
+test('what is counted is exposed as Prometheus reads it', async t => {
+  const { ask } = await serve(t, () => STATUS)
+  const { status, text } = await ask('/metrics')
+  assert.equal(status, 200)
+  for (const line of [
+    'hoplite_info{version="1.2.3",role="client"} 1',
+    'hoplite_ready 1',
+    'hoplite_sessions 3',
+    'hoplite_datagrams_total{direction="receive"} 10',
+    'hoplite_network_bytes_total{direction="transmit"} 500',
+    'hoplite_drops_total{reason="unknown_session"} 2',
+    'hoplite_failovers_total 1',
+    'hoplite_events_total{event="proxy_socks"} 4',
+  ])
+    assert.ok(text.split('\n').includes(line), `${line} in:\n${text}`)
+  assert.match(text, /^hoplite_event_loop_delay_p99_seconds \d/m)
+})
+
+test('live says that the process answers, ready that it does its work', async t => {
+  let state: Status['state'] = 'building'
+  const { ask } = await serve(t, () => ({ ...STATUS, state }))
+  assert.deepEqual(await ask('/live'), { status: 200, text: 'live\n' })
+  assert.deepEqual(await ask('/ready'), { status: 503, text: 'building\n' })
+  state = 'ready'
+  assert.equal((await ask('/ready')).status, 200)
+  assert.equal((await ask('/elsewhere')).status, 404)
+})
+
+test('a port that is taken is named', async t => {
+  const { listen } = await serve(t, () => STATUS)
+  await assert.rejects(
+    serveMetrics(listen, () => STATUS),
+    { code: 'ADDRESS_IN_USE', message: `serve metrics on ${listen}: EADDRINUSE` },
+  )
+})

@@ -1,0 +1,259 @@
+// A network for entries: a client, peers, and a VPN provider's WireGuard server (`wireguard-go`) that translates addresses to
+// an origin, each in a namespace of its own with a public-looking address.
+
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { callAction } from '#api/client.ts'
+import { generateX25519 } from '#crypto/x25519.ts'
+import { socketPath } from '#platform/directories.ts'
+import { type Host, missingForNamespaces, Namespaces } from './netns.ts'
+import { waitFor } from './testnet.ts'
+
+const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
+const DOWNLOAD = fileURLToPath(new URL('./download-process.ts', import.meta.url))
+const ORIGIN = fileURLToPath(new URL('./origin.ts', import.meta.url))
+const PEERS = ['one', 'two', 'three', 'four'] as const
+export type PeerName = (typeof PEERS)[number]
+const ADDRESSES = {
+  boot: '20.1.0.7',
+  one: '21.1.0.5',
+  two: '22.1.0.5',
+  three: '23.1.0.5',
+  four: '24.1.0.5',
+  vpn: '30.1.0.1',
+  me: '40.1.0.9',
+  web: '50.1.0.1',
+} as const
+type Name = keyof typeof ADDRESSES
+
+export const SERVER_PORT = 51_820
+/** The server's address inside the tunnel. */
+export const INSIDE = '10.66.0.1'
+
+export interface Download {
+  readonly bytes: number
+  readonly sha256: string
+  readonly ms: number
+  readonly longestPauseMs: number
+  readonly error?: string
+}
+
+interface Keys {
+  readonly private: string
+  readonly public: string
+}
+
+export class EntryNetwork implements AsyncDisposable {
+  readonly server = `${ADDRESSES.vpn}:${SERVER_PORT}`
+  readonly #lab = new Namespaces()
+  readonly #directory = mkdtempSync(path.join(tmpdir(), 'hoplite-entry-'))
+  readonly #suffix = process.pid.toString(36)
+  readonly #hosts = {} as Record<Name, Host>
+  /** The process of each peer that runs; what was started may be a launcher of it. */
+  readonly #peers = new Map<PeerName, number>()
+  readonly #serverKeys = makeKeys()
+  readonly #clientKeys = makeKeys()
+  #origin = ''
+
+  /** Builds the network; throws when something is missing on this machine. */
+  static async start(): Promise<EntryNetwork> {
+    const missing = missingForNamespaces('wireguard-go', 'wg', 'nft', 'iperf3', 'socat', 'ping')
+    if (missing !== undefined) throw new Error(`start this scenario: ${missing} is missing`)
+    const network = new EntryNetwork()
+    try {
+      await network.#build()
+      return network
+    } catch (error) {
+      await network[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  host(name: Name): Host {
+    return this.#hosts[name]
+  }
+
+  address(name: Name): string {
+    return ADDRESSES[name]
+  }
+
+  /** Where the origin serves HTTP. */
+  get origin(): string {
+    return this.#origin
+  }
+
+  state(name: Name): string {
+    return path.join(this.#directory, name)
+  }
+
+  /** `hoplite VERB` on a host, to its end. */
+  hoplite(name: Name, ...words: string[]): Promise<string> {
+    return this.#hosts[name].run(process.execPath, COMMAND, ...words, '--state-dir', this.state(name))
+  }
+
+  /** The client's WireGuard file, with the lines given for [Interface] and [Peer]. */
+  clientFile(endpoint: string, ...lines: string[]): string {
+    const file = path.join(this.#directory, `hl${this.#suffix}.conf`)
+    const text = [
+      ['[Interface]', `PrivateKey = ${this.#clientKeys.private}`, 'Address = 10.66.0.2/32', ...lines],
+      ['[Peer]', `PublicKey = ${this.#serverKeys.public}`, 'AllowedIPs = 0.0.0.0/0', `Endpoint = ${endpoint}`],
+    ]
+    writeFileSync(file, `${text.flat().join('\n')}\n`, { mode: 0o600 })
+    return file
+  }
+
+  clientConfig(): string {
+    return path.join(this.#directory, 'me.toml')
+  }
+
+  /** Brings up `wireguard-go` on the client with the server at `endpoint`; a second call moves it there. */
+  async runWireGuardGo(endpoint: string, mtu: number): Promise<void> {
+    const me = this.#hosts.me
+    const name = `wc${this.#suffix}`
+    await this.stopWireGuardGo()
+    await this.#startWireGuardGo(me, name, this.#clientKeys.private, [
+      ['peer', this.#serverKeys.public, 'allowed-ips', '0.0.0.0/0', 'endpoint', endpoint],
+    ])
+    await me.ip('address', 'add', '10.66.0.2/32', 'dev', name)
+    await me.ip('link', 'set', name, 'mtu', String(mtu), 'up')
+    await me.ip('route', 'add', `${INSIDE}/32`, 'dev', name)
+    await me.ip('route', 'add', `${ADDRESSES.web}/32`, 'dev', name)
+  }
+
+  async stopWireGuardGo(): Promise<void> {
+    const me = this.#hosts.me
+    await me.ip('link', 'del', `wc${this.#suffix}`).catch(() => undefined)
+    await waitFor(async () => !existsSync(`/var/run/wireguard/wc${this.#suffix}.sock`) || undefined, 'the end of wg')
+  }
+
+  /** The address that the server sends the client's packets to. */
+  async addressAtServer(): Promise<string> {
+    const text = await this.#hosts.vpn.run('wg', 'show', `ws${this.#suffix}`, 'endpoints')
+    return text.trim().split(/\s+/)[1] ?? ''
+  }
+
+  /** What a download of so many bytes asks the origin for. */
+  path(bytes: number): string {
+    return `/bytes/${String(bytes).padStart(12, '0')}`
+  }
+
+  /** Starts a download in the client's namespace; `begun` resolves when a tenth has come. */
+  download(bytes: number): { readonly begun: Promise<unknown>; readonly done: Promise<Download> } {
+    const sign = path.join(this.#directory, `sign-${performance.now()}`)
+    const words = [DOWNLOAD, `${this.#origin}${this.path(bytes)}`, sign]
+    const done = this.#hosts.me.run(process.execPath, ...words).then(text => JSON.parse(text) as Download)
+    const begun = Promise.race([done, waitFor(async () => existsSync(sign) || undefined, 'the download')])
+    return { begun, done }
+  }
+
+  /** Kills the peer that has this address, without warning. */
+  killPeer(address: string): PeerName | undefined {
+    const name = PEERS.find(name => address.startsWith(`${ADDRESSES[name]}:`))
+    const pid = name === undefined ? undefined : this.#peers.get(name)
+    if (name === undefined || pid === undefined) return undefined
+    process.kill(pid, 'SIGKILL')
+    this.#peers.delete(name)
+    return name
+  }
+
+  async startPeer(name: PeerName): Promise<void> {
+    const file = path.join(this.#directory, `${name}.toml`)
+    const words = [COMMAND, 'peer', '--json', '--config', file, '--state-dir', this.state(name)]
+    this.#hosts[name].start(process.execPath, words)
+    const { pid } = await waitFor(
+      async () => callAction(socketPath(this.state(name)), 'status', {}).catch(() => undefined),
+      `the peer ${name}`,
+    )
+    this.#peers.set(name, pid)
+  }
+
+  get peerNames(): readonly PeerName[] {
+    return PEERS
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.hoplite('me', 'down').catch(() => undefined)
+    await this.stopWireGuardGo().catch(() => undefined)
+    await this.#lab[Symbol.asyncDispose]()
+    rmSync(this.#directory, { recursive: true, force: true })
+  }
+
+  async #build(): Promise<void> {
+    const middle = await this.#lab.switch('switch')
+    for (const [name, address] of Object.entries(ADDRESSES) as [Name, string][]) {
+      const host = await this.#lab.host(name)
+      this.#hosts[name] = host
+      const link = await this.#lab.plug(host, middle, `${address}/32`)
+      await host.ip('route', 'add', 'default', 'dev', link)
+    }
+    await Promise.all([this.#startServer(), this.#startOrigin()])
+    const bootstrap = await this.#startBootstrap()
+    const network = ['[network]', `bootstrap = ["${bootstrap}"]`]
+    this.#write('me', [...network])
+    for (const name of PEERS) {
+      const ip = ADDRESSES[name]
+      const listen = [`listen = "${ip}:51821"`, `control_listen = "${ip}:51820"`, `operator = "${name}"`]
+      const limits = ['rate_kbit = 4000000', 'volume_mib_per_day = 1000000']
+      this.#write(name, [...network, '[relay]', ...listen, '[peer]', ...limits, '[lab]', 'observe = true'])
+      await this.startPeer(name)
+    }
+  }
+
+  async #startServer(): Promise<void> {
+    const { vpn } = this.#hosts
+    const name = `ws${this.#suffix}`
+    await this.#startWireGuardGo(vpn, name, this.#serverKeys.private, [
+      ['listen-port', String(SERVER_PORT)],
+      ['peer', this.#clientKeys.public, 'allowed-ips', '10.66.0.2/32'],
+    ])
+    await vpn.ip('address', 'add', `${INSIDE}/24`, 'dev', name)
+    await vpn.ip('link', 'set', name, 'mtu', '1420', 'up')
+    await vpn.run('sysctl', '-qw', 'net.ipv4.ip_forward=1')
+    const rules = `table ip nat { chain out { type nat hook postrouting priority 100; oifname "eth0" ip saddr 10.66.0.0/24 masquerade; }; }`
+    await vpn.run('nft', rules)
+    vpn.start('iperf3', ['-s', '-B', INSIDE])
+  }
+
+  async #startWireGuardGo(
+    host: Host,
+    name: string,
+    privateKey: string,
+    settings: readonly (readonly string[])[],
+  ): Promise<void> {
+    const keyFile = path.join(this.#directory, `${name}.key`)
+    writeFileSync(keyFile, privateKey, { mode: 0o600 })
+    host.start('wireguard-go', ['-f', name], { env: { ...process.env, LOG_LEVEL: 'silent' } })
+    await waitFor(async () => existsSync(`/var/run/wireguard/${name}.sock`) || undefined, `wireguard-go ${name}`)
+    await host.run('wg', 'set', name, 'private-key', keyFile, ...settings.flat())
+  }
+
+  async #startOrigin(): Promise<void> {
+    const child = this.#hosts.web.start(process.execPath, [ORIGIN, ADDRESSES.web], {
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
+    const { http } = await new Promise<{ http: number }>(resolve => child.once('message', resolve as () => void))
+    this.#origin = `http://${ADDRESSES.web}:${http}`
+  }
+
+  async #startBootstrap(): Promise<string> {
+    this.#write('boot', ['[relay]', `control_listen = "${ADDRESSES.boot}:51820"`])
+    const words = ['bootstrap', '--config', path.join(this.#directory, 'boot.toml'), '--state-dir', this.state('boot')]
+    this.#hosts.boot.start(process.execPath, [COMMAND, ...words])
+    return waitFor(async () => {
+      const status = await callAction(socketPath(this.state('boot')), 'status', {}).catch(() => undefined)
+      return status?.listening['control']?.[0]
+    }, 'the bootstrap node')
+  }
+
+  #write(name: Name, lines: readonly string[]): void {
+    writeFileSync(path.join(this.#directory, `${name}.toml`), `${lines.join('\n')}\n`)
+  }
+}
+
+function makeKeys(): Keys {
+  const { privateKey, publicKey } = generateX25519()
+  const base64 = (key: Uint8Array) => Buffer.from(key).toString('base64')
+  return { private: base64(privateKey), public: base64(publicKey) }
+}

@@ -1,0 +1,135 @@
+// A TUN's descriptor in the data plane's loop: reads superpackets and cuts them, joins packets and writes superpackets.
+//
+//   TUN ──read──► one buffer ──segmenter──► slab, with room for every layer ──► onPacket
+//   packets that lie where they were opened ──coalescer──► writev ──► TUN
+//
+// Without offloads each packet is read and written by itself.
+
+import type { TunOffload } from '#forward/commands.ts'
+import type { Counters } from '#forward/counters.ts'
+import { HEADROOM, type Slab } from '#forward/slab.ts'
+import { Coalescer, type CoalescerOutlet } from '#packet/coalescer.ts'
+import { Segmenter } from '#packet/segmenter.ts'
+import type { EventLoop } from './event-loop.ts'
+import { fileCalls } from './libc.ts'
+import type { KnownBuffers } from './send-queue.ts'
+import { IOVEC_BYTES, Memory, socketCalls } from './socket-calls.ts'
+
+/** A superpacket of 64 KiB, and the virtio header before it. */
+const READ_BYTES = 65_536 + 16
+/** So that the packet behind the virtio header lies on a word. */
+const READ_AT = 6
+/** Reads before other descriptors have their turn. */
+const MAX_READS = { none: 128, offload: 16 } as const
+/** What the slab holds many times over. */
+const FLUSH_PACKETS = 256
+const MAX_PIECES = 64
+
+export interface TunPortOptions {
+  readonly fd: number
+  readonly offload: TunOffload
+  /** The longest packet that is given to `onPacket`, in bytes. */
+  readonly mtu: number
+  readonly slab: Slab
+  readonly known: KnownBuffers
+  readonly counters: Counters
+  readonly loop: EventLoop
+  /** A packet to be sealed where it lies, with `HEADROOM` before it. */
+  readonly onPacket: (buffer: Uint8Array, offset: number, length: number) => void
+  /** Sends what waits. */
+  readonly flush: () => void
+}
+
+export class TunPort implements CoalescerOutlet {
+  readonly #options: TunPortOptions
+  readonly #hasOffload: boolean
+  readonly #read = new Memory(READ_AT + READ_BYTES + 10)
+  readonly #pieces = new Memory(MAX_PIECES * IOVEC_BYTES)
+  readonly #segmenter = new Segmenter()
+  readonly #coalescer: Coalescer
+  #count = 0
+  #bytes = 0
+
+  constructor(options: TunPortOptions) {
+    this.#options = options
+    const { fd, offload, loop } = options
+    this.#hasOffload = offload !== 'none'
+    this.#coalescer = new Coalescer({ outlet: this, joinsUdp: offload === 'tcp and udp' })
+    loop.watch(fd, () => this.#readAll())
+  }
+
+  /** Takes a packet that lies in known memory until `flush`, with 10 bytes before it that may be written over. */
+  write(buffer: Uint8Array, offset: number, length: number): void {
+    const { fd, known, counters } = this.#options
+    if (this.#hasOffload) {
+      if (this.#coalescer.add(buffer, offset, length) !== undefined) counters.add('dropTunnel')
+      return
+    }
+    const address = known.find(buffer)
+    const written = address === undefined ? -1 : socketCalls().write(fd, BigInt(address + offset), length)
+    if (written !== length) counters.add('dropTunnel')
+  }
+
+  /** Hands every packet that was taken to the kernel. */
+  flush(): void {
+    if (this.#hasOffload) this.#coalescer.flush()
+  }
+
+  close(): void {
+    const { fd, loop } = this.#options
+    loop.unwatch(fd)
+    fileCalls().close(fd)
+  }
+
+  piece(buffer: Uint8Array, offset: number, length: number): void {
+    const address = this.#options.known.find(buffer) ?? 0
+    this.#pieces.setPointer(this.#count * IOVEC_BYTES, address + offset)
+    this.#pieces.setPointer(this.#count * IOVEC_BYTES + 8, length)
+    this.#count++
+    this.#bytes += length
+  }
+
+  end(): void {
+    const { fd, counters } = this.#options
+    const written = socketCalls().writev(fd, this.#pieces.pointer, this.#count)
+    if (written !== this.#bytes) counters.add('dropTunnel', this.#count)
+    this.#count = 0
+    this.#bytes = 0
+  }
+
+  #readAll(): void {
+    if (this.#hasOffload) this.#readCut()
+    else this.#readWhole()
+    this.#options.flush()
+  }
+
+  #readCut(): void {
+    const { fd, mtu, slab, counters, onPacket, flush } = this.#options
+    const segmenter = this.#segmenter
+    let packets = 0
+    for (let i = 0; i < MAX_READS.offload; i++) {
+      const length = socketCalls().read(fd, this.#read.pointer + BigInt(READ_AT), READ_BYTES)
+      if (length <= 0) return
+      if (segmenter.begin(this.#read.bytes, READ_AT, length, mtu) !== undefined) counters.add('dropTunnel')
+      while (segmenter.next > 0) {
+        const at = slab.take(segmenter.next) + HEADROOM
+        onPacket(slab.buffer, at, segmenter.write(slab.buffer, at))
+        packets++
+      }
+      if (packets >= FLUSH_PACKETS) {
+        flush()
+        packets = 0
+      }
+    }
+  }
+
+  #readWhole(): void {
+    const { fd, mtu, slab, known, onPacket } = this.#options
+    for (let i = 0; i < MAX_READS.none; i++) {
+      const at = slab.take(mtu) + HEADROOM
+      const length = socketCalls().read(fd, BigInt((known.find(slab.buffer) ?? 0) + at), mtu)
+      if (length <= 0) return slab.giveBack(mtu)
+      onPacket(slab.buffer, at, length)
+    }
+  }
+}

@@ -1,0 +1,49 @@
+// Numbers as people read them.
+
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'] as const
+
+/** 1_530_000 → "1.5 MB" */
+export function bytes(count: number): string {
+  let value = count
+  let unit = 0
+  while (value >= 1000 && unit < UNITS.length - 1) {
+    value /= 1000
+    unit++
+  }
+  return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`
+}
+
+/** Bytes in a second as bits: 1_250_000 → "10 Mbit/s" */
+export function speed(bytesPerSecond: number): string {
+  const bits = bytesPerSecond * 8
+  if (bits < 1_000) return `${Math.round(bits)} bit/s`
+  if (bits < 1_000_000) return `${(bits / 1_000).toFixed(bits < 10_000 ? 1 : 0)} kbit/s`
+  return `${(bits / 1_000_000).toFixed(bits < 100_000_000 ? 1 : 0)} Mbit/s`
+}
+
+/** 0.42 → "0.4 ms" */
+export function milliseconds(ms: number | undefined): string {
+  return ms === undefined ? '–' : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`
+}
+
+export function duration(ms: number): string {
+  const seconds = Math.floor(ms / 1000)
+  if (seconds < 60) return `${seconds} s`
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`
+}
+
+export function timeOfDay(at: number): string {
+  return new Date(at).toLocaleTimeString([], {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+  })
+}
+
+/** The address without its port: "[2001:db8::1]:51821" → "2001:db8::1" */
+export function host(address: string): string {
+  return address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')
+}

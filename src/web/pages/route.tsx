@@ -1,0 +1,186 @@
+// Route: the picture of the path, what each hop knows, and what may be changed.
+
+import type { JSX } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import type { EventData, Output } from '#api/table.ts'
+import { call } from '../api.ts'
+import { milliseconds, speed } from '../format.ts'
+import { Icon } from '../icons.tsx'
+import type { Live } from '../live.ts'
+import { useAction } from '../parts/action.ts'
+import { Failure } from '../parts/failure.tsx'
+import { Notice } from '../parts/notice.tsx'
+import { PathPicture } from '../parts/path-picture.tsx'
+import { texts } from '../texts.ts'
+
+type Route = EventData<'route'>
+type Hop = Route['hops'][number]
+type Relays = Output<'relays'>
+type Place = keyof typeof texts.route.knowledge
+
+const HEALED_MS = 30_000
+const BYTES_PER_KBIT = 125
+
+export function RoutePage({ live }: { live: Live }): JSX.Element {
+  const [relays, setRelays] = useState<Relays | undefined>(undefined)
+  const ask = () => void call('relays', {}).then(setRelays, () => {})
+  useEffect(ask, [live.status?.directory, live.route?.hops.length])
+  const route = live.route
+  const times = live.rtt?.hops.map(({ ms }) => ms) ?? []
+  const hasHealed = live.failover !== undefined && Date.now() - live.failover.at < HEALED_MS
+  return (
+    <>
+      <h1>{texts.pages.route}</h1>
+      <p class="intro">{texts.route.intro}</p>
+      {route?.state === 'healing' && (
+        <Notice kind="warn" title={texts.states.healing.title}>
+          <p>{texts.states.healing.text}</p>
+        </Notice>
+      )}
+      {hasHealed && live.failover !== undefined && (
+        <Notice kind="good" title={texts.states.protected.title}>
+          <p>{texts.route.healed(live.failover.count, milliseconds(live.failover.silentMs))}</p>
+        </Notice>
+      )}
+      {route === undefined || route.hops.length === 0 ? (
+        <section class="card empty">
+          <Icon name="route" size={40} />
+          <p>{route === undefined || route.state === 'off' ? texts.route.none : texts.states[route.state].text}</p>
+        </section>
+      ) : (
+        <>
+          <section class="card picture-card">
+            <PathPicture route={route} times={times} relays={relays?.relays ?? []} />
+          </section>
+          <ol class="hops">
+            {route.hops.map((hop, i) => (
+              <HopCard hop={hop} number={i + 1} place={placeOf(i, route.hops.length)} ms={times[i]} key={hop.id} />
+            ))}
+          </ol>
+          <p class="spare-line">
+            <strong>{texts.route.spare}:</strong>{' '}
+            {route.spare === undefined
+              ? texts.route.spareNone
+              : `${route.spare.map(({ operator }) => operator).join(' → ')}. ${texts.route.spareText}`}
+          </p>
+        </>
+      )}
+      {relays !== undefined && <Change relays={relays} onChanged={ask} isOff={route?.state === 'off'} />}
+    </>
+  )
+}
+
+function placeOf(position: number, count: number): Place {
+  if (count === 1) return 'only'
+  return position === 0 ? 'guard' : position === count - 1 ? 'exit' : 'middle'
+}
+
+interface HopProps {
+  readonly hop: Hop
+  readonly number: number
+  readonly place: Place
+  readonly ms: number | undefined
+}
+
+function HopCard({ hop, number, place, ms }: HopProps): JSX.Element {
+  const { knows, knowsNot } = texts.route.knowledge[place]
+  return (
+    <li class="card hop">
+      <div class="hop-head">
+        <span class="hop-number" aria-hidden="true">
+          {number}
+        </span>
+        <div>
+          <h2>{texts.route.roles[place]}</h2>
+          <p class="wrap">{hop.operator}</p>
+        </div>
+      </div>
+      <p class="row hop-address">
+        <span class="muted small wrap">{hop.address}</span>
+        <span class="pill">
+          <span class="sr">{texts.home.roundTrip} </span>
+          {milliseconds(ms)}
+        </span>
+      </p>
+      <h3>{texts.route.knows}</h3>
+      <ul class="knows">
+        {knows.map(item => (
+          <li key={item}>
+            <Icon name="check" size={16} /> {item}
+          </li>
+        ))}
+      </ul>
+      <h3>{texts.route.knowsNot}</h3>
+      <ul class="knows knows-not">
+        {knowsNot.map(item => (
+          <li key={item}>
+            <Icon name="cross" size={16} /> {item}
+          </li>
+        ))}
+      </ul>
+    </li>
+  )
+}
+
+function Change({ relays, onChanged, isOff }: { relays: Relays; onChanged: () => void; isOff: boolean }): JSX.Element {
+  const doing = useAction()
+  const set = (input: { hops?: number; exit?: string }) =>
+    doing.run(async () => {
+      await call('setRoute', input)
+      onChanged()
+    })
+  const exits = relays.relays.filter(({ roles }) => roles.includes('exit'))
+  return (
+    <section class="card">
+      <h2>{texts.route.change}</h2>
+      <div class="change">
+        <fieldset class="segments" disabled={doing.isBusy}>
+          <legend>{texts.route.hops}</legend>
+          <div class="segments-row">
+            {[1, 2, 3, 4, 5].map(count => (
+              <label key={count}>
+                <input
+                  type="radio"
+                  name="hops"
+                  value={count}
+                  checked={relays.hops === count}
+                  onChange={() => set({ hops: count })}
+                />
+                <span>{count}</span>
+              </label>
+            ))}
+          </div>
+          <p class="muted">{texts.route.hopsText[relays.hops]}</p>
+        </fieldset>
+        <label class="field">
+          <span>{texts.route.exit}</span>
+          <select
+            value={relays.chosenExit ?? ''}
+            disabled={doing.isBusy}
+            onChange={event => set({ exit: event.currentTarget.value })}
+          >
+            <option value="">{texts.route.anyExit}</option>
+            {exits.map(({ id, operator, address, capacityKbit }) => (
+              <option value={id} key={id}>
+                {texts.route.exitOption(operator, address, speed(capacityKbit * BYTES_PER_KBIT))}
+              </option>
+            ))}
+          </select>
+        </label>
+        <div class="field">
+          <button
+            type="button"
+            class="primary"
+            disabled={doing.isBusy || isOff}
+            onClick={() => doing.run(() => call('newRoute', {}))}
+          >
+            <Icon name="refresh" size={18} /> {texts.route.newRoute}
+          </button>
+          <p class="muted">{texts.route.newRouteText}</p>
+        </div>
+      </div>
+      <Failure doing={doing} />
+      <p class="muted small">{texts.route.lasts}</p>
+    </section>
+  )
+}
