@@ -38,6 +38,8 @@ export interface TestnetOptions {
   /** Port of the client's proxy on 127.0.0.1; 0 takes any. */
   readonly proxyPort: number
   readonly observe: boolean
+  /** What else is to be done while the client looks for a route. */
+  readonly prepare?: (net: Testnet) => Promise<void>
   /** The issuer whose credits relays ask for, and what they ask. */
   readonly credit?: { readonly url: string; readonly id: string; readonly price: number; readonly freeMib: number }
 }
@@ -88,7 +90,7 @@ export class Testnet {
       onStep(`starting ${options.relays.length} relays and a client`)
       for (const plan of options.relays) net.startRelay(plan)
       net.startClient()
-      await net.waitReady()
+      await Promise.all([net.waitReady(), options.prepare?.(net)])
       return net
     } catch (error) {
       await net.stop()
