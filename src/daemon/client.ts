@@ -1,6 +1,5 @@
 // The client: its directory, its routes, and the proxy that applications use.
 
-import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import type { Input, Output, Status } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
@@ -27,7 +26,6 @@ import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
-import { openWallet } from './wallet.ts'
 import { walletHandlers } from './wallet-desk.ts'
 
 /** An isolated route that carries nothing for this long is closed. */
@@ -202,14 +200,12 @@ class Client {
     ])
   }
 
-  /** Nothing is paid without an issuer: then relays that ask for a price are not used. */
   #openPayments(): Payments | undefined {
-    const { credit } = this.#config
-    if (credit.issuer === '' || credit.issuer_id === '') return undefined
-    return new Payments({
-      wallet: openWallet(this.#config, path.join(this.#options.stateDir, 'wallet')),
-      limit: credit.spend_limit === 0 ? Number.POSITIVE_INFINITY : credit.spend_limit,
-      routes: this.#routes,
+    return Payments.open(this.#config, this.#options.stateDir, {
+      findRoute: session => {
+        const route = this.#routes.routeOf(session)
+        return route && { layers: route.layers(), end: route.exitLayer.session }
+      },
       priceOf: hopKey => this.#choice.priceOf(hopKey),
       run: input => this.#loop.run(input),
       send: (...commands) => this.#engine?.send(...commands),

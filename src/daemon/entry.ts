@@ -20,10 +20,12 @@ import { openFace } from './face.ts'
 import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { describeHop } from './route-view.ts'
 import { linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
+import { walletHandlers } from './wallet-desk.ts'
 
 /** More datagrams than this in a second: somebody is waiting for something. */
 const BUSY_DATAGRAMS = 25
@@ -62,6 +64,7 @@ class Entry {
   readonly #directory = new Directory()
   readonly #choice: RelayChoice
   readonly #routes: EntryRoutes
+  #payments: Payments | undefined
   readonly #loop: ControlLoop
   readonly #keeper: DirectoryKeeper
   readonly #laboratory: Laboratory
@@ -95,7 +98,7 @@ class Entry {
     this.#network = network
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
-    this.#choice = new RelayChoice(this.#directory, options.stateDir, 1, options.log)
+    this.#choice = new RelayChoice(this.#directory, options.stateDir, 1, options.log, config.credit.issuer_id)
     this.#routes = new EntryRoutes({
       random: systemRandom,
       pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse),
@@ -149,6 +152,7 @@ class Entry {
     const { log } = this.#options
     const plan = this.#plan
     this.#choice.load()
+    this.#payments = this.#openPayments()
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       { config: this.#config, log, ...(this.#network && { mark: TUNNEL_MARK }) },
@@ -169,6 +173,7 @@ class Entry {
         return { stopping: true }
       },
       wgShow: () => this.#wgShow(),
+      ...(this.#payments && walletHandlers(this.#payments.wallet)),
       observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
     })
@@ -188,6 +193,7 @@ class Entry {
     await this.#sending
     await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
+    await this.#payments?.close()
     await this.#network?.restore()
     if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
   }
@@ -239,14 +245,34 @@ class Entry {
   #handleReport(report: Report): void {
     this.#laboratory.handleReport(report)
     this.#tunnel?.handleReport(report)
+    this.#payments?.handleReport(report, monotonicMs())
     if (report.kind === 'entryReady') this.#listening = report.address
     if (report.kind === 'entryReady' || report.kind === 'failed') this.#onListening?.(report)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
     this.#loop.run(now => this.#routes.handleReport(report, now))
   }
 
+  #openPayments(): Payments | undefined {
+    return Payments.open(this.#config, this.#options.stateDir, {
+      findRoute: session => {
+        const lanes = this.#servers.addresses.flatMap((_, i) => this.#routes.find(i + 1)?.lanes ?? [])
+        const layers = lanes
+          .map(({ way }) => way.layers)
+          .find(layers => layers.some(layer => layer.session === session))
+        const end = layers?.at(-1)?.session
+        return layers && end !== undefined ? { layers, end } : undefined
+      },
+      priceOf: hopKey => this.#choice.priceOf(hopKey),
+      run: input => this.#loop.run(input),
+      send: (...commands) => this.#engine?.send(...commands),
+      log: this.#options.log,
+    })
+  }
+
   #carryOut(): void {
-    this.#send(this.#routes.take())
+    const commands = this.#routes.take()
+    this.#send(commands)
+    this.#payments?.handleCommands(commands, monotonicMs())
     const { log } = this.#options
     for (const { entry, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
@@ -318,7 +344,7 @@ class Entry {
   #status(): Status {
     const routes = this.#servers.addresses.map((server, i) => this.#routeStatus(i + 1, server))
     const isReady = routes.every(({ state }) => state === 'ready')
-    const problem = routes.find(route => route.problem !== undefined)?.problem
+    const problem = this.#payments?.problem ?? routes.find(route => route.problem !== undefined)?.problem
     return {
       ...commonStatus(this.#startedMs),
       role: 'entry',

@@ -1,15 +1,17 @@
 // Paying for routes: sees the commands that open and close sessions with relays, knows what each relay asks for, and lets the
 // purse pay it out of the wallet. Also keeps the wallet filled from the account at the issuer.
 
+import path from 'node:path'
 import { tariffOf } from '#credit/meter.ts'
 import { Purse } from '#credit/purse.ts'
 import { systemRandom } from '#crypto/random.ts'
 import type { Command, Report } from '#forward/commands.ts'
 import type { Layer } from '#route/layer.ts'
-import type { Routes } from '#route/routes.ts'
 import type { Price } from '#wire/descriptor.ts'
 import { encodeToken } from '#wire/token.ts'
+import type { Config } from './config.ts'
 import type { Log } from './log.ts'
+import { openWallet } from './wallet.ts'
 import type { WalletKeeper } from './wallet-keeper.ts'
 
 /** Below this many tokens more are drawn from the account, this many at a time. */
@@ -19,11 +21,14 @@ const TICK_MS = 1_000
 const REFILL_MS = 30_000
 const MAX_REFILL_MS = 15 * 60_000
 
+/** Layers that one way, or all ways of a route, consist of, and the session at whose echo all of them have carried. */
+export interface PaidRoute {
+  readonly layers: readonly Layer[]
+  readonly end: number
+}
+
 export interface PaymentsOptions {
-  readonly wallet: WalletKeeper
-  /** Credits that may be spent; Infinity for no limit. */
-  readonly limit: number
-  readonly routes: Routes
+  readonly findRoute: (session: number) => PaidRoute | undefined
   /** What the relay with this key asks for; undefined when nothing. */
   readonly priceOf: (hopKey: Uint8Array) => Price | undefined
   /** Runs something on the routes and carries out what follows. */
@@ -33,7 +38,9 @@ export interface PaymentsOptions {
 }
 
 export class Payments {
+  readonly wallet: WalletKeeper
   readonly #options: PaymentsOptions
+  readonly #limit: number
   readonly #purse: Purse
   readonly #timer: NodeJS.Timeout
   #refillAtMs = 0
@@ -41,9 +48,18 @@ export class Payments {
   #isRefilling = false
   #told: string | undefined
 
-  constructor(options: PaymentsOptions) {
-    const { wallet, limit } = options
+  /** Opens the wallet of a state directory; `undefined` without an issuer: then relays that ask for a price are not used. */
+  static open({ credit, ...config }: Config, stateDir: string, options: PaymentsOptions): Payments | undefined {
+    if (credit.issuer === '' || credit.issuer_id === '') return undefined
+    const wallet = openWallet({ credit, ...config }, path.join(stateDir, 'wallet'))
+    const limit = credit.spend_limit === 0 ? Number.POSITIVE_INFINITY : credit.spend_limit
+    return new Payments(options, wallet, limit)
+  }
+
+  private constructor(options: PaymentsOptions, wallet: WalletKeeper, limit: number) {
     this.#options = options
+    this.wallet = wallet
+    this.#limit = limit
     this.#purse = new Purse({ show: () => wallet.show(), limit, random: systemRandom })
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
   }
@@ -59,14 +75,10 @@ export class Payments {
       case 'empty':
         return 'the wallet is empty, and relays stop carrying: hoplite wallet redeem, or hoplite wallet topup'
       case 'limitReached':
-        return `the limit of ${this.#options.limit} credits is spent, and relays stop carrying`
+        return `the limit of ${this.#limit} credits is spent, and relays stop carrying`
       default:
         return undefined
     }
-  }
-
-  get wallet(): WalletKeeper {
-    return this.#options.wallet
   }
 
   /** Commands on their way to the data plane: sessions that begin and end. */
@@ -88,7 +100,7 @@ export class Payments {
   /** Writes the wallet down and gives it back. */
   async close(): Promise<void> {
     clearInterval(this.#timer)
-    await this.#options.wallet.close()
+    await this.wallet.close()
   }
 
   #open(session: number, now: number): void {
@@ -100,12 +112,12 @@ export class Payments {
 
   /** An echo of a route's end came back through every relay of the route. */
   #handleEcho(session: number, now: number): void {
-    const route = this.#options.routes.routeOf(session)
-    if (route?.exitLayer.session === session)
-      this.#purse.handleEcho(
-        route.layers().map(layer => layer.session),
-        now,
-      )
+    const route = this.#options.findRoute(session)
+    if (route?.end !== session) return
+    this.#purse.handleEcho(
+      route.layers.map(layer => layer.session),
+      now,
+    )
   }
 
   #carryOut(): void {
@@ -115,10 +127,10 @@ export class Payments {
           this.#options.send({ kind: 'limitSession', session: action.session, bytes: action.bytes })
           break
         case 'settle':
-          this.#options.wallet.settle(action.token)
+          this.wallet.settle(action.token)
           break
         case 'doubt':
-          this.#options.wallet.doubt(action.token)
+          this.wallet.doubt(action.token)
           break
         case 'pay': {
           const { session, acceptedBytes } = action
@@ -150,7 +162,8 @@ export class Payments {
 
   /** Draws tokens while the account has credits; a failure waits longer each time. */
   async #refill(now: number): Promise<void> {
-    const { wallet, log } = this.#options
+    const { wallet } = this
+    const { log } = this.#options
     if (this.#isRefilling) return
     this.#isRefilling = true
     try {
@@ -169,9 +182,6 @@ export class Payments {
   }
 
   #layer(session: number): Layer | undefined {
-    return this.#options.routes
-      .routeOf(session)
-      ?.layers()
-      .find(layer => layer.session === session)
+    return this.#options.findRoute(session)?.layers.find(layer => layer.session === session)
   }
 }
