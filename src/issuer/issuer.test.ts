@@ -7,11 +7,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after, type TestContext, test } from 'node:test'
+import { refuseToken } from '#credit/keys.ts'
 import { seededRandom } from '#crypto/random.ts'
 import { generateIdentity } from '#crypto/signature.ts'
 import { type PostgresCluster, postgresPrograms, startPostgres } from '#lab/postgres.ts'
 import { skipUnless } from '#lab/skip.ts'
 import { makeAccount, TEST_START_MS, withdrawTokens } from '#lab/test-issuer.ts'
+import { decodeToken } from '#wire/token.ts'
 import { Issuer } from './issuer.ts'
 import type { Payment, PaymentProcessor } from './payments.ts'
 import { openPostgres } from './postgres.ts'
@@ -325,6 +327,63 @@ test('a full disk is a failure that nothing is lost by, and that ends when there
   const [token = assert.fail()] = await withdrawTokens(issuer, account, 1, NOW)
   assert.deepEqual(await issuer.redeem(account, [token], NOW), ['redeemed'])
   assert.deepEqual((await issuer.ledger.audit()).faults, [])
+  await sql.close()
+})
+
+test('PostgreSQL that goes away in the middle is a failure that nothing is lost by, and that ends when it is back', async t => {
+  const programs = postgresPrograms()
+  if (skipUnless(t, programs !== undefined, 'PostgreSQL is not installed', { tool: 'postgresql' })) return
+  cluster ??= await startPostgres(programs ?? '')
+  const url = cluster.database()
+  const [sql, other] = [openPostgres(url), openPostgres(url)]
+  const issuer = await Issuer.open(
+    { sql, name: 'issuer.example', identity: generateIdentity(), master: new Uint8Array(32) },
+    NOW,
+  )
+  t.after(() => Promise.all([sql.close(), other.close()]))
+  const account = await makeAccount(issuer, sql, 240)
+  const tokens = await withdrawTokens(issuer, account, 240, NOW)
+  let redeemed = 0
+  let failures = 0
+  for (let at = 0; at < tokens.length; at += 20) {
+    const batch = tokens.slice(at, at + 20)
+    // Every connection of the issuer is cut while it works; the same batch is asked for until it is answered.
+    const cut = () =>
+      other.all(
+        'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()',
+      )
+    for (let isDone = false, tries = 0; !isDone; tries++) {
+      const [result] = await Promise.allSettled([issuer.redeem(account, batch, NOW), tries === 0 ? cut() : undefined])
+      isDone = result.status === 'fulfilled'
+      if (result.status === 'fulfilled') redeemed += result.value.filter(one => one === 'redeemed').length
+      else if (result.reason instanceof StoreError) failures++
+      else throw result.reason
+    }
+  }
+  assert.equal(redeemed, 240)
+  assert.ok(failures > 0, 'some were cut')
+  assert.equal(await issuer.ledger.balance(account), 240)
+  assert.deepEqual((await issuer.ledger.audit()).faults, [])
+})
+
+test('clocks ten minutes apart, either way, cost nobody a token', async () => {
+  const sql = openSqlite(':memory:')
+  const issuer = await Issuer.open(
+    { sql, name: 'issuer.example', identity: generateIdentity(), master: new Uint8Array(32) },
+    NOW,
+  )
+  const account = await makeAccount(issuer, sql, 3)
+  const { keys } = await issuer.keys.directory(NOW)
+  const key = [...keys.keys.values()][0] ?? assert.fail()
+  const [bytes = assert.fail()] = await withdrawTokens(issuer, account, 1, NOW)
+  const token = decodeToken(bytes) ?? assert.fail()
+  const SKEW = 600_000
+  assert.equal(refuseToken(token, keys, key.signsFromMs - SKEW), undefined, 'a relay that is late')
+  assert.equal(refuseToken(token, keys, key.signsFromMs - SKEW - 1), 'notYet')
+  // A relay that is behind takes a token in its last moment, and hands it in a day later.
+  assert.equal(refuseToken(token, keys, key.acceptedUntilMs), undefined)
+  assert.equal(refuseToken(token, keys, key.acceptedUntilMs + 1), 'expired')
+  assert.deepEqual(await issuer.redeem(account, [bytes], key.acceptedUntilMs + SKEW + DAY), ['redeemed'])
   await sql.close()
 })
 

@@ -50,7 +50,7 @@ const OWNERS: readonly { readonly library: RegExp; readonly room: string }[] = [
   { library: /^(libp2p$|@libp2p\/|@chainsafe\/|@multiformats\/)/, room: 'discover' },
   { library: /^udx-native$/, room: 'stream' },
   { library: /^(@noble\/|sodium-native$|@cloudflare\/)/, room: 'crypto' },
-  { library: /^(fastify|@fastify\/|@serenity-kit\/|postgres$)/, room: 'issuer' },
+  { library: /^(fastify|@fastify\/|@serenity-kit\/|pg$)/, room: 'issuer' },
   { library: /^commander$/, room: 'cli' },
   { library: /^prom-client$/, room: 'daemon' },
   { library: /^(preact|uplot|d3-force|uqr|vite)(\/|$)/, room: 'web' },
