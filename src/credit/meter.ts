@@ -44,7 +44,7 @@ export class Payer {
   #tokens = 0
   #isCarrying = true
 
-  /** @param delayShare how much later than due it pays, as a part of a quantum, 0 to 0.5 */
+  /** @param delayShare how much later than due it pays, as a part of a quantum, 0 to 0.25 */
   constructor(tariff: Tariff, delayShare = 0) {
     this.#tariff = tariff
     this.#delayBytes = Math.floor(delayShare * tariff.quantumBytes)

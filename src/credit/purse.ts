@@ -14,7 +14,7 @@ import type { WalletToken } from './wallet.ts'
 
 /** Without an echo for this long a relay does not carry. Probes go out every 600 ms. */
 const IDLE_MS = 3_000
-const MAX_DELAY_SHARE = 0.5
+const MAX_DELAY_SHARE = 0.25
 
 export interface PurseOptions {
   /** A token of the wallet, to be settled or doubted; undefined when there is none. */

@@ -3,13 +3,16 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { epochOf } from '#credit/epoch.ts'
 import { refuseToken } from '#credit/keys.ts'
+import { SpentFilter } from '#credit/spent-filter.ts'
 import { blind, blindSign, finalize } from '#crypto/blind-rsa.ts'
 import { generateIdentity } from '#crypto/signature.ts'
 import { Issuer } from '#issuer/issuer.ts'
 import { openPostgres } from '#issuer/postgres.ts'
 import type { Sql } from '#issuer/sql.ts'
 import { openSqlite } from '#issuer/sqlite.ts'
+import { EarningsStore } from '#platform/earnings-store.ts'
 import { decodeToken, tokenInput } from '#wire/token.ts'
 import { postgresPrograms, startPostgres } from './postgres.ts'
 import { makeAccount, TEST_START_MS as NOW, withdrawTokens } from './test-issuer.ts'
@@ -27,6 +30,7 @@ export async function benchCredits(report: Report, rate: (run: () => void, batch
     const sqlite = openSqlite(path.join(directory, 'issuer.db'))
     const issuer = await openIssuer(sqlite)
     await tokens(issuer, sqlite, report, rate)
+    await takes(issuer, sqlite, directory, report)
     await redemptions(issuer, sqlite, 'sqlite', report)
     await sqlite.close()
     if (cluster === undefined) return
@@ -63,6 +67,25 @@ async function tokens(issuer: Issuer, sql: Sql, report: Report, rate: (run: () =
     rate(() => refuseToken(token, keys, NOW)),
     'PerSecond',
   )
+}
+
+/** What a relay does with each token: check it, look whether it was seen, write it down. */
+async function takes(issuer: Issuer, sql: Sql, directory: string, report: Report): Promise<void> {
+  const account = await makeAccount(issuer, sql, BATCH)
+  const tokens = await withdrawTokens(issuer, account, BATCH, NOW)
+  const { keys } = await issuer.keys.directory(NOW)
+  const store = new EarningsStore(directory)
+  const filter = new SpentFilter(store, new Uint8Array(16))
+  const startedMs = performance.now()
+  for (const bytes of tokens) {
+    const token = decodeToken(bytes)
+    if (token === undefined || refuseToken(token, keys, NOW) !== undefined || filter.has(token.keyId, token.nonce))
+      throw new Error('bench: a good token is refused')
+    store.add(token.keyId, token.nonce, bytes, epochOf(NOW), NOW + 1e9)
+    filter.add(token.keyId, token.nonce)
+  }
+  report('credits.relayTakes', BATCH / ((performance.now() - startedMs) / 1_000), 'PerSecond')
+  store.close()
 }
 
 /** Withdrawals and redemptions as requests come: in batches, signatures and checks included, four at a time. */

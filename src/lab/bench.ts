@@ -14,6 +14,7 @@ import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
 import { benchCredits } from './bench-credits.ts'
 import { offloadRates } from './bench-offload.ts'
+import { benchPaying } from './bench-paying.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import type { RelayPlan } from './testnet.ts'
 import { SIX_RELAYS, stopNetworksOnSignal, Testnet } from './testnet.ts'
@@ -38,6 +39,7 @@ wireGuard()
 offloads()
 descriptors()
 await benchCredits(report, rate)
+await benchPaying(report)
 for (const engine of ['portable', 'linux']) await relayForwarding(engine)
 for (const hops of [1, 2, 3]) await route(hops)
 if (values.json) process.stdout.write(`${JSON.stringify({ bench: 'hoplite', version: VERSION, figures })}\n`)
