@@ -6,6 +6,14 @@ export type { ActionName, EventData, EventName, Input, Output, Status, Told } fr
 export { runBootstrap } from '#daemon/bootstrap.ts'
 export { runClient } from '#daemon/client.ts'
 export { type Config, defaultConfig, loadConfig, parseConfig } from '#daemon/config.ts'
+export {
+  type ChannelOptions,
+  connect,
+  type DeviceChannel,
+  type DeviceListener,
+  listen,
+  MAX_DATAGRAM_BYTES,
+} from '#daemon/device-channels.ts'
 export { type Fields, type Level, type Log, openLog } from '#daemon/log.ts'
 export type { RunOptions } from '#daemon/node.ts'
 export { runRelay } from '#daemon/relay.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { request } from 'node:http'
+import { type ClientRequest, request } from 'node:http'
 import test, { type TestContext } from 'node:test'
 import { Access } from './access.ts'
 import { PAGE_KEY_HEADER, serveBrowser } from './browser-server.ts'
@@ -154,6 +154,35 @@ test('a token may what it was made for', async t => {
   assert.equal((await ask('/v1/connect', { headers: write })).status, 200)
   assert.equal((await ask('/v1/login', { headers: write })).status, 403)
   assert.equal((await ask('/v1/traffic', { headers: { authorization: 'Bearer none' } })).status, 401)
+})
+
+test('a hundred dashboards hear each event, though one does not read', async t => {
+  const { access, ask, port, events } = await serve(t)
+  const headers = { authorization: `Bearer ${access.createToken('a script', 'read')?.token}` }
+  const open = (onData: ((text: string) => void) | undefined) =>
+    new Promise<ClientRequest>((resolve, reject) => {
+      const sent = request({ host: '127.0.0.1', port, path: '/v1/events', headers, agent: false }, response => {
+        if (onData === undefined) response.pause()
+        else response.on('data', chunk => onData(String(chunk)))
+        response.on('error', () => {})
+        resolve(sent)
+      })
+      sent.on('error', reject)
+      sent.end()
+    })
+  const heard = Array.from({ length: 100 }, () => '')
+  const all = await Promise.all(heard.map((_, i) => open(text => (heard[i] += text))))
+  all.push(await open(undefined))
+  const hops = Array.from({ length: 40 }, () => ({ id: 'x'.repeat(64) }))
+  for (let n = 0; n < 50; n++) {
+    events.tell('rtt', { hops })
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  events.tell('failover', { silentMs: 7, count: 7 })
+  while (heard.some(text => !text.includes('"count":7'))) await new Promise(resolve => setImmediate(resolve))
+  assert.ok(heard.every(text => text.split('event: rtt').length === 51))
+  assert.equal((await ask('/v1/traffic', { headers })).status, 200, 'others are served as before')
+  for (const sent of all) sent.destroy()
 })
 
 test('events are streamed, how things stand first', async t => {

@@ -3,14 +3,19 @@
 import type { Action, DataOf, Event, InputOf, OutputOf } from './action.ts'
 import { createToken, listTokens, login, revokeToken } from './actions/access.ts'
 import { activity } from './actions/activity.ts'
+import { allowPort } from './actions/allow-port.ts'
 import { connect, disconnect } from './actions/connect.ts'
+import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
 import { down } from './actions/down.ts'
 import { earnings, handIn } from './actions/earnings.ts'
+import { giveLetter, takeLetters } from './actions/letters.ts'
 import { newRoute } from './actions/new-route.ts'
-import { observation, observe } from './actions/observe.ts'
+import { crash, observation, observe } from './actions/observe.ts'
+import { endPairing, join, pair, pairing } from './actions/pairing.ts'
+import { pingDevice } from './actions/ping-device.ts'
 import { relays } from './actions/relays.ts'
 import { setRoute } from './actions/set-route.ts'
-import { checkSettings, saveSettings, settings } from './actions/settings.ts'
+import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
 import { deposit, receiveCredits, redeemVoucher, sendCredits, topUp, wallet } from './actions/wallet.ts'
@@ -32,9 +37,22 @@ export const ACTIONS = {
   traffic,
   activity,
   wgShow,
+  pair,
+  'pair.join': join,
+  'pair.status': pairing,
+  'pair.end': endPairing,
+  devices,
+  'device.rename': renameDevice,
+  'device.remove': removeDevice,
+  'device.rotate': rotateDeviceKeys,
+  'device.ping': pingDevice,
+  'device.allow': allowPort,
+  'letters.take': takeLetters,
+  'letters.give': giveLetter,
   settings,
   'settings.check': checkSettings,
   'settings.save': saveSettings,
+  reload,
   login,
   'token.create': createToken,
   'token.list': listTokens,
@@ -49,6 +67,7 @@ export const ACTIONS = {
   receiveCredits,
   earnings,
   handIn,
+  crash,
 } as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS
 export type Input<N extends ActionName> = InputOf<(typeof ACTIONS)[N]>

@@ -20,10 +20,14 @@ export function exitCodeOf(code: ErrorCode): number {
   switch (code) {
     case 'CONFIG_INVALID':
     case 'CONFIG_UNREADABLE':
+    case 'NO_CARRIER':
     case 'ENTRY_FILE_INVALID':
       return EXIT.config
     case 'STATE_LOCKED':
     case 'NO_ROUTE':
+    case 'PAIRING_BUSY':
+    case 'PAIRING_FAILED':
+    case 'DEVICE_UNREACHABLE':
     case 'CHANGES_PENDING':
       return EXIT.temporary
     case 'STATE_UNREADABLE':
@@ -41,6 +45,9 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'TUN_UNAVAILABLE':
     case 'PROGRAM_MISSING':
       return EXIT.unavailable
+    case 'CODE_INVALID':
+    case 'DEVICE_UNKNOWN':
+    case 'DEVICE_NAME_INVALID':
     case 'REQUEST_INVALID':
     case 'ACTION_UNKNOWN':
     case 'NOT_SIGNED_IN':
@@ -50,6 +57,7 @@ export function exitCodeOf(code: ErrorCode): number {
       return EXIT.notPermitted
     case 'CHANGE_FAILED':
       return EXIT.system
+    case 'DATA_PLANE_FAILED':
     case 'INTERNAL':
       return EXIT.internal
   }

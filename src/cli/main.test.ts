@@ -52,8 +52,10 @@ function json(text: string): {
 test('help names every command but the daemon, which up starts', async () => {
   const { code, stdout } = await hoplite('--help')
   assert.equal(code, 0)
-  const names = ['up', 'down', 'recover', 'status', 'relay', 'peer', 'bootstrap', 'demo', 'doctor', 'keygen']
-  for (const name of [...names, 'issuer', 'wallet', 'earnings']) assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
+  for (const name of ['up', 'down', 'recover', 'status', 'relay', 'peer', 'bootstrap', 'demo', 'doctor', 'keygen'])
+    assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
+  for (const name of ['pair', 'join', 'devices', 'ping', 'rendezvous', 'issuer', 'wallet', 'earnings'])
+    assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
   assert.doesNotMatch(stdout, /^ {2}daemon/m)
 })
 
@@ -64,6 +66,69 @@ test('a wrong command line ends with 64', async () => {
     ended.map(({ code }) => code),
     cases.map(() => 64),
   )
+})
+
+test('an entry is started with a file, or with --listen and --to, and is told what is wrong with them', async t => {
+  const stateDir = temporary(t)
+  const file = path.join(temporary(t), 'wg.conf')
+  writeFileSync(file, '')
+  const cases: readonly (readonly [readonly string[], RegExp])[] = [
+    [[], /neither a file nor both --listen and --to/],
+    [['--listen', '127.0.0.1:0'], /neither a file nor both/],
+    [['--to', '192.0.2.1:1'], /neither a file nor both/],
+    [[file, '--listen', '127.0.0.1:0', '--to', '192.0.2.1:1'], /neither a file nor both/],
+    [['--listen', 'here', '--to', '192.0.2.1:1'], /"here" is none/],
+    ...['', 'vpn', 'vpn:0', 'vpn:65536', 'a b:1', '[2001:db8::1]', '2001:db8::1:1', '0x7f.1:1', 'vpn:1:1'].map(
+      to => [['--listen', '127.0.0.1:0', '--to', to], /read --to: found/] as const,
+    ),
+  ]
+  const ended = await Promise.all(cases.map(([args]) => hoplite('entry', ...args, '--json', '--state-dir', stateDir)))
+  ended.forEach(({ code, stdout }, i) => {
+    assert.match(json(stdout).error.message, cases[i]?.[1] ?? /^$/, String(cases[i]?.[0]))
+    assert.ok(code === 64 || code === 78, `${code}`)
+  })
+  assert.deepEqual(
+    await Promise.all(['0', '3', 'one'].map(async peers => (await hoplite('entry', file, '--peers', peers)).code)),
+    [64, 64, 64],
+  )
+  assert.deepEqual(readdirSync(stateDir), [], 'nothing was begun')
+})
+
+test('a WireGuard file that cannot be used ends with 78, without a word of it', async t => {
+  const directory = temporary(t)
+  const secret = 'hunter2hunter2'
+  const text = `[Interface]\nPrivateKey = ${secret}\n`
+  const contents = { utf16: Buffer.from(text, 'utf16le'), key: Buffer.from(text), text: Buffer.from(secret) }
+  const files = Object.entries(contents).map(([name, content]) => {
+    const file = path.join(directory, `${name}.conf`)
+    writeFileSync(file, content)
+    return file
+  })
+  for (const file of [...files, directory, path.join(directory, 'none.conf')]) {
+    const [plain, asJson] = await Promise.all([hoplite('entry', file), hoplite('entry', file, '--json')])
+    assert.deepEqual([plain.code, asJson.code], [78, 78], file)
+    assert.equal(json(asJson.stdout).error.code, 'ENTRY_FILE_INVALID')
+    const said = `${plain.stdout}${plain.stderr}${asJson.stdout}${asJson.stderr}`.replaceAll('\0', '')
+    assert.doesNotMatch(said, /hunter2|PrivateKey =/)
+  }
+})
+
+test('a tunnel on the portable engine is refused before anything is changed', async t => {
+  const directory = temporary(t)
+  const [config, file, stateDir] = ['hoplite.toml', 'wg.conf', 'state'].map(name => path.join(directory, name)) as [
+    string,
+    string,
+    string,
+  ]
+  writeFileSync(config, '[engine]\nkind = "portable"\n')
+  const key = (fill: number) => Buffer.alloc(32, fill).toString('base64')
+  const peer = `[Peer]\nPublicKey = ${key(2)}\nEndpoint = 192.0.2.1:1\nAllowedIPs = 0.0.0.0/0\n`
+  writeFileSync(file, `[Interface]\nPrivateKey = ${key(1)}\nAddress = 10.0.0.2\n${peer}`)
+  const { code, stdout } = await hoplite('entry', file, '--json', '--config', config, '--state-dir', stateDir)
+  assert.equal(code, 69)
+  assert.match(json(stdout).error.message, /the engine is the portable one/)
+  assert.match(json(stdout).error.advice, /--listen and --to/)
+  assert.deepEqual(readdirSync(stateDir), ['daemon.log'])
 })
 
 test('without a daemon, status ends with 69 and says how to start one; down is no error', async t => {
@@ -95,6 +160,27 @@ test('a wrong configuration ends with 78 before anything starts', async t => {
     assert.match(json(stdout).error.message, /unknown key "client.hopz", did you mean "client.hops"/)
   }
   assert.ok(!existsSync(stateDir))
+})
+
+test('what is no code, or a stump of one in a file, is refused in words; without a way for letters nothing is paired', async t => {
+  const directory = temporary(t)
+  const config = path.join(directory, 'hoplite.toml')
+  writeFileSync(config, '[client]\nproxy = "127.0.0.1:0"\n[meet]\nrendezvous = ["ws://127.0.0.1:9"]\n')
+  const stump = path.join(directory, 'code')
+  writeFileSync(stump, 'hoplite-pair1-AAECAwQFBgcICQ')
+  const common = ['--json', '--config', config, '--state-dir', path.join(directory, 'state')]
+  const words = await hoplite('join', 'three', 'words', 'only', ...common)
+  const file = await hoplite('join', stump, ...common)
+  const up = await hoplite('up', ...common)
+  assert.deepEqual([up.code, json(up.stdout)['state']], [0, 'off'], 'there are devices alone to be up for')
+  await hoplite('down', ...common.slice(3))
+  assert.deepEqual([words.code, file.code], [64, 64])
+  assert.match(json(words.stdout).error.message, /a code has four words, this has 3/)
+  assert.match(json(file.stdout).error.message, /cut off or damaged/)
+  writeFileSync(config, '[client]\nproxy = "127.0.0.1:0"\n')
+  const pair = await hoplite('pair', ...common)
+  await hoplite('down', ...common.slice(3))
+  assert.deepEqual([pair.code, json(pair.stdout).error.code], [78, 'NO_CARRIER'])
 })
 
 test('keygen prints the id, refuses to overwrite, and with --force sets the old keys aside', async t => {

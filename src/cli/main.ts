@@ -45,6 +45,9 @@ command('logs', 'show what the daemon did')
   .option('-f, --follow', 'go on with each new line')
   .option('-n, --lines <n>', 'how many lines', wholeNumber(0, 1_000_000))
   .action(async options => (await import('./commands/logs.ts')).logs(options))
+command('reload', 'read the configuration file again, without dropping anything').action(async options =>
+  (await import('./commands/reload.ts')).reload(options),
+)
 command('relay', 'carry traffic for others, in the foreground')
   .option('--exit', 'also let traffic out to the internet')
   .action(async options => (await import('./commands/run.ts')).relay(options))
@@ -54,6 +57,47 @@ command('peer', "lend your address to others' WireGuard tunnels, in the foregrou
 command('bootstrap', 'serve the directory, in the foreground').action(async options =>
   (await import('./commands/run.ts')).bootstrap(options),
 )
+command('rendezvous', 'pass letters between devices, in the foreground; keeps nothing on disk').action(async options =>
+  (await import('./commands/run.ts')).rendezvous(options),
+)
+command('pair', 'show a code by which another device of yours can be paired')
+  .option('--qr', 'as a picture for a camera')
+  .option('--line', 'as a line to copy')
+  .option('--file <file>', 'write it to a file')
+  .option('--end', 'end a pairing that is under way')
+  .action(async options => (await import('./commands/pair.ts')).pair(options))
+command('join', 'pair with the device that shows a code')
+  .argument('<code...>', 'four words, a line, a file with it, or - to read it from standard input')
+  .action(async (code, options) => (await import('./commands/pair.ts')).join(code, options))
+const devices = command('devices', 'list your devices').action(async options =>
+  (await import('./commands/devices.ts')).list(options),
+)
+const onDevices = (name: string, description: string) =>
+  devices
+    .command(name)
+    .description(description)
+    .option('--config <file>', 'configuration file (hoplite.toml)')
+    .option('--state-dir <dir>', 'keys, state and control socket')
+    .option('--json', 'one line of JSON')
+onDevices('rename', 'call a device something else here')
+  .argument('<device>', 'its name or id')
+  .argument('<name>', '1 to 32 of a-z, 0-9 and -')
+  .action(async (device, name, _, self) =>
+    (await import('./commands/devices.ts')).rename(device, name, self.optsWithGlobals()),
+  )
+onDevices('remove', 'remove a device: it is out at once')
+  .argument('<device>', 'its name or id')
+  .action(async (device, _, self) => (await import('./commands/devices.ts')).remove(device, self.optsWithGlobals()))
+onDevices('rotate', 'make new keys for this device, and tell the others').action(async (_, self) =>
+  (await import('./commands/devices.ts')).rotate(self.optsWithGlobals()),
+)
+command('letters', 'letters that you carry by hand: print those that wait, or hand in those that came')
+  .argument('[lines...]', 'what came: lines, a file with them, or - for standard input')
+  .action(async (lines, options) => (await import('./commands/letters.ts')).letters(lines, options))
+command('ping', 'ask one of your devices for an echo through the tunnel')
+  .argument('<device>', 'its name or id')
+  .option('--count <n>', 'how often', wholeNumber(1, 1_000_000), 4)
+  .action(async (device, options) => (await import('./commands/ping.ts')).ping(device, options))
 for (const [name, isHidden] of [
   ['entry', false],
   ['entry-daemon', true],
@@ -82,9 +126,15 @@ command('daemon', 'run the client in the foreground', true)
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
   .action(async options => (await import('./commands/keygen.ts')).keygen(options))
-command('doctor', 'say what this machine can and cannot do').action(async options =>
-  (await import('./commands/doctor.ts')).doctor(options),
-)
+command('doctor', 'say what this machine can and cannot do')
+  .option('--bundle <file>', 'write what a bug report needs, with nothing personal in it')
+  .action(async options => (await import('./commands/doctor.ts')).doctor(options))
+command('install-service', 'run a node from now on, and after every start of this machine')
+  .addArgument(new Argument('[role]').choices(['client', 'relay', 'peer', 'bootstrap']).default('client'))
+  .option('--exit', 'for a relay: also let traffic out to the internet')
+  .option('--print', 'print the file for the service manager and install nothing')
+  .option('--remove', 'stop it and take it away')
+  .action(async (role, options) => (await import('./commands/install-service.ts')).installService(role, options))
 addEarningsCommands(command('earnings', 'show what this relay was paid'), addCommonOptions)
 addIssuerCommands(command('issuer', 'issue and redeem credits, in the foreground'), addCommonOptions)
 addWalletCommands(command('wallet', 'show what the wallet holds'), addCommonOptions)

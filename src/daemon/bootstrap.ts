@@ -10,6 +10,7 @@ import { lockState } from '#platform/state-lock.ts'
 import type { Address } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import { openFace } from './face.ts'
+import { letterNetwork } from './letter-network.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, untilAborted } from './node.ts'
@@ -34,6 +35,7 @@ export async function runBootstrap(config: Config, options: RunOptions): Promise
       allowPrivateAddresses: config.network.allow_private_addresses,
       nowMs: Date.now,
       random: systemRandom,
+      letters: letterNetwork(config),
       ...announced(config),
       ...sendFrom(parseListen(config.relay.control_listen)),
       ...(laboratory.isOn && { onConnection: (from: Address) => laboratory.sawAddress(from) }),

@@ -7,6 +7,7 @@ import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
+import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { Routes } from '#route/routes.ts'
@@ -17,11 +18,13 @@ import { REFUSAL } from '#wire/control.ts'
 import { ClientFace } from './client-face.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { Detour } from './detour.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
-import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Meeting } from './meeting.ts'
+import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
@@ -58,7 +61,10 @@ class Client {
   readonly #loop: ControlLoop
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
+  readonly #detour: Detour
+  readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
   readonly #face: ClientFace
+  readonly #meeting: Meeting
   readonly #laboratory: Laboratory
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
@@ -79,6 +85,7 @@ class Client {
     this.#options = options
     this.#isOn = !options.startsOff
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
+    this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
     this.#choice = new RelayChoice(
       this.#directory,
@@ -87,6 +94,7 @@ class Client {
       options.log,
       config.credit.issuer_id,
     )
+    this.#meeting = new Meeting({ ...options, config, stunServers: () => this.#choice.guardAddresses() })
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
@@ -122,6 +130,7 @@ class Client {
       log: options.log,
       onRefreshed: () => {
         this.#choice.save()
+        this.#meeting.handleServersKnown()
         this.#loop.run(now => this.#routes.handleDeadline(now))
       },
       guards: () => this.#choice.guardSources(),
@@ -137,10 +146,7 @@ class Client {
       { host: this.#config.client.bind, port: 0 },
       { config: this.#config, log },
       report => this.#handleReport(report),
-      error => {
-        log.error('data plane failed', { error: own(error.message) })
-        this.#stop.abort()
-      },
+      error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
@@ -156,11 +162,13 @@ class Client {
         error,
       )
     }
+    await this.#meeting.start()
     this.#api = await openFace(
       this.#config,
       this.#options,
       {
         ...this.#face.handlers,
+        ...this.#meeting.handlers(),
         status: () => this.#status(),
         down: () => {
           setImmediate(() => this.#stop.abort())
@@ -174,8 +182,10 @@ class Client {
         ...(this.#payments && walletHandlers(this.#payments.wallet)),
         observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
         observation: () => this.#laboratory.observation(this.#engine),
+        crash: () => this.#laboratory.crash(this.#engine),
       },
       this.#face.events,
+      { 'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }) },
     )
     log.info('client is up', { proxy: own(formatAddress(this.#proxyAddress)) })
     this.#keeper.start()
@@ -190,9 +200,12 @@ class Client {
     this.#streams.close()
     for (const key of this.#routes.keys) this.#routes.close(key)
     this.#loop.close()
+    this.#watch[Symbol.dispose]()
+    this.#detour[Symbol.dispose]()
     const { listening } = this.#proxy
     await Promise.allSettled([
       this.#keeper.close(),
+      this.#meeting.close(),
       listening && this.#proxy.close(),
       this.#api?.close(),
       this.#engine?.close(),
@@ -213,7 +226,8 @@ class Client {
     })
   }
 
-  #handleReport(report: Report): void {
+  #handleReport(told: Report): void {
+    const report = this.#detour.inward(told)
     this.#laboratory.handleReport(report)
     this.#streams.handleReport(report)
     this.#payments?.handleReport(report, monotonicMs())
@@ -224,7 +238,7 @@ class Client {
 
   #carryOut(now: number): void {
     const commands = this.#routes.take(now)
-    this.#engine?.send(...commands)
+    this.#engine?.send(...this.#detour.outward(commands))
     this.#payments?.handleCommands(commands, now)
     const { log } = this.#options
     for (const { key, route, event } of this.#routes.takeEvents()) {
@@ -251,6 +265,9 @@ class Client {
           break
         case 'hopFailed':
           this.#choice.handleFailure(event.hop)
+          if (this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) {
+            log.warn('no UDP passes: relays are reached by WebSocket')
+          }
           log.warn('hop failed', { id: own(event.hop.id) })
           break
       }
@@ -265,6 +282,7 @@ class Client {
   #connect(): Output<'connect'> {
     if (!this.#isOn) this.#options.log.info('switched on')
     this.#isOn = true
+    this.#options.onSwitched?.(true)
     this.#loop.run(now => this.#routes.want('', now))
     return { connecting: true }
   }
@@ -272,6 +290,7 @@ class Client {
   #disconnect(): Output<'disconnect'> {
     if (this.#isOn) this.#options.log.info('switched off')
     this.#isOn = false
+    this.#options.onSwitched?.(false)
     const { keys } = this.#routes
     for (const key of keys) this.#streams.handleLost(key)
     this.#loop.run(() => keys.forEach(key => this.#routes.close(key)))
@@ -313,8 +332,8 @@ class Client {
       isOn: this.#isOn,
       route: this.#routes.find(''),
       isReady: this.#streams.isReady,
-      problem: this.#routes.problem(''),
-      advice: adviceFor(this.#config, this.#directory.size),
+      problem: this.#isOn ? this.#routes.problem('') : this.#options.problem?.message,
+      advice: (!this.#isOn && this.#options.problem?.advice) || adviceFor(this.#config, this.#directory.size),
     })
   }
 
@@ -347,6 +366,7 @@ class Client {
       listening: {
         proxy: this.#proxyAddress === undefined ? [] : [formatAddress(this.#proxyAddress)],
         udp: this.#address === undefined ? [] : [formatAddress(this.#address)],
+        ...(this.#meeting.dnsAddress !== undefined && { dns: [this.#meeting.dnsAddress] }),
       },
       directory: this.#directory.size,
       routes: this.#routes.keys.map(key => this.#routeStatus(key)),
@@ -358,7 +378,9 @@ class Client {
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
         failovers: this.#failovers,
         ...(this.#payments && { 'credits.paid': this.#payments.paid }),
+        ...this.#meeting.counters,
       },
+      ...(state === 'off' && this.#options.problem && told(this.#options.problem)),
       ...(state === 'building' &&
         problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
       ...(unpaid !== undefined && { problem: unpaid }),
@@ -380,6 +402,10 @@ class Client {
       ...(route === undefined && problem !== undefined && { problem }),
     }
   }
+}
+
+function told({ message, advice }: HopliteError): { problem: string; advice: string } {
+  return { problem: message, advice }
 }
 
 function adviceFor(config: Config, size: number): string {

@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { HopliteError } from '#api/errors.ts'
 import type { Hours } from '#relay/wireguard-gate.ts'
 import { parseAddress, parseIp } from '#wire/address.ts'
+import { isDeviceName } from '#wire/device-card.ts'
 
 const MAX_FILE_BYTES = 256 * 1024
 const MAX_PROBLEMS = 10
@@ -43,6 +44,21 @@ const rule = z
   })
   .refine(({ from_port = 1, to_port = 65_535 }) => from_port <= to_port, 'from_port that is at most to_port')
 
+const deviceRule = z
+  .strictObject({
+    device: z.string().refine(text => text === '*' || isDeviceName(text), 'the name of a device, or *'),
+    protocol: z.enum(['tcp', 'udp']),
+    from_port: port,
+    to_port: port,
+  })
+  .refine(({ from_port, to_port }) => from_port <= to_port, 'from_port that is at most to_port')
+const turnServer = z.strictObject({
+  address,
+  username: z.string().max(500),
+  /** A secret stands in no configuration: it is shown to whoever may see that. */
+  password_file: z.string().min(1).max(4_096),
+})
+
 /** The keys of one of `exit.rules`. */
 export const RULE_KEYS: readonly string[] = Object.keys(rule.shape)
 
@@ -58,6 +74,8 @@ const schema = z.strictObject({
       hops: z.number().int().min(1).max(5).default(3),
       proxy: listenAddress.default('127.0.0.1:1080'),
       bind: ip.default('0.0.0.0'),
+      websocket: z.enum(['auto', 'always', 'never']).default('auto'),
+      websocket_port: z.number().int().min(1).max(65_535).default(443),
     })
     .prefault({}),
   relay: z
@@ -66,6 +84,7 @@ const schema = z.strictObject({
       advertise: z.array(address).max(4).default([]),
       control_listen: listenAddress.default('0.0.0.0:51820'),
       control_advertise: z.array(ip).max(4).default([]),
+      websocket_listen: z.union([z.literal(''), listenAddress]).default(''),
       operator: z
         .string()
         .regex(/^[^\p{C}]{1,64}$/u, '1 to 64 printable characters')
@@ -116,6 +135,37 @@ const schema = z.strictObject({
         .default(''),
       monero_confirmations: z.number().int().min(1).max(720).default(10),
       order_minutes: z.number().int().min(10).max(10_080).default(120),
+    })
+    .prefault({}),
+  meet: z
+    .strictObject({
+      name: z
+        .string()
+        .refine(text => text === '' || isDeviceName(text), 'a name of 1 to 32 of a-z, 0-9 and -')
+        .default(''),
+      gossip: z.boolean().default(true),
+      rendezvous: z
+        .array(z.string().regex(/^wss?:\/\/[^\s]{1,200}$/, 'a URL like wss://rendezvous.example.org'))
+        .max(4)
+        .default([]),
+      by_hand: z.boolean().default(false),
+      folder: z.string().max(4_096).default(''),
+      always: z.boolean().default(false),
+      interval_ms: z.number().int().min(20).max(600_000).default(4_000),
+      bucket_bits: z.number().int().min(0).max(6).default(0),
+      work_bits: z.number().int().min(0).max(24).default(16),
+      tunnel: z.boolean().default(true),
+      interface: z.boolean().default(true),
+      udp_port: z.number().int().min(0).max(65_535).default(0),
+      map_port: z.boolean().default(true),
+      stun: z.array(address).max(4).default([]),
+      turn: z.array(turnServer).max(2).default([]),
+      allow: z.array(deviceRule).max(64).default([]),
+      listen: listenAddress.default('0.0.0.0:51822'),
+      dns: z
+        .string()
+        .refine(text => text === '' || parseAddress(text.replace(/:0$/, ':1')) !== undefined, 'an address to listen on')
+        .default(''),
     })
     .prefault({}),
   peer: z

@@ -28,8 +28,12 @@ const HOP_OVERHEAD = 36
 /** Bytes that WireGuard adds: a transport header and its tag. */
 const WIREGUARD_OVERHEAD = 32
 const UDP_OVERHEAD = { 4: 28, 6: 48 } as const
+/** WireGuard makes the length of a packet a multiple of this; a server with a longer MTU than ours does so beyond ours. */
+const WIREGUARD_PADDING = 16
 /** No link of IPv6 takes less; below it we let the network fragment. */
 const MIN_MTU = 1_280
+/** What the internet carries, and the peers, however long the packets of the first link may be. */
+const MAX_LINK_MTU = 1_500
 
 /** Reads a wg-quick file. Throws ENTRY_FILE_INVALID, whose words hold nothing of the file's. */
 export function readEntryFile(file: string): { readonly name: string; readonly config: WgQuickConfig } {
@@ -54,7 +58,8 @@ export async function resolveServer({ host, port }: Target): Promise<Address> {
   } catch (error) {
     throw new HopliteError(
       'NAME_NOT_FOUND',
-      `look up the server ${host}: ${(error as NodeJS.ErrnoException).code}`,
+      // Not the name: what is said here stands in the log.
+      `look up the name of the WireGuard server: ${(error as NodeJS.ErrnoException).code}`,
       "check the network; after a crash the tunnel's firewall may still stand: hoplite recover",
       error,
     )
@@ -62,12 +67,13 @@ export async function resolveServer({ host, port }: Target): Promise<Address> {
 }
 
 /**
- * The longest packet of a tunnel, in bytes, that fits a link of `linkMtu` bytes after every hop's and WireGuard's own layer,
- * when the outermost packets are of IPv4 or IPv6.
+ * The longest packet of a tunnel, in bytes, that fits a link of `linkMtu` bytes after WireGuard's padding and every hop's and
+ * WireGuard's own layer, when the packets to the first peer are of IPv4 or IPv6. A multiple of 16.
  */
 export function tunnelMtu(linkMtu: number, peers: PeerCount, family: 4 | 6): number {
-  const inner = linkMtu - UDP_OVERHEAD[family] - peers * HOP_OVERHEAD - WIREGUARD_OVERHEAD
-  return Math.max(MIN_MTU, inner)
+  const link = Math.min(linkMtu, MAX_LINK_MTU)
+  const inner = link - UDP_OVERHEAD[family] - peers * HOP_OVERHEAD - WIREGUARD_OVERHEAD
+  return Math.max(MIN_MTU, inner - (inner % WIREGUARD_PADDING))
 }
 
 function parseFile(file: string): WgQuickConfig {

@@ -120,10 +120,16 @@ class Entry {
 
   /** Looks names up and, for a tunnel, shuts the machine's network: from then on nothing goes around it. */
   static async prepare(config: Config, options: RunOptions, plan: EntryPlan): Promise<Entry> {
+    if (plan.kind === 'tunnel' && config.engine.kind === 'portable')
+      throw new HopliteError(
+        'CONFIG_INVALID',
+        'bring a tunnel up: the engine is the portable one, which has none',
+        'take kind = "portable" out of [engine], or start an entry with --listen and --to',
+      )
     const servers = await findServers(plan)
-    const families = servers.addresses.map(({ host }) => (host.includes(':') ? 6 : 4))
+    // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
     const mtu = Math.min(
-      tunnelMtu(linkMtu(), plan.peers, families.includes(6) ? 6 : 4),
+      tunnelMtu(linkMtu(), plan.peers, config.client.bind.includes(':') ? 6 : 4),
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
@@ -144,7 +150,12 @@ class Entry {
       killSwitch,
       control: endpoints,
     })
-    const resolved = { ...config, network: { ...config.network, bootstrap: multiaddrs } }
+    const resolved = {
+      ...config,
+      network: { ...config.network, bootstrap: multiaddrs },
+      // No other has a tunnel, or sockets that the firewall lets out.
+      engine: { ...config.engine, kind: 'linux' as const },
+    }
     return new Entry(resolved, options, plan, servers, mtu, network)
   }
 

@@ -15,7 +15,7 @@ import { type BundleFile, loadBundle } from '#web/bundle.ts'
 import type { Config } from './config.ts'
 import { parseListen } from './listen.ts'
 import type { RunOptions } from './node.ts'
-import { Settings } from './settings.ts'
+import { type LiveKeys, Settings } from './settings.ts'
 
 const MAX_STATE_BYTES = 256 * 1024
 
@@ -28,8 +28,9 @@ export async function openFace(
   options: RunOptions,
   role: RoleHandlers,
   events: EventHub = new EventHub(),
+  live: LiveKeys = {},
 ): Promise<ApiServer> {
-  const face = new Face(config, options, role, events)
+  const face = new Face(config, options, role, events, live)
   await face.open()
   return face
 }
@@ -44,20 +45,24 @@ class Face implements ApiServer {
   #browser: Promise<BrowserServer> | undefined
   #bundle: Promise<ReadonlyMap<string, BundleFile>> | undefined
 
-  constructor(config: Config, options: RunOptions, role: RoleHandlers, events: EventHub) {
+  constructor(config: Config, options: RunOptions, role: RoleHandlers, events: EventHub, live: LiveKeys) {
     this.#config = config
     this.#options = options
     this.#events = events
     const { lines } = options.log
     if (lines !== undefined) lines.onLine = line => events.tell('log', line)
     this.#access = new Access({ random: systemRandom, now: Date.now, save: text => this.#save(text) }, this.#load())
-    const settings = new Settings(config, options.configFile ?? usualConfigFile())
+    const settings = new Settings(config, options.configFile ?? usualConfigFile(), {
+      'log.level': ({ log }) => options.log.setLevel?.(log.level),
+      ...live,
+    })
     this.#handlers = {
       ...role,
       activity: ({ after = 0 }) => ({ lines: lines?.after(after) ?? [] }),
       settings: () => settings.describe(),
       'settings.check': ({ values }) => ({ problems: settings.check(values) }),
       'settings.save': ({ values }) => settings.save(values),
+      reload: () => settings.reload(),
       login: async () => ({ url: `${(await this.#browse()).origin}/#login=${this.#access.newCode()}` }),
       'token.create': async ({ name, permission }) => {
         const { origin } = await this.#browse()
@@ -78,6 +83,7 @@ class Face implements ApiServer {
       this.#servers.push(await serveMetrics(listen, () => this.#handlers.status({})))
     }
     this.#servers.push(await serveApi(this.#handlers, socketPath(this.#options.stateDir), this.#events))
+    this.#options.onUp?.()
     const isFixed = !this.#config.api.listen.endsWith(':0')
     if (!isFixed && !this.#access.isInUse) return
     await this.#browse().catch(() => this.#options.log.warn('dashboard not served: its port is taken'))

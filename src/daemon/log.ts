@@ -28,13 +28,15 @@ export interface Log {
   warn(event: string, fields?: Fields): void
   info(event: string, fields?: Fields): void
   debug(event: string, fields?: Fields): void
+  /** From now on. */
+  readonly setLevel?: (level: Level) => void
   /** The last lines, for the dashboard; absent where nobody keeps them. */
   readonly lines?: LogLines
 }
 
 /** A log to `stream`: readable lines on a terminal, JSON lines elsewhere. */
 export function openLog(config: Config, component: string, stream: NodeJS.WriteStream = process.stderr): Log {
-  const most = LEVELS[config.log.level]
+  let most: number = LEVELS[config.log.level]
   const lines = new LogLines()
   const write =
     (level: Level) =>
@@ -51,7 +53,10 @@ export function openLog(config: Config, component: string, stream: NodeJS.WriteS
         : JSON.stringify({ time, level, component, event, ...Object.fromEntries(values) })
       stream.write(`${line}\n`)
     }
-  return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug'), lines }
+  const setLevel = (level: Level) => {
+    most = LEVELS[level]
+  }
+  return { error: write('error'), warn: write('warn'), info: write('info'), debug: write('debug'), setLevel, lines }
 }
 
 /** Control characters would let text from outside write lines of its own, or move the cursor. */

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import test, { type TestContext } from 'node:test'
 import type { Status } from '#api/table.ts'
+import { COUNTERS } from '#forward/counters.ts'
 import { serveMetrics } from './metrics.ts'
 
 const STATUS: Status = {
@@ -45,6 +47,23 @@ test('what is counted is exposed as Prometheus reads it', async t => {
   ])
     assert.ok(text.split('\n').includes(line), `${line} in:\n${text}`)
   assert.match(text, /^hoplite_event_loop_delay_p99_seconds \d/m)
+})
+
+test('the dashboard for Grafana and the alert rules ask for metrics that there are', async t => {
+  const routes: Status['routes'] = [{ isolation: '', state: 'ready', hops: [], rttMs: 20, streams: 1 }]
+  const counters = Object.fromEntries(COUNTERS.map(name => [name, 1]))
+  const { ask } = await serve(t, () => ({ ...STATUS, routes, counters }))
+  const { text } = await ask('/metrics')
+  const names = new Set([...text.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name))
+  const read = (file: string) => readFileSync(new URL(`../../docs/monitoring/${file}`, import.meta.url), 'utf8')
+  for (const file of ['grafana.json', 'alerts.yml']) {
+    const asked = read(file)
+    for (const [name] of asked.matchAll(/hoplite_\w+/g)) assert.ok(names.has(name), `${name} in ${file}`)
+    for (const [, given = ''] of asked.matchAll(/reason=~?"([\w|]+)"/g))
+      for (const reason of given.split('|')) assert.ok(text.includes(`reason="${reason}"`), `${reason} in ${file}`)
+  }
+  const { panels } = JSON.parse(read('grafana.json')) as { panels: unknown[] }
+  assert.ok(panels.length > 10)
 })
 
 test('live says that the process answers, ready that it does its work', async t => {

@@ -22,6 +22,12 @@ export interface RunOptions {
   readonly configFile?: string
   /** A client waits for `connect` before it builds a route. */
   readonly startsOff?: boolean
+  /** Called when the node answers on its control socket. */
+  readonly onUp?: () => void
+  /** Called when a person switches a client on or off. */
+  readonly onSwitched?: (isOn: boolean) => void
+  /** Why it starts switched off, for whoever asks. */
+  readonly problem?: HopliteError
 }
 
 /** Starts the data plane; resolves with the address that its socket has. */
@@ -96,9 +102,14 @@ export class Laboratory {
     this.#waiting.delete(report.request)
   }
 
+  crash(engine: Engine | undefined): { crashing: true } {
+    this.#assertOn('crash')
+    engine?.send({ kind: 'crash' })
+    return { crashing: true }
+  }
+
   observe(marker: string, engine: Engine | undefined): { observing: true } {
-    if (!this.#isOn)
-      throw new HopliteError('ACTION_UNKNOWN', 'observe: this node is no laboratory', 'set observe = true in [lab]')
+    this.#assertOn('observe')
     const addresses = this.#observer.observation().addresses
     this.#observer = new Observer(Buffer.from(marker))
     for (const text of addresses) this.#observer.sawText(text)
@@ -107,8 +118,7 @@ export class Laboratory {
   }
 
   async observation(engine: Engine | undefined): Promise<Observation & { addresses: string[] }> {
-    if (!this.#isOn)
-      throw new HopliteError('ACTION_UNKNOWN', 'observe: this node is no laboratory', 'set observe = true in [lab]')
+    this.#assertOn('observe')
     const own = this.#observer.observation()
     if (engine === undefined) return { ...own, addresses: [...own.addresses] }
     const request = this.#next++
@@ -122,6 +132,11 @@ export class Laboratory {
       markerInside: own.markerInside || data.markerInside,
     }
   }
+
+  #assertOn(action: string): void {
+    if (this.#isOn) return
+    throw new HopliteError('ACTION_UNKNOWN', `${action}: this node is no laboratory`, 'set observe = true in [lab]')
+  }
 }
 
 /** The part of a status that is the same for every role. */
@@ -134,10 +149,15 @@ export function commonStatus(startedMs: number): Pick<Status, 'version' | 'pid' 
   }
 }
 
-/** Resolves when `signal` is aborted. */
-export function untilAborted(signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
+/** What a node ends with when its data plane failed. */
+export function dataPlaneFailure(error: Error): HopliteError {
+  const advice = 'report it with: hoplite doctor --bundle FILE'
+  return new HopliteError('DATA_PLANE_FAILED', `move packets: ${error.message}`, advice, error)
+}
+
+/** Resolves when `signal` is aborted; rejects when that is for a failure of our own. */
+export async function untilAborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted)
+    await new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
+  if (signal.reason instanceof HopliteError) throw signal.reason
 }

@@ -16,7 +16,7 @@ const HOUR = 3_600_000
 const SERVER = { host: '185.65.135.1', port: 51_820 }
 
 /** A peer under a clock that the test turns, with the data plane's counters in its hands. */
-function world(t: TestContext, limits: Partial<Config['peer']> = {}, countsAll = false) {
+function world(t: TestContext, limits: Partial<Config['peer']> = {}, lendsHops = false) {
   const stateDir = mkdtempSync(path.join(tmpdir(), 'hoplite-peer-'))
   t.after(() => rmSync(stateDir, { recursive: true }))
   const file = path.join(stateDir, 'peer-usage.json')
@@ -36,7 +36,7 @@ function world(t: TestContext, limits: Partial<Config['peer']> = {}, countsAll =
       stateDir,
       log: { error: write, warn: write, info: write, debug: write },
       makePolicy: () => new ExitPolicy({ rules: [{ action: 'allow' }], ownAddresses: state.own, allowPrivate: [] }),
-      countsAll,
+      lendsHops,
       now: () => clock.now,
       unixNow: () => clock.unix,
       end: () => state.ends++,
@@ -56,20 +56,20 @@ function world(t: TestContext, limits: Partial<Config['peer']> = {}, countsAll =
 test('the rate is told to the data plane at the start, in bytes', t => {
   const { commands, start } = world(t, { rate_kbit: 8_000 }).run()
   start()
-  assert.deepEqual(commands, [{ kind: 'limitWireGuard', bytesPerSecond: 1_000_000 }])
+  assert.deepEqual(commands, [{ kind: 'limitLent', bytesPerSecond: 1_000_000, hops: false }])
 })
 
 test('what is carried counts in both directions, and at the volume of the day everything ends, once', t => {
   const { run, state, said, file } = world(t)
   const { peer, counters, pass, start } = run()
   start()
-  counters.add('wireGuardBytesOut', 60 * MIB)
-  counters.add('wireGuardBytesIn', 39 * MIB)
+  counters.add('lentBytesOut', 60 * MIB)
+  counters.add('lentBytesIn', 39 * MIB)
   counters.add('bytesOut', 900 * MIB)
   pass(1_000)
   assert.equal(peer.status().bytesToday, 99 * MIB)
   assert.equal(state.ends, 0)
-  counters.add('wireGuardBytesIn', MIB)
+  counters.add('lentBytesIn', MIB)
   pass(1_000)
   pass(1_000)
   assert.equal(state.ends, 1)
@@ -82,20 +82,17 @@ test('what is carried counts in both directions, and at the volume of the day ev
   assert.deepEqual(said, ['lending nothing until later volume', 'lending again'])
 })
 
-test('a node that is a peer alone counts all that it sends', t => {
-  const { peer, counters, pass, start } = world(t, {}, true).run()
+test('a node that is a peer alone lends its flows to other hops too', t => {
+  const { commands, start } = world(t, { rate_kbit: 8_000 }, true).run()
   start()
-  counters.add('bytesOut', 5 * MIB)
-  counters.add('wireGuardBytesOut', 2 * MIB)
-  pass(1_000)
-  assert.equal(peer.status().bytesToday, 5 * MIB)
+  assert.deepEqual(commands, [{ kind: 'limitLent', bytesPerSecond: 1_000_000, hops: true }])
 })
 
 test('the volume outlives a restart, and is new on a new day', t => {
   const { run, clock } = world(t)
   const first = run()
   first.start()
-  first.counters.add('wireGuardBytesOut', 100 * MIB)
+  first.counters.add('lentBytesOut', 100 * MIB)
   first.peer.close()
   const second = run()
   second.start()
@@ -112,7 +109,7 @@ test('a crash loses at most a minute', t => {
   const { counters, pass, start } = run()
   start()
   for (let second = 0; second < 130; second++) {
-    counters.add('wireGuardBytesOut', 1_000)
+    counters.add('lentBytesOut', 1_000)
     pass(1_000)
   }
   const after = run()
@@ -125,7 +122,7 @@ test('what does not change is not written again', t => {
   const { run, file } = world(t)
   const { counters, pass, start } = run()
   start()
-  counters.add('wireGuardBytesOut', 1_000)
+  counters.add('lentBytesOut', 1_000)
   pass(60_000)
   rmSync(file)
   for (let minute = 0; minute < 5; minute++) pass(60_000)
@@ -150,7 +147,7 @@ test('a clock that is set does not open what is closed by the volume of this day
   const { run, clock } = world(t)
   const { peer, counters, pass, start } = run()
   start()
-  counters.add('wireGuardBytesOut', 100 * MIB)
+  counters.add('lentBytesOut', 100 * MIB)
   pass(1_000)
   clock.unix -= HOUR
   pass(1_000)
@@ -189,7 +186,7 @@ test('when the count cannot be written the peer goes on', t => {
   const { run, file, said } = world(t)
   const { peer, counters, pass, start } = run()
   start()
-  counters.add('wireGuardBytesOut', MIB)
+  counters.add('lentBytesOut', MIB)
   rmSync(path.dirname(file), { recursive: true })
   pass(60_000)
   writeFileSync(path.dirname(file), '')

@@ -25,8 +25,8 @@ export interface PeerOptions {
   readonly log: Log
   /** Where WireGuard servers may be; asked again as this machine's addresses change. */
   readonly makePolicy: () => ExitPolicy
-  /** Whether all that the node sends counts: it does nothing else than lend. */
-  readonly countsAll: boolean
+  /** Whether flows to other hops are lent too: the node does nothing else. */
+  readonly lendsHops: boolean
   /** Milliseconds of the clock that the hop machine runs by. */
   readonly now: () => number
   readonly unixNow: () => number
@@ -71,7 +71,11 @@ export class Peer {
   /** Begins to count what `engine` carries, and bounds its rate. */
   start(engine: Pick<Engine, 'counters' | 'send'>): void {
     this.#counters = engine.counters
-    engine.send({ kind: 'limitWireGuard', bytesPerSecond: (this.#options.limits.rate_kbit * 1000) / 8 })
+    engine.send({
+      kind: 'limitLent',
+      bytesPerSecond: (this.#options.limits.rate_kbit * 1000) / 8,
+      hops: this.#options.lendsHops,
+    })
     this.#timer = setInterval(() => this.sample(), SAMPLE_MS)
     this.sample()
   }
@@ -97,8 +101,8 @@ export class Peer {
       clients: this.gate.clients,
       maxClients: limits.max_clients,
       flows: this.gate.flows,
-      bytesOut: this.#counters?.get('wireGuardBytesOut') ?? 0,
-      bytesIn: this.#counters?.get('wireGuardBytesIn') ?? 0,
+      bytesOut: this.#counters?.get('lentBytesOut') ?? 0,
+      bytesIn: this.#counters?.get('lentBytesIn') ?? 0,
       bytesToday: this.gate.carried.bytes,
       bytesPerDay: limits.volume_mib_per_day * MIB,
       rateKbit: limits.rate_kbit,
@@ -127,8 +131,7 @@ export class Peer {
   #carried(): number {
     const counters = this.#counters
     if (counters === undefined) return 0
-    if (this.#options.countsAll) return counters.get('bytesOut')
-    return counters.get('wireGuardBytesOut') + counters.get('wireGuardBytesIn')
+    return counters.get('lentBytesOut') + counters.get('lentBytesIn')
   }
 
   /** The operator's wall clock, when the hop's shows `at`. */

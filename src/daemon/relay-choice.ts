@@ -83,6 +83,12 @@ export class RelayChoice {
     return this.#guards.all.flatMap(({ id }) => this.#directory.find(id)?.control.slice(0, 1) ?? [])
   }
 
+  /** Where guards hear UDP: they know our address anyway, and may be asked what it looks like from outside. */
+  guardAddresses(): Address[] {
+    this.#maintainGuards()
+    return this.#guards.all.flatMap(({ id }) => this.#directory.find(id)?.addresses ?? [])
+  }
+
   pickRoute(): Choice {
     this.#maintainGuards()
     const options = {

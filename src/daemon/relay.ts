@@ -10,11 +10,13 @@ import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
 import { type DiscoveryNode, startDiscovery } from '#discover/node.ts'
 import type { Report } from '#forward/commands.ts'
+import { StunServer } from '#path/stun-server.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
 import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
+import { serveWebSocketRelay, type WebSocketRelay } from '#platform/websocket-relay.ts'
 import { CapacityMeter, SAMPLE_MS } from '#relay/capacity.ts'
 import { type ExitRequest, Hop } from '#relay/hop.ts'
 import { ExitStreams } from '#stream/exit.ts'
@@ -26,9 +28,10 @@ import type { PortRange, Role } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { openFace } from './face.ts'
+import { letterNetwork } from './letter-network.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
-import { commonStatus, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
 import { Toll } from './toll.ts'
 import { VERSION } from './version.ts'
@@ -60,8 +63,11 @@ async function run(config: Config, options: RunOptions, roles: readonly Role[]):
   const unlock = lockState(options.stateDir)
   try {
     const relay = await Relay.start(config, options, roles)
-    await untilAborted(relay.signal)
-    await relay.close()
+    try {
+      await untilAborted(relay.signal)
+    } finally {
+      await relay.close()
+    }
   } finally {
     unlock()
   }
@@ -76,6 +82,8 @@ class Relay {
   readonly #hop: Hop
   readonly #loop: ControlLoop
   readonly #exit: ExitStreams | undefined
+  readonly #stun = new StunServer()
+  readonly #stunLoop = new ControlLoop(this.#stun, () => this.#answerStun())
   readonly #peer: Peer | undefined
   readonly #laboratory: Laboratory
   readonly #directory = new Directory()
@@ -88,6 +96,7 @@ class Relay {
   readonly signal: AbortSignal
   #engine!: Engine
   #address!: Address
+  #door: WebSocketRelay | undefined
   #discovery: DiscoveryNode | undefined
   #api: { close(): Promise<void> } | undefined
   #publishing: NodeJS.Timeout | undefined
@@ -146,8 +155,14 @@ class Relay {
     clearInterval(this.#measuring)
     this.#peer?.close()
     this.#loop.close()
+    this.#stunLoop.close()
     this.#exit?.close()
-    await Promise.allSettled([this.#api?.close(), this.#engine?.close(), this.#discovery?.close()])
+    await Promise.allSettled([
+      this.#door?.[Symbol.asyncDispose](),
+      this.#api?.close(),
+      this.#engine?.close(),
+      this.#discovery?.close(),
+    ])
     await this.#toll?.close()
   }
 
@@ -158,13 +173,11 @@ class Relay {
       listen,
       { config: this.#config, log },
       report => this.#loop.run(now => this.#handleReport(report, now)),
-      error => {
-        log.error('data plane failed', { error: own(error.message) })
-        this.#stop.abort()
-      },
+      error => this.#stop.abort(dataPlaneFailure(error)),
     )
     this.#engine = engine
     this.#address = address
+    await this.#openDoor()
     this.#loop.run(() => {})
     this.#peer?.start(engine)
     const measure = () => this.#capacity.sample(engine.counters.get('bytesOut'), monotonicMs())
@@ -179,6 +192,7 @@ class Relay {
       },
       observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
+      crash: () => this.#laboratory.crash(this.#engine),
     })
     this.#discovery = await startDiscovery({
       role: 'server',
@@ -189,6 +203,7 @@ class Relay {
       allowPrivateAddresses: this.#config.network.allow_private_addresses,
       nowMs: Date.now,
       random: systemRandom,
+      letters: letterNetwork(this.#config),
       ...announced(this.#config),
       ...sendFrom(parseListen(this.#config.relay.control_listen)),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
@@ -218,7 +233,7 @@ class Relay {
       stateDir,
       log,
       makePolicy: () => policyOf(this.#config, [{ action: 'allow' }], this.#config.peer.allow_private),
-      countsAll: this.#lendsOnly,
+      lendsHops: this.#lendsOnly,
       now: monotonicMs,
       unixNow: Date.now,
       end: () => this.#loop.run(() => this.#hop.endWireGuard()),
@@ -228,6 +243,7 @@ class Relay {
   #handleReport(report: Report, now: number): void {
     this.#hop.handleReport(report, now)
     this.#laboratory.handleReport(report)
+    if (report.kind === 'stun') this.#stunLoop.run(() => this.#stun.handlePacket(report.bytes, report.from, now))
     if (report.kind === 'tapReady') {
       this.#exit?.findLink(report.session)?.attach(report.address)
       this.#taps.get(report.session)?.settle(true)
@@ -245,6 +261,31 @@ class Relay {
       this.#taps.delete(session)
     }
     this.#engine?.send(...this.#hop.take())
+  }
+
+  /** Lets in clients whose network has no UDP. */
+  async #openDoor(): Promise<void> {
+    const { websocket_listen: text } = this.#config.relay
+    if (text === '') return
+    const { host, port } = this.#address
+    const own = isWildcard(host) ? { host: host.includes(':') ? '::1' : '127.0.0.1', port } : this.#address
+    try {
+      this.#door = await serveWebSocketRelay(parseListen(text), own)
+    } catch (error) {
+      const advice = 'another program uses this address, or it is not one of this machine; change the configuration'
+      const { code } = error as NodeJS.ErrnoException
+      throw new HopliteError('ADDRESS_IN_USE', `listen on ${text}: ${code}`, advice, error)
+    }
+  }
+
+  #answerStun(): void {
+    const answers = this.#stun.take()
+    const commands = answers.map(({ to, bytes }) => ({
+      kind: 'sendHandshake' as const,
+      via: { kind: 'socket' as const, address: to },
+      bytes,
+    }))
+    this.#engine?.send(...commands)
   }
 
   async #serveExit({ session, number, request }: ExitRequest): Promise<void> {

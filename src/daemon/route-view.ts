@@ -19,7 +19,7 @@ export interface RouteViewInput {
 }
 
 export function viewRoute({ isOn, route, isReady, problem, advice }: RouteViewInput): RouteView {
-  if (!isOn) return { state: 'off', hops: [], built: 0 }
+  if (!isOn) return { state: 'off', hops: [], built: 0, ...(problem !== undefined && { problem, advice }) }
   if (route === undefined) {
     const wasLost = problem?.startsWith('the route was lost') ?? false
     return {

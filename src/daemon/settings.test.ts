@@ -5,7 +5,7 @@ import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { HopliteError } from '#api/errors.ts'
 import { ACTIONS } from '#api/table.ts'
-import { configKeys, loadConfig } from './config.ts'
+import { configKeys, loadConfig, withFlags } from './config.ts'
 import { Settings } from './settings.ts'
 
 function make(t: TestContext, text?: string) {
@@ -70,4 +70,21 @@ test('a file that became garbage meanwhile is left alone', t => {
   writeFileSync(file, 'garbage')
   assert.throws(() => settings.save({ 'client.hops': 1 }), HopliteError)
   assert.equal(readFileSync(file, 'utf8'), 'garbage')
+})
+
+test('what changed in the file holds at once where it can, and is named where it cannot', t => {
+  const { file } = make(t, '[client]\nhops = 2\n')
+  const held: unknown[] = []
+  // Flags win over the file: two hops stand there, and four are in use.
+  const config = withFlags(loadConfig(file), { hops: 4 })
+  const settings = new Settings(config, file, { 'log.level': ({ log }) => held.push(log.level) })
+  assert.deepEqual(settings.reload(), { applied: [], later: [] })
+  writeFileSync(file, '[client]\nhops = 1\n[log]\nlevel = "debug"\n')
+  assert.deepEqual(settings.reload(), { applied: ['log.level'], later: ['client.hops'] })
+  assert.deepEqual(held, ['debug'])
+  const value = (name: string) => settings.describe().fields.find(({ key }) => key === name)?.value
+  assert.deepEqual([value('log.level'), value('client.hops')], ['debug', 4])
+  writeFileSync(file, 'hops = ')
+  assert.throws(() => settings.reload(), { code: 'CONFIG_INVALID' })
+  assert.deepEqual(held, ['debug'])
 })

@@ -7,12 +7,14 @@ import { parse } from 'smol-toml'
 import { HopliteError } from '#api/errors.ts'
 import type { Input, Output } from '#api/table.ts'
 import { writeStateFile } from '#platform/state-file.ts'
-import { type Config, configJsonSchema, configKeys, configProblems } from './config.ts'
+import { type Config, configJsonSchema, configKeys, configProblems, loadConfig } from './config.ts'
 import { editToml, type TomlValue } from './toml-edit.ts'
 
 type Field = Output<'settings'>['fields'][number]
 type Json = Field['value']
 type Values = Input<'settings.check'>['values']
+/** A configuration by section and key. */
+type Sections = Record<string, Record<string, Json>>
 type Problem = Output<'settings.check'>['problems'][number]
 
 interface Schema {
@@ -24,14 +26,22 @@ interface Schema {
   readonly properties?: Readonly<Record<string, Schema>>
 }
 
+/** Keys that hold at once, without anything being dropped, and what makes them hold. */
+export type LiveKeys = Readonly<Record<string, (config: Config) => void>>
+
 export class Settings {
-  readonly #config: Config
+  readonly #running: Sections
   readonly #file: string
+  readonly #live: LiveKeys
+  /** What the file said when it was read last. */
+  #known: Sections
 
   /** @param config what the node runs with; @param file where the file is or would be made */
-  constructor(config: Config, file: string) {
-    this.#config = config
+  constructor(config: Config, file: string, live: LiveKeys = {}) {
+    this.#running = structuredClone(config) as unknown as Sections
     this.#file = file
+    this.#live = live
+    this.#known = existsSync(file) ? (loadConfig(file) as unknown as Sections) : this.#running
   }
 
   describe(): Output<'settings'> {
@@ -45,7 +55,7 @@ export class Settings {
         key: name,
         ...formOf(schema.properties?.[section]?.properties?.[key] ?? {}),
         default: standard as Json,
-        value: (this.#config as unknown as Record<string, Record<string, Json>>)[section]?.[key] ?? null,
+        value: this.#running[section]?.[key] ?? null,
         ...(said !== undefined && { inFile: said }),
         meaning: meanings.get(name) ?? '',
       }
@@ -65,7 +75,29 @@ export class Settings {
     return configProblems(changed)
   }
 
-  /** Writes what is right; nothing at all when there is a problem. Throws STATE_UNREADABLE. */
+  /**
+   * Reads the file again, and says which keys changed since: those that hold from now on, and those that wait for the next
+   * start. Throws CONFIG_UNREADABLE or CONFIG_INVALID; then everything stays as it was.
+   */
+  reload(): Output<'reload'> {
+    const config = loadConfig(existsSync(this.#file) ? this.#file : undefined)
+    const now = config as unknown as Sections
+    const changed = [...configKeys().keys()].filter(name => {
+      const [section = '', key = ''] = name.split('.')
+      return JSON.stringify(now[section]?.[key]) !== JSON.stringify(this.#known[section]?.[key])
+    })
+    this.#known = now
+    const applied = changed.filter(name => name in this.#live)
+    for (const name of applied) {
+      const [section = '', key = ''] = name.split('.')
+      this.#live[name]?.(config)
+      const values = this.#running[section]
+      if (values !== undefined) values[key] = now[section]?.[key] ?? null
+    }
+    return { applied, later: changed.filter(name => !applied.includes(name)) }
+  }
+
+  /** Writes what is right, and nothing at all when there is a problem; then reads it again. Throws STATE_UNREADABLE. */
   save(values: Values): Output<'settings.save'> {
     const problems = this.check(values)
     if (problems.length > 0) return { file: this.#file, problems }
@@ -76,16 +108,16 @@ export class Settings {
     }
     mkdirSync(path.dirname(this.#file), { recursive: true })
     writeStateFile(this.#file, text)
-    return { file: this.#file, problems: [] }
+    return { file: this.#file, problems: [], ...this.reload() }
   }
 
   #text(): string {
     return existsSync(this.#file) ? readFileSync(this.#file, 'utf8') : ''
   }
 
-  #parsed(): Record<string, Record<string, Json>> {
+  #parsed(): Sections {
     try {
-      return parse(this.#text()) as Record<string, Record<string, Json>>
+      return parse(this.#text()) as Sections
     } catch (error) {
       const advice = 'mend the file by hand: it was changed since the node started'
       throw new HopliteError('CONFIG_INVALID', `read ${this.#file}: it is no TOML now`, advice, error)

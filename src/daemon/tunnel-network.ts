@@ -13,6 +13,8 @@ import { openTun, type Tun } from '#platform/linux/tun.ts'
 import { type Address, formatAddress, parseIp } from '#wire/address.ts'
 
 export const TUNNEL_MARK = CLIENT_MARK
+/** No link of IPv4 takes less. */
+const MIN_LINK_MTU = 576
 
 export interface TunnelNetworkOptions {
   readonly stateDir: string
@@ -108,15 +110,17 @@ export class TunnelNetwork {
   }
 }
 
-/** Bytes of the longest packet on the link of the default route; 1500 where there is none to be seen. */
+/** Bytes of the longest packet on the links of the default routes; 1500 where there is none to be seen. */
 export function linkMtu(): number {
-  const rows = read('/proc/net/route').split('\n').slice(1)
-  const mtus = rows.flatMap(row => {
-    const [device = '', destination, , , , , , mask] = row.split(/\s+/)
-    if (destination !== '00000000' || mask !== '00000000') return []
-    const mtu = Number(read(`/sys/class/net/${device}/mtu`))
-    return mtu >= 576 ? [mtu] : []
-  })
+  const devices = [
+    ...rowsOf('/proc/net/route').flatMap(([device, destination, , , , , , mask]) =>
+      destination === '00000000' && mask === '00000000' ? device : [],
+    ),
+    ...rowsOf('/proc/net/ipv6_route').flatMap(([destination, bits, , , , , , , , device]) =>
+      destination === '0'.repeat(32) && bits === '00' && device !== 'lo' ? device : [],
+    ),
+  ]
+  const mtus = devices.map(device => Number(read(`/sys/class/net/${device}/mtu`))).filter(mtu => mtu >= MIN_LINK_MTU)
   return mtus.length === 0 ? 1_500 : Math.min(...mtus)
 }
 
@@ -142,6 +146,12 @@ export async function resolveBootstraps(
   )
   const all = found.flat()
   return { multiaddrs: all.map(({ multiaddr }) => multiaddr), endpoints: all.map(({ endpoint }) => endpoint) }
+}
+
+function rowsOf(file: string): (readonly (string | undefined)[])[] {
+  return read(file)
+    .split('\n')
+    .map(row => row.trim().split(/\s+/))
 }
 
 function read(file: string): string {

@@ -16,8 +16,10 @@ import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { decodeDescriptor } from '#wire/descriptor.ts'
 import { DIRECTORY_PROTOCOL, decodeDirectory, encodeDirectory, MAX_DIRECTORY_MESSAGE } from '#wire/directory.ts'
+import type { Carrier } from './carrier.ts'
 import { nodeIdOf, verifyDescriptor } from './descriptor.ts'
 import type { Directory } from './directory.ts'
+import { type LetterNetwork, letterCarriers, letterDht, letterServices } from './letters.ts'
 import { answerDirectory, type DirectorySource, type RefreshReport, refreshDirectory } from './refresh.ts'
 
 const KAD_PROTOCOL = '/hoplite/kad/1.0.0'
@@ -48,6 +50,8 @@ export interface DiscoveryOptions {
   readonly sendFrom?: string
   /** Multiaddrs to ask after the bootstrap nodes; relays drawn from the directory when absent. */
   readonly furtherSources?: () => readonly string[]
+  /** To carry letters (servers) or post and read them (clients). */
+  readonly letters?: LetterNetwork
   /** Laboratory only: gets the remote address of every connection. */
   readonly onConnection?: (address: { readonly host: string; readonly port: number }) => void
 }
@@ -56,6 +60,10 @@ export interface DiscoveryNode {
   /** Own multiaddrs, with the peer id. */
   readonly addresses: readonly string[]
   readonly connections: number
+  /** Ways for letters; none without `letters`. */
+  readonly carriers: readonly Carrier[]
+  /** Connects to the bootstrap nodes, where there is no connection to them. */
+  join(): Promise<void>
   /** Puts a descriptor of our own into the directory and the DHT; returns how many peers stored it. */
   publish(descriptor: Uint8Array): Promise<number>
   /** Takes the whole directory from several sources. */
@@ -67,6 +75,7 @@ export interface DiscoveryNode {
 export async function startDiscovery(options: DiscoveryOptions): Promise<DiscoveryNode> {
   const { directory, nowMs, allowPrivateAddresses } = options
   const isServer = options.role === 'server'
+  const mail = options.letters && letterDht(options.letters, nowMs, isServer)
   const node = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', options.seed),
     addresses: {
@@ -87,15 +96,19 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     services: {
       identify: identify({ protocolPrefix: PREFIX }),
       ping: ping({ protocolPrefix: PREFIX }),
-      ...(isServer && {
+      ...((isServer || mail !== undefined) && {
         dht: kadDHT({
           protocol: KAD_PROTOCOL,
-          clientMode: false,
+          clientMode: !isServer,
           peerInfoMapper: allowPrivateAddresses ? passthroughMapper : removePrivateAddressesMapper,
-          validators: { hoplite: async (key, value) => admitRecord(directory, key, value, nowMs()) },
-          selectors: { hoplite: (_key, records) => newestRecord(records) },
+          validators: {
+            hoplite: async (key, value) => admitRecord(directory, key, value, nowMs()),
+            ...mail?.validators,
+          },
+          selectors: { hoplite: (_key, records) => newestRecord(records), ...mail?.selectors },
         }),
       }),
+      ...(options.letters && letterServices()),
     },
   })
   const { onConnection } = options
@@ -116,16 +129,21 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
       { maxInboundStreams: 64 },
     )
   }
-  return isServer ? new ServerNode(options, node, dht) : new ClientNode(options, node)
+  // Clients connect to servers alone: a server that did not listen would carry nothing from one to the other.
+  const carrying = { nowMs, random: options.random, carries: isServer }
+  const carriers = options.letters === undefined ? [] : letterCarriers(options.letters, node, carrying)
+  return isServer ? new ServerNode(options, node, carriers, dht) : new ClientNode(options, node, carriers)
 }
 
 class ClientNode implements DiscoveryNode {
+  readonly carriers: readonly Carrier[]
   protected readonly options: DiscoveryOptions
   protected readonly node: Libp2p
 
-  constructor(options: DiscoveryOptions, node: Libp2p) {
+  constructor(options: DiscoveryOptions, node: Libp2p, carriers: readonly Carrier[]) {
     this.options = options
     this.node = node
+    this.carriers = carriers
   }
 
   get addresses(): readonly string[] {
@@ -153,7 +171,19 @@ class ClientNode implements DiscoveryNode {
     })
   }
 
+  async join(): Promise<void> {
+    const own = this.node.peerId.toString()
+    const connected = new Set(this.node.getPeers().map(peer => peer.toString()))
+    const away = this.options.bootstrap.filter(address => !address.endsWith(own) && !connected.has(peerOf(address)))
+    await Promise.allSettled(
+      away
+        .map(parseMultiaddr)
+        .map(target => target && this.node.dial(target, { signal: AbortSignal.timeout(DIAL_MS) })),
+    )
+  }
+
   async close(): Promise<void> {
+    await Promise.allSettled(this.carriers.map(carrier => carrier.close()))
     await this.node.stop()
   }
 
@@ -189,8 +219,8 @@ class ServerNode extends ClientNode {
   #timer: NodeJS.Timeout
   #isClosed = false
 
-  constructor(options: DiscoveryOptions, node: Libp2p, dht: KadDHT | undefined) {
-    super(options, node)
+  constructor(options: DiscoveryOptions, node: Libp2p, carriers: readonly Carrier[], dht: KadDHT | undefined) {
+    super(options, node, carriers)
     this.#dht = dht
     this.#timer = setTimeout(() => this.#sync(), FIRST_SYNC_MS)
   }
@@ -202,7 +232,7 @@ class ServerNode extends ClientNode {
     if (decoded === undefined) return 0
     const id = nodeIdOf(decoded.fields.identityKey)
     this.#own.set(id, descriptor)
-    await this.#dialBootstrap()
+    await this.join()
     return this.#put(id, descriptor)
   }
 
@@ -228,17 +258,9 @@ class ServerNode extends ClientNode {
     return stored
   }
 
-  async #dialBootstrap(): Promise<void> {
-    const own = this.node.peerId.toString()
-    const targets = this.options.bootstrap.filter(address => !address.endsWith(own)).map(parseMultiaddr)
-    await Promise.allSettled(
-      targets.map(target => target && this.node.dial(target, { signal: AbortSignal.timeout(DIAL_MS) })),
-    )
-  }
-
   /** Keeps in step with a few peers, and tells the DHT again about ourselves. */
   async #sync(): Promise<void> {
-    await this.#dialBootstrap()
+    await this.join()
     if (this.#isClosed) return
     await this.refresh().catch(() => undefined)
     for (const [id, descriptor] of this.#own) await this.#put(id, descriptor)
@@ -281,4 +303,9 @@ function parseMultiaddr(text: string): Multiaddr | undefined {
   } catch {
     return undefined
   }
+}
+
+/** The peer id at the end of a multiaddr. */
+function peerOf(address: string): string {
+  return address.slice(address.lastIndexOf('/') + 1)
 }

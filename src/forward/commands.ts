@@ -53,8 +53,8 @@ export type TableCommand =
    */
   | { readonly kind: 'limitSession'; readonly session: number; readonly bytes: number }
   | { readonly kind: 'reportUse'; readonly session: number }
-  /** What may be carried to and from WireGuard servers, all flows together, in bytes a second. */
-  | { readonly kind: 'limitWireGuard'; readonly bytesPerSecond: number }
+  /** What may be lent, all flows together, in bytes a second: flows to WireGuard servers and, with `hops`, to other hops. */
+  | { readonly kind: 'limitLent'; readonly bytesPerSecond: number; readonly hops: boolean }
 
 /** Commands that open and close sockets: each engine has its own way. */
 export type SocketCommand =
@@ -111,6 +111,8 @@ export type SocketCommand =
   | { readonly kind: 'sweep'; readonly idleMs: number }
   /** Laboratory only: remember the addresses seen and whether `marker` could be read. */
   | { readonly kind: 'observe'; readonly marker: Uint8Array }
+  /** Laboratory: die, as of a bug. */
+  | { readonly kind: 'crash' }
   | { readonly kind: 'reportObservation'; readonly request: number }
 
 export type EntryClient = { readonly kind: 'socket'; readonly listen: Address } | { readonly kind: 'tunnel' }
@@ -153,6 +155,8 @@ export type Command = TableCommand | SocketCommand
 export type Report =
   | { readonly kind: 'listening'; readonly address: Address }
   | { readonly kind: 'handshake'; readonly bytes: Uint8Array; readonly from: Via }
+  /** STUN on the node's own socket; what is sent back goes out by `sendHandshake`. */
+  | { readonly kind: 'stun'; readonly bytes: Uint8Array; readonly from: Address }
   | { readonly kind: 'control'; readonly session: number; readonly bytes: Uint8Array }
   | { readonly kind: 'echo'; readonly session: number; readonly token: Uint8Array; readonly atMs: number }
   /** The other end of a responder's session used these keys for the first time. */

@@ -6,8 +6,8 @@ export const COUNTERS = [
   'bytesIn',
   'bytesOut',
   'framesOpened',
-  'wireGuardBytesOut',
-  'wireGuardBytesIn',
+  'lentBytesOut',
+  'lentBytesIn',
   'dropTooShort',
   'dropTooLong',
   'dropUnknownType',
@@ -35,7 +35,7 @@ export const COUNTERS = [
 ] as const
 export type Counter = (typeof COUNTERS)[number]
 
-const POSITION = new Map<string, number>(COUNTERS.map((name, i) => [name, i]))
+const POSITION = Object.fromEntries(COUNTERS.map((name, i) => [name, i])) as Record<Counter, number>
 
 export class Counters {
   readonly values: Float64Array
@@ -52,12 +52,12 @@ export class Counters {
   }
 
   add(name: Counter, by = 1): void {
-    const i = POSITION.get(name) ?? 0
+    const i = POSITION[name]
     this.values[i] = (this.values[i] ?? 0) + by
   }
 
   get(name: Counter): number {
-    return this.values[POSITION.get(name) ?? 0] ?? 0
+    return this.values[POSITION[name]] ?? 0
   }
 
   /** Every counter by name. */

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { systemRandom } from '#crypto/random.ts'
 import type { Address } from '#wire/address.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
+import { encodeStun, STUN_ATTRIBUTE, STUN_METHOD } from '#wire/stun.ts'
 import type { Report } from './commands.ts'
 import { type Counter, Counters } from './counters.ts'
 import { Forwarder, type Outlet } from './forwarder.ts'
@@ -96,6 +97,19 @@ test('a flipped bit anywhere drops the packet: no hop can mark one', () => {
   assert.equal(total, packet.length * 8, 'every one is counted')
   hop.forwarder.receive(packet, 0, packet.length, HERE)
   assert.equal(hop.reports.length, 2, 'the true packet still arrives')
+})
+
+test('STUN is reported with where it came from, and a flood of it is not', () => {
+  const { forwarder, reports, dropped } = station()
+  const attributes = [{ type: STUN_ATTRIBUTE.software, value: new Uint8Array(8) }]
+  const stun = () =>
+    encodeStun({ class: 'request', method: STUN_METHOD.binding, transaction: systemRandom(12), attributes })
+  const bytes = stun()
+  forwarder.receive(bytes, 0, bytes.length, HERE)
+  assert.deepEqual(reports, [{ kind: 'stun', bytes, from: HERE }])
+  for (let i = 0; i < 20_000; i++) forwarder.receive(stun(), 0, bytes.length, HERE)
+  assert.ok(reports.length * bytes.length <= 65_536)
+  assert.deepEqual(dropped(), [['dropRateLimit', 20_001 - reports.length]])
 })
 
 test('every truncation is counted and dropped', () => {
@@ -194,23 +208,36 @@ test('what goes to and from a WireGuard server is counted by direction, and past
   }
   const receive = (bytes: Uint8Array, from = flow) => hop.forwarder.receiveFromFlow(from, bytes, 0, bytes.length)
   const message = (length: number, ...first: number[]) => Buffer.concat([Buffer.from(first)], length)
-  hop.forwarder.apply({ kind: 'limitWireGuard', bytesPerSecond: 1_000 })
+  hop.forwarder.apply({ kind: 'limitLent', bytesPerSecond: 1_000, hops: false })
 
   send(message(148, 1, 0, 0, 0, 9, 9, 9, 9))
   receive(message(92, 2, 0, 0, 0, 1, 1, 1, 1, 9, 9, 9, 9))
-  assert.deepEqual([hop.counters.get('wireGuardBytesOut'), hop.counters.get('wireGuardBytesIn')], [148, 92])
+  assert.deepEqual([hop.counters.get('lentBytesOut'), hop.counters.get('lentBytesIn')], [148, 92])
   for (let i = 0; i < 100; i++) {
     send(message(1_452, 4, 0, 0, 0))
     receive(message(1_452, 4, 0, 0, 0))
   }
-  const carried = hop.counters.get('wireGuardBytesOut') + hop.counters.get('wireGuardBytesIn')
+  const carried = hop.counters.get('lentBytesOut') + hop.counters.get('lentBytesIn')
   assert.ok(carried > 60_000 && carried <= 65_536, `${carried} bytes: a burst, while the clock stands`)
   const sent = hop.sent.filter(({ to }) => to === 'flow 7').reduce((bytes, one) => bytes + one.bytes.length, 0)
-  assert.equal(sent, hop.counters.get('wireGuardBytesOut'), 'what is counted as sent was sent')
+  assert.equal(sent, hop.counters.get('lentBytesOut'), 'what is counted as sent was sent')
   assert.equal(hop.counters.get('dropRateLimit'), 200 - Math.floor((65_536 - 240) / 1_452))
   send(message(1_452, 4, 0, 0, 0), 8)
   receive(message(1_452), other)
   assert.equal(hop.sent.filter(({ to }) => to === 'flow 8').length, 1, 'other flows are not what is lent')
+})
+
+test('where flows to other hops are lent too, the rate holds for all of them together', () => {
+  const { client, hop, deliver } = pair()
+  hop.tables.installFlow(1, 7, THERE, 'hop', 0)
+  hop.forwarder.apply({ kind: 'limitLent', bytesPerSecond: 1_000, hops: true })
+  const initiation = new Uint8Array(HOP_HANDSHAKE.initiationBytes)
+  initiation[0] = HOP_HANDSHAKE.initiation
+  for (let i = 0; i < 3; i++) {
+    client.forwarder.send(1, 7, initiation, 0, initiation.length)
+    deliver()
+  }
+  assert.equal(hop.counters.get('lentBytesOut'), 3 * initiation.length)
 })
 
 test('frames of kinds and flows that nobody installed are dropped under their reasons', () => {

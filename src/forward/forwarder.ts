@@ -13,6 +13,7 @@ import { openInPlace, sealInPlace, TAG_BYTES } from '#crypto/aead.ts'
 import type { Address } from '#wire/address.ts'
 import { FRAME, FRAME_HEADER_BYTES, frameFlow, PROBE_BYTES, writeFrameHeader } from '#wire/frame.ts'
 import { isHopHandshake } from '#wire/packet-type.ts'
+import { isStun } from '#wire/stun.ts'
 import {
   isTransport,
   receiverIndex,
@@ -46,6 +47,8 @@ const MAX_COUNTER = 2 ** 48
 const UNPAID_REQUEST_BYTES = 64 * 1024
 /** Handshake packets reported and not yet dealt with. */
 const MAX_PENDING_HANDSHAKES = 256
+/** STUN is reported and not more of it: 500 checks a second, what a peer that guesses our port sends. */
+const STUN_BYTES_PER_SECOND = 65_536
 export const MAX_DATAGRAM_BYTES = 1800
 
 export class Forwarder {
@@ -56,13 +59,16 @@ export class Forwarder {
   readonly slab = new Slab()
   #handshakeRoom = MAX_PENDING_HANDSHAKES
   #dropped = 0
-  #wireGuardRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
+  #lendsHops = false
+  #lentRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
+  readonly #stunRate: TokenBucket
   /** Laboratory only: sees every datagram and every opened packet. */
   watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
 
   constructor(outlet: Outlet, counters: Counters) {
     this.#outlet = outlet
     this.#counters = counters
+    this.#stunRate = new TokenBucket(STUN_BYTES_PER_SECOND, outlet.nowMs())
   }
 
   /** Carries out a command that needs no socket. */
@@ -84,8 +90,9 @@ export class Forwarder {
         return this.sendProbe(command.session, command.via, command.claims, command.token)
       case 'grantHandshakes':
         return this.grantHandshakes(command.count)
-      case 'limitWireGuard':
-        this.#wireGuardRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
+      case 'limitLent':
+        this.#lendsHops = command.hops
+        this.#lentRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
         return
       case 'limitSession': {
         const entry = this.tables.sessions.get(command.session)
@@ -135,7 +142,7 @@ export class Forwarder {
     if (flow.proof?.admitsInward(buffer, offset, length) === false) return this.#drop('dropFlowType')
     if (isUsedUp(flow.session)) return this.#drop('dropUnpaid')
     flow.lastUsedMs = this.#outlet.nowMs()
-    if (flow.proof?.kind === 'wireguard' && !this.#mayCarry('wireGuardBytesIn', length, flow.lastUsedMs)) return
+    if (this.#isLent(flow) && !this.#mayLend('lentBytesIn', length, flow.lastUsedMs)) return
     this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, offset, length)
   }
 
@@ -291,14 +298,18 @@ export class Forwarder {
   #toFlow(flow: HopFlow, buffer: Uint8Array, offset: number, length: number): void {
     if (flow.proof?.admitsOutward(buffer, offset, length) === false) return this.#drop('dropUnproven')
     flow.lastUsedMs = this.#outlet.nowMs()
-    if (flow.proof?.kind === 'wireguard' && !this.#mayCarry('wireGuardBytesOut', length, flow.lastUsedMs)) return
+    if (this.#isLent(flow) && !this.#mayLend('lentBytesOut', length, flow.lastUsedMs)) return
     this.#count(length)
     this.#outlet.toFlow(flow, buffer, offset, length)
   }
 
-  /** Counts what is carried to and from WireGuard servers, and keeps it within what the operator gives. */
-  #mayCarry(counter: 'wireGuardBytesIn' | 'wireGuardBytesOut', length: number, now: number): boolean {
-    if (!this.#wireGuardRate.take(length, now)) {
+  #isLent({ proof }: HopFlow): boolean {
+    return proof?.kind === 'wireguard' || (this.#lendsHops && proof?.kind === 'hop')
+  }
+
+  /** Counts what is lent, and keeps it within what the operator gives. */
+  #mayLend(counter: 'lentBytesIn' | 'lentBytesOut', length: number, now: number): boolean {
+    if (!this.#lentRate.take(length, now)) {
       this.#drop('dropRateLimit')
       return false
     }
@@ -382,6 +393,7 @@ export class Forwarder {
     via: Via | undefined,
   ): void {
     if (!isHopHandshake(buffer, offset, length)) {
+      if (from !== undefined && isStun(buffer, offset, length)) return this.#stun(buffer, offset, length, from)
       return this.#drop(
         length < 4 ? 'dropTooShort' : (buffer[offset] ?? 0) > 7 ? 'dropUnknownType' : 'dropHandshakeLength',
       )
@@ -401,6 +413,12 @@ export class Forwarder {
 
   #reportUse({ session, sent, received }: SessionEntry): void {
     this.#outlet.report({ kind: 'sessionUse', session, sent, received })
+  }
+
+  #stun(buffer: Uint8Array, offset: number, length: number, from: Address): void {
+    if (!this.#stunRate.take(length, this.#outlet.nowMs())) return this.#drop('dropRateLimit')
+    const bytes = copyBytes(buffer, offset, offset + length)
+    this.#outlet.report({ kind: 'stun', bytes, from: { host: from.host, port: from.port } })
   }
 
   #count(length: number): void {

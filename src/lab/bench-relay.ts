@@ -1,91 +1,107 @@
-// One relay's data plane under load: a sender thread's worth of sealed datagrams is made beforehand and sent again and again
-// to a real engine socket; what comes out of the flow's socket is counted. Runs in a worker of the benchmark.
+// One relay's data plane under load: source ──► engine (one layer opened) ──► sink, each a thread of this process. The source sends
+// as fast as the engine takes packets, so the engine's thread is what limits.
 
-import { createSocket } from 'node:dgram'
-import { parentPort, workerData } from 'node:worker_threads'
+import { readdirSync, readFileSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
 import { systemRandom } from '#crypto/random.ts'
 import type { Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
-import { Forwarder, type Outlet } from '#forward/forwarder.ts'
-import { type EngineKind, startEngineOf } from '#platform/engine.ts'
+import { type Engine, type EngineKind, startEngineOf } from '#platform/engine.ts'
+import { siblingModule } from '#platform/module-url.ts'
+import type { Address } from '#wire/address.ts'
+import type { PacketSource, SourceReport } from './packet-source-worker.ts'
 
-const BATCH = 32
-const PACKETS = 150_000
+const SESSIONS = 64
+const LIMIT_MS = 2_500
 const LENGTH = 1_200
 
-const sink = createSocket('udp4')
-let received = 0
-sink.on('message', () => {
-  received++
-})
-await new Promise<void>(resolve => sink.bind(0, '127.0.0.1', resolve))
-sink.setRecvBufferSize(4 << 20)
+/** Datagrams of a length are joined by GSO and GRO, those that grow from one to the next cannot be; 1,200 bytes either way. */
+export const LOADS = {
+  joined: [LENGTH],
+  apart: Array.from({ length: 65 }, (_, i) => LENGTH - 32 + i),
+} as const
 
-const ready = Promise.withResolvers<{ host: string; port: number }>()
-const engine = startEngineOf((workerData as { engine: EngineKind }).engine, {
-  host: '127.0.0.1',
-  port: 0,
-  maxStreamDatagram: LENGTH,
-  onReport: (report: Report) => {
-    if (report.kind === 'listening') ready.resolve(report.address)
-  },
-  onFailure: error => ready.reject(error),
-})
-const address = await ready.promise
-const [a, b] = [new Uint8Array(systemRandom(32)), new Uint8Array(systemRandom(32))]
-const via = { kind: 'socket', address: { host: '127.0.0.1', port: 9 } } as const
-engine.send(
-  {
-    kind: 'installSession',
-    session: 1,
-    role: 'responder',
-    via,
-    keys: { localIndex: 5, remoteIndex: 6, send: a, receive: b },
-  },
-  {
-    kind: 'installFlow',
-    session: 1,
-    flow: 1,
-    address: { host: '127.0.0.1', port: sink.address().port },
-    first: new Uint8Array(0),
-  },
-)
-
-// Sealing is not what is measured: packets are made before the clock starts.
-const packets: Uint8Array[] = []
-const outlet: Outlet = {
-  toSocket: (_to, buffer, offset, length) => packets.push(Uint8Array.from(buffer.subarray(offset, offset + length))),
-  toFlow: () => {},
-  toTap: () => {},
-  toAssociation: () => {},
-  toEntry: () => {},
-  report: () => {},
-  nowMs: () => 0,
+export interface RelayFigures {
+  readonly packetsPerSecond: number
+  /** Per second of CPU time of the engine's thread: what a core of its own would do. */
+  readonly packetsPerCpuSecond: number
 }
-const client = new Forwarder(outlet, new Counters())
-const keys = { localIndex: 6, remoteIndex: 5, send: Uint8Array.from(b), receive: Uint8Array.from(a) }
-client.tables.installSession(1, 'initiator', { kind: 'socket', address }, keys)
-const payload = new Uint8Array(LENGTH)
-for (let i = 0; i < PACKETS; i++) client.send(1, 1, payload, 0, LENGTH)
 
-const socket = createSocket({ type: 'udp4', lookup: (host, _options, done) => done(null as never, host, 4) })
-await new Promise<void>(resolve => socket.bind(0, '127.0.0.1', resolve))
-await new Promise(resolve => setTimeout(resolve, 100))
-const startedMs = performance.now()
-let sent = 0
-while (sent < PACKETS) {
-  // The window keeps the kernel's queues from overflowing, so that what is counted is the relay and not the loss.
-  if (sent - received > 1_500) await new Promise(resolve => setImmediate(resolve))
-  else {
-    for (let i = 0; i < BATCH && sent < PACKETS; i++)
-      socket.send(packets[sent++] ?? payload, address.port, address.host)
-    await new Promise(resolve => setImmediate(resolve))
+/** Packets through an engine from socket to socket. Linux alone. */
+export async function measureRelay(kind: EngineKind, load: keyof typeof LOADS): Promise<RelayFigures> {
+  const counted = new Counters()
+  const sink = new Worker(siblingModule(import.meta.url, './packet-sink-worker'), { workerData: counted.shared })
+  const target = await said<Address>(sink)
+  const threads = threadIds()
+  const { engine, address } = await startEngine(kind)
+  const ofEngine = threadIds().filter(id => !threads.includes(id))
+  const key = install(engine, target)
+  const plan: PacketSource = {
+    to: address,
+    key,
+    sessions: SESSIONS,
+    lengths: LOADS[load],
+    limitMs: LIMIT_MS,
+    relay: engine.counters.shared,
   }
-  if (performance.now() - startedMs > 20_000) break
+  const source = new Worker(siblingModule(import.meta.url, './packet-source-worker'), { workerData: plan })
+  try {
+    await said<'ready'>(source)
+    const before = cpuSeconds(ofEngine)
+    source.postMessage('start')
+    const { seconds } = await said<SourceReport>(source)
+    const spent = cpuSeconds(ofEngine) - before
+    const forwarded = counted.get('datagramsIn')
+    return { packetsPerSecond: forwarded / seconds, packetsPerCpuSecond: forwarded / spent }
+  } finally {
+    await Promise.all([source.terminate(), sink.terminate(), engine.close()])
+  }
 }
-await new Promise(resolve => setTimeout(resolve, 50))
-const seconds = (performance.now() - startedMs - 50) / 1000
-await engine.close()
-sink.close()
-socket.close()
-parentPort?.postMessage({ forwarded: received, seconds })
+
+async function startEngine(kind: EngineKind): Promise<{ engine: Engine; address: Address }> {
+  const { promise, resolve, reject } = Promise.withResolvers<Address>()
+  const engine = startEngineOf(kind, {
+    host: '127.0.0.1',
+    port: 0,
+    maxStreamDatagram: LENGTH,
+    onReport: (report: Report) => {
+      if (report.kind === 'listening') resolve(report.address)
+    },
+    onFailure: reject,
+  })
+  return { engine, address: await promise }
+}
+
+/** Installs the sessions, all with the key that is returned, and their flows to `target`. */
+function install(engine: Engine, target: Address): Uint8Array {
+  const [key, back] = [new Uint8Array(systemRandom(32)), new Uint8Array(systemRandom(32))]
+  const via = { kind: 'socket', address: { host: '127.0.0.1', port: 9 } } as const
+  for (let session = 1; session <= SESSIONS; session++) {
+    const keys = { localIndex: session, remoteIndex: session, send: back, receive: key }
+    engine.send(
+      { kind: 'installSession', session, role: 'responder', via, keys },
+      { kind: 'installFlow', session, flow: 1, address: target, first: new Uint8Array(0) },
+    )
+  }
+  return key
+}
+
+function said<T>(worker: Worker): Promise<T> {
+  return new Promise((resolve, reject) => {
+    worker.once('message', resolve)
+    worker.once('error', reject)
+  })
+}
+
+/** The threads of this process. */
+function threadIds(): string[] {
+  return readdirSync('/proc/self/task')
+}
+
+/** Time on a processor, of all these threads together. */
+function cpuSeconds(threads: readonly string[]): number {
+  return threads.reduce((sum, id) => {
+    const [nanoseconds] = readFileSync(`/proc/self/task/${id}/schedstat`, 'utf8').split(' ')
+    return sum + Number(nanoseconds) / 1e9
+  }, 0)
+}

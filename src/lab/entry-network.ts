@@ -11,7 +11,7 @@ import { socketPath } from '#platform/directories.ts'
 import { type Host, missingForNamespaces, Namespaces } from './netns.ts'
 import { waitFor } from './testnet.ts'
 
-const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
+export const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
 const DOWNLOAD = fileURLToPath(new URL('./download-process.ts', import.meta.url))
 const ORIGIN = fileURLToPath(new URL('./origin.ts', import.meta.url))
 const PEERS = ['one', 'two', 'three', 'four'] as const
@@ -40,6 +40,15 @@ export interface Download {
   readonly error?: string
 }
 
+export interface EntryNetworkOptions {
+  /** At most four; all of them without it. */
+  readonly peers?: number
+  /** What each peer carries, in kbit/s; about all that comes, without it. */
+  readonly rateKbit?: number
+  /** Whether throughput is measured: `iperf3` then serves at the WireGuard server. */
+  readonly measures?: boolean
+}
+
 interface Keys {
   readonly private: string
   readonly public: string
@@ -55,13 +64,24 @@ export class EntryNetwork implements AsyncDisposable {
   readonly #peers = new Map<PeerName, number>()
   readonly #serverKeys = makeKeys()
   readonly #clientKeys = makeKeys()
+  readonly #options: EntryNetworkOptions
   #origin = ''
 
+  private constructor(options: EntryNetworkOptions) {
+    this.#options = options
+  }
+
+  /** What is missing to build the network here, or `undefined` when nothing is. */
+  static missing({ measures = false }: EntryNetworkOptions = {}): string | undefined {
+    const missing = missingForNamespaces('wireguard-go', 'wg', 'nft', 'ping', ...(measures ? ['iperf3', 'socat'] : []))
+    return missing ?? (existsSync('/dev/net/tun') ? undefined : '/dev/net/tun')
+  }
+
   /** Builds the network; throws when something is missing on this machine. */
-  static async start(): Promise<EntryNetwork> {
-    const missing = missingForNamespaces('wireguard-go', 'wg', 'nft', 'iperf3', 'socat', 'ping')
-    if (missing !== undefined) throw new Error(`start this scenario: ${missing} is missing`)
-    const network = new EntryNetwork()
+  static async start(options: EntryNetworkOptions = {}): Promise<EntryNetwork> {
+    const missing = EntryNetwork.missing(options)
+    if (missing !== undefined) throw new Error(`build the network for entries: ${missing} is missing`)
+    const network = new EntryNetwork(options)
     try {
       await network.#build()
       return network
@@ -170,7 +190,7 @@ export class EntryNetwork implements AsyncDisposable {
   }
 
   get peerNames(): readonly PeerName[] {
-    return PEERS
+    return PEERS.slice(0, this.#options.peers)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -192,13 +212,14 @@ export class EntryNetwork implements AsyncDisposable {
     const bootstrap = await this.#startBootstrap()
     const network = ['[network]', `bootstrap = ["${bootstrap}"]`]
     this.#write('me', [...network])
-    for (const name of PEERS) {
+    const { rateKbit = 4_000_000 } = this.#options
+    for (const name of this.peerNames) {
       const ip = ADDRESSES[name]
       const listen = [`listen = "${ip}:51821"`, `control_listen = "${ip}:51820"`, `operator = "${name}"`]
-      const limits = ['rate_kbit = 4000000', 'volume_mib_per_day = 1000000']
+      const limits = [`rate_kbit = ${rateKbit}`, 'volume_mib_per_day = 1000000']
       this.#write(name, [...network, '[relay]', ...listen, '[peer]', ...limits, '[lab]', 'observe = true'])
-      await this.startPeer(name)
     }
+    await Promise.all(this.peerNames.map(name => this.startPeer(name)))
   }
 
   async #startServer(): Promise<void> {
@@ -213,7 +234,7 @@ export class EntryNetwork implements AsyncDisposable {
     await vpn.run('sysctl', '-qw', 'net.ipv4.ip_forward=1')
     const rules = `table ip nat { chain out { type nat hook postrouting priority 100; oifname "eth0" ip saddr 10.66.0.0/24 masquerade; }; }`
     await vpn.run('nft', rules)
-    vpn.start('iperf3', ['-s', '-B', INSIDE])
+    if (this.#options.measures) vpn.start('iperf3', ['-s', '-B', INSIDE])
   }
 
   async #startWireGuardGo(

@@ -11,14 +11,17 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
   load: async () => (await import('./scenarios/load.ts')).load,
   deploy: async () => (await import('./scenarios/deploy.ts')).deploy,
+  'nat-matrix': async () => (await import('./scenarios/nat-matrix.ts')).natMatrix,
+  pair: async () => (await import('./scenarios/pair.ts')).pair,
   entry: async () => (await import('./scenarios/entry.ts')).entry,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
+  soak: async () => (await import('./scenarios/soak.ts')).soak,
   screens: async () => (await import('./scenarios/screens.ts')).screens,
 }
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false }, size: { type: 'string' } },
+  options: { json: { type: 'boolean', default: false }, size: { type: 'string' }, minutes: { type: 'string' } },
 })
 const [name = ''] = positionals
 stopNetworksOnSignal()
@@ -36,6 +39,7 @@ try {
   await scenario({
     say,
     size: values.size === undefined ? undefined : Number(values.size),
+    minutes: values.minutes === undefined ? undefined : Number(values.minutes),
     figure: (key, value) => {
       report.figures[key] = value
       say(`  ${key}: ${value}`)

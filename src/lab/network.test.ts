@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createSocket } from 'node:dgram'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -9,7 +10,11 @@ import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { callAction } from '#api/client.ts'
+import { systemRandom } from '#crypto/random.ts'
 import { socketPath } from '#platform/directories.ts'
+import { parseAddress } from '#wire/address.ts'
+import { decodeStun, encodeStun, STUN_ATTRIBUTE, STUN_METHOD, stunAttribute } from '#wire/stun.ts'
+import { readXorAddress } from '#wire/stun-value.ts'
 import type { DemoResult } from './demo.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
 import { SIX_RELAYS, Testnet, waitFor } from './testnet.ts'
@@ -18,24 +23,24 @@ const run = promisify(execFile)
 const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
 const isLinux = process.platform === 'linux'
 
-/** Runs the command; its exit code, and what it printed. */
-async function hoplite(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+/** Runs the command with `folder` for temporary files; its exit code, and what it printed. */
+async function hoplite(folder: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const env = { ...process.env, TMPDIR: folder }
   try {
-    return { code: 0, ...(await run(process.execPath, [COMMAND, ...args], { timeout: 60_000 })) }
+    return { code: 0, ...(await run(process.execPath, [COMMAND, ...args], { timeout: 60_000, env })) }
   } catch (error) {
     const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string }
     return { code, stdout, stderr }
   }
 }
 
-const leftovers = () => readdirSync(tmpdir()).filter(name => name.startsWith('hoplite-net-'))
-
 test('the demo, once: a page through three hops, read by nobody else, and nothing left behind', {
   skip: !isLinux && 'all of 127/8 is loopback only on Linux',
   timeout: 60_000,
-}, async () => {
-  const before = leftovers()
-  const { code, stdout } = await hoplite('demo', '--once', '--json', '--port', '0')
+}, async t => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-demo-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const { code, stdout } = await hoplite(folder, 'demo', '--once', '--json', '--port', '0')
   assert.equal(stdout.trim().split('\n').length, 1, 'one line')
   const result = JSON.parse(stdout) as DemoResult
   assert.equal(code, 0, stdout)
@@ -49,10 +54,8 @@ test('the demo, once: a page through three hops, read by nobody else, and nothin
     result.observed.some(({ role, saw }) => role !== 'client' && saw.includes('client') && saw.includes('origin')),
     false,
   )
-  assert.deepEqual(
-    leftovers().filter(name => !before.includes(name)),
-    [],
-  )
+  const left = readdirSync(folder).filter(name => name.startsWith('hoplite-'))
+  assert.deepEqual(left, [])
 })
 
 describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback only on Linux' }, () => {
@@ -99,6 +102,23 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     assert.ok(arrived.size >= 18, `${arrived.size} of 20`)
   })
 
+  test('a relay says on its own port where a question came from', async () => {
+    const relay = net.nodes.find(({ role }) => role === 'relay')
+    assert.ok(relay !== undefined)
+    const [address] = (await net.status(relay))?.listening['udp'] ?? []
+    const server = parseAddress(address ?? '')
+    assert.ok(server !== undefined)
+    const socket = createSocket('udp4').bind(0, '127.0.0.1')
+    const question = { class: 'request' as const, method: STUN_METHOD.binding, transaction: systemRandom(12) }
+    const answered = once(socket, 'message')
+    socket.send(encodeStun({ ...question, attributes: [] }), server.port, server.host)
+    const [bytes] = (await answered) as [Buffer]
+    const answer = decodeStun(bytes)
+    const mapped = answer && readXorAddress(stunAttribute(answer, STUN_ATTRIBUTE.xorMappedAddress), answer.transaction)
+    assert.deepEqual(mapped, { host: '127.0.0.1', port: socket.address().port })
+    socket.close()
+  })
+
   test('different users have different routes, the same user the same', async () => {
     const proxy = await net.proxy()
     for (const user of ['alice', 'bob', 'alice']) {
@@ -133,7 +153,7 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     timeout: 60_000,
   }, async () => {
     const { stateDir } = net.client
-    const refused = await hoplite('daemon', '--json', '--state-dir', stateDir, '--proxy', '127.0.0.1:0')
+    const refused = await hoplite(tmpdir(), 'daemon', '--json', '--state-dir', stateDir, '--proxy', '127.0.0.1:0')
     assert.equal(refused.code, 75, refused.stdout)
     assert.match(refused.stdout + refused.stderr, /STATE_LOCKED/)
     await net.kill(net.client)
@@ -161,22 +181,44 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
         '',
       ].join('\n'),
     )
-    const up = await hoplite('up', '--json', '--hops', '2', '--config', config, '--state-dir', stateDir)
+    const up = await hoplite(tmpdir(), 'up', '--json', '--hops', '2', '--config', config, '--state-dir', stateDir)
     try {
       assert.equal(up.code, 0, up.stdout + up.stderr)
       const status = JSON.parse(up.stdout) as { routes: { hops: unknown[] }[]; listening: { proxy: string[] } }
       assert.equal(status.routes[0]?.hops.length, 2)
-      const again = await hoplite('up', '--json', '--config', config, '--state-dir', stateDir)
+      const again = await hoplite(tmpdir(), 'up', '--json', '--config', config, '--state-dir', stateDir)
       assert.equal(again.code, 0, 'it runs already')
       const port = Number(status.listening.proxy[0]?.split(':').at(-1))
       const fetched = await fetchThrough({ host: '127.0.0.1', port }, net.originHost, net.originHttpPort, '/page')
       assert.equal(fetched.status, 200)
-      assert.match((await hoplite('status', '--state-dir', stateDir)).stdout, /^client ready/)
+      assert.match((await hoplite(tmpdir(), 'status', '--state-dir', stateDir)).stdout, /^client ready/)
     } finally {
-      const down = await hoplite('down', '--json', '--state-dir', stateDir)
+      const down = await hoplite(tmpdir(), 'down', '--json', '--state-dir', stateDir)
       assert.deepEqual(JSON.parse(down.stdout), { ok: true, wasRunning: true })
     }
-    assert.equal((await hoplite('status', '--json', '--state-dir', stateDir)).code, 69)
+    assert.equal((await hoplite(tmpdir(), 'status', '--json', '--state-dir', stateDir)).code, 69)
     await assert.rejects(callAction(socketPath(stateDir), 'status', {}))
   })
+})
+
+test('a client without UDP has its route by WebSocket', {
+  skip: process.platform !== 'linux' && 'all of 127/8 is loopback only on Linux',
+  timeout: 60_000,
+}, async () => {
+  const websocketPort = 20_000 + (process.pid % 20_000)
+  const net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: true, websocketPort })
+  try {
+    await net.waitReady()
+    await callAction(socketPath(net.client.stateDir), 'observe', { marker: 'nothing is looked for' })
+    const { status } = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, '/page')
+    assert.equal(status, 200)
+    const { addresses } = await callAction(socketPath(net.client.stateDir), 'observation', {})
+    const statuses = await Promise.all(net.relays.map(relay => net.status(relay)))
+    const ports = statuses.flatMap(status => status?.listening['udp'] ?? [])
+    assert.ok(ports.length === SIX_RELAYS.length && addresses.length > 0)
+    const direct = addresses.filter(address => ports.includes(address))
+    assert.deepEqual(direct, [], 'no datagram to or from a relay')
+  } finally {
+    await net.stop()
+  }
 })

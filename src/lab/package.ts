@@ -1,10 +1,14 @@
-// `npm run package`: what is published. Node does not strip types under node_modules, so the package carries compiled
+// `npm run package`: what is published, into build/: the npm tarball, one executable file, and on Debian its package. Node does not strip types under node_modules, so the package carries compiled
 // JavaScript and declarations in dist/ where the repository has src/. It is staged in a folder of its own and packed there.
 
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { makeDebianPackage } from './package-deb.ts'
+import { makeSingleFile } from './package-single.ts'
+import { makeTree } from './package-tree.ts'
+import { hasTool } from './skip.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const COPIED = ['bin', 'docs', 'README.md', 'LICENSE', 'CHANGELOG.md', 'SECURITY.md']
@@ -56,4 +60,14 @@ function publishedManifest(manifest: Manifest): Record<string, unknown> {
   }
 }
 
-if (import.meta.main) process.stdout.write(`${makePackage(path.join(ROOT, 'build'))}\n`)
+/** Makes the tarball, the single file and, where dpkg-deb is there, the Debian package; returns their paths. */
+export function makeAll(folder: string): { readonly tarball: string; readonly single: string; readonly deb?: string } {
+  const tarball = makePackage(folder)
+  const tree = path.join(folder, 'tree')
+  makeTree(ROOT, path.join(folder, 'package'), tree)
+  const { version } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as { version: string }
+  const deb = hasTool('dpkg-deb') ? { deb: makeDebianPackage(tree, version, folder) } : {}
+  return { tarball, ...deb, single: makeSingleFile(ROOT, tree, folder) }
+}
+
+if (import.meta.main) process.stdout.write(`${Object.values(makeAll(path.join(ROOT, 'build'))).join('\n')}\n`)

@@ -16,17 +16,21 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   wire: ['bytes'],
   packet: ['bytes', 'wire'],
   session: ['bytes', 'crypto', 'wire'],
+  path: ['bytes', 'crypto', 'wire'],
+  mesh: ['bytes', 'crypto', 'wire', 'session'],
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
   relay: ['bytes', 'crypto', 'wire', 'session', 'forward', 'credit'],
-  discover: ['bytes', 'crypto', 'wire'],
+  meet: ['bytes', 'crypto', 'wire'],
+  discover: ['bytes', 'crypto', 'wire', 'meet'],
   credit: ['bytes', 'crypto', 'wire'],
   issuer: ['bytes', 'crypto', 'wire', 'credit', 'api'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
-  platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'api'],
+  platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward', 'api'],
   daemon: [
-    ...['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'route', 'relay', 'discover', 'stream'],
+    ...['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward'],
+    ...['route', 'relay', 'meet', 'discover', 'stream'],
     ...['credit', 'issuer', 'api', 'platform', 'web'],
   ],
   web: ['api'],
@@ -40,7 +44,9 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'packet', 'session', 'forward', 'route', 'relay', 'credit']
+const CORE = [
+  ...['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward', 'route', 'relay', 'meet', 'credit'],
+]
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
@@ -53,7 +59,7 @@ const OWNERS: readonly { readonly library: RegExp; readonly room: string }[] = [
   { library: /^(fastify|@fastify\/|@serenity-kit\/|pg$)/, room: 'issuer' },
   { library: /^commander$/, room: 'cli' },
   { library: /^prom-client$/, room: 'daemon' },
-  { library: /^(preact|uplot|d3-force|uqr|vite)(\/|$)/, room: 'web' },
+  { library: /^(preact|uplot|d3-force|vite)(\/|$)/, room: 'web' },
 ]
 
 interface Source {

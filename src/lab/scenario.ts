@@ -9,6 +9,8 @@ export interface Bench {
   promise(text: string, held: boolean): void
   /** Bytes to move, where the caller wants another amount than usual. */
   readonly size: number | undefined
+  /** How long, where the caller wants it longer or shorter than usual. */
+  readonly minutes: number | undefined
 }
 
 export type Scenario = (bench: Bench) => Promise<void>

@@ -20,6 +20,8 @@ export interface RelayPlan {
   readonly host: string
   readonly operator: string
   readonly isExit: boolean
+  /** Where it carries traffic; without it any port, another one after each start. */
+  readonly port?: number
 }
 
 /** Six relays of four operators, each in a network of its own; two may exit. */
@@ -33,6 +35,8 @@ export const SIX_RELAYS: readonly RelayPlan[] = [
 ]
 
 export interface TestnetOptions {
+  /** Relays have a door there, and the client uses nothing else. */
+  readonly websocketPort?: number
   readonly relays: readonly RelayPlan[]
   readonly hops: number
   /** Port of the client's proxy on 127.0.0.1; 0 takes any. */
@@ -112,13 +116,14 @@ export class Testnet {
   }
 
   startRelay(plan: RelayPlan): TestNode {
-    const { credit } = this.#options
+    const { credit, websocketPort } = this.#options
     const own = [
       `operator = "${plan.operator}"`,
-      `listen = "${plan.host}:0"`,
+      `listen = "${plan.host}:${plan.port ?? 0}"`,
       `control_listen = "${plan.host}:0"`,
       'capacity_kbit = 100000',
       ...(credit === undefined ? [] : [`price = ${credit.price}`, `free_mib = ${credit.freeMib}`]),
+      ...(websocketPort === undefined ? [] : [`websocket_listen = "${plan.host}:${websocketPort}"`]),
     ]
     const exit = plan.isExit
       ? [
@@ -132,8 +137,9 @@ export class Testnet {
 
   /** Starts a client, with more lines for its `[credit]`. */
   startClient(name = 'client', host = CLIENT_HOST, port = this.#options.proxyPort, more: string[] = []): TestNode {
-    const { hops } = this.#options
-    const lines = ['[client]', `bind = "${host}"`, `hops = ${hops}`, `proxy = "127.0.0.1:${port}"`]
+    const { hops, websocketPort } = this.#options
+    const websocket = websocketPort === undefined ? [] : ['websocket = "always"', `websocket_port = ${websocketPort}`]
+    const lines = ['[client]', ...websocket, `bind = "${host}"`, `hops = ${hops}`, `proxy = "127.0.0.1:${port}"`]
     return this.#startNode(name, 'client', host, ['daemon'], lines, more)
   }
 

@@ -233,6 +233,7 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
       case 'sweep':
       case 'observe':
       case 'reportObservation':
+      case 'crash':
         // No sockets, no applications, and the laboratory sees everything anyway.
         return
       default:

@@ -9,7 +9,7 @@ import { once } from 'node:events'
 import { systemRandom } from '#crypto/random.ts'
 import type { Prefix } from '#session/wireguard/allowed-ips.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
-import { echoRequest, isEchoReply } from './icmp.ts'
+import { echoRequest, isEchoReply } from '#wire/icmp-echo.ts'
 
 export interface Endpoint {
   readonly address: string

@@ -106,6 +106,8 @@ export class DataPlane implements Outlet {
         return this.report({ kind: 'tunnelReport', request: command.request, peers: this.#tunnel?.report() ?? [] })
       case 'sweep':
         return this.#sweep(command.idleMs)
+      case 'crash':
+        throw new Error('told to crash')
       case 'observe':
         this.#observer = new Observer(command.marker)
         this.forwarder.watch = this.#observer.watch

@@ -43,6 +43,35 @@ for (const kind of ['portable', 'linux'] as const) {
   })
 }
 
+for (const kind of ['portable', 'linux'] as const) {
+  test(`the ${kind} engine says when its worker died, and leaves its port to the next one`, async t => {
+    if (kind === 'linux' && process.platform !== 'linux') return t.skip('the linux engine needs Linux')
+    const start = (port: number) => {
+      const listening = Promise.withResolvers<number>()
+      const died = Promise.withResolvers<Error>()
+      const engine = startEngineOf(kind, {
+        host: '127.0.0.1',
+        port,
+        maxStreamDatagram: LENGTH,
+        onReport: report =>
+          report.kind === 'listening'
+            ? listening.resolve(report.address.port)
+            : listening.reject(new Error(report.kind)),
+        onFailure: died.resolve,
+      })
+      return { engine, listening: listening.promise, died: died.promise }
+    }
+    const first = start(0)
+    const port = await first.listening
+    first.engine.send({ kind: 'crash' })
+    assert.ok((await first.died) instanceof Error)
+    await first.engine.close()
+    const second = start(port)
+    assert.equal(await second.listening, port)
+    await second.engine.close()
+  })
+}
+
 /** What came out where, and what was counted. */
 async function outcome(kind: EngineKind): Promise<object> {
   const rig = await Rig.start(kind)

@@ -11,13 +11,14 @@ import type { Forwarder } from '#forward/forwarder.ts'
 import { isSpent, type Leg, Legs } from '#forward/legs.ts'
 import type { LegFlow } from '#forward/tables.ts'
 import type { Address } from '#wire/address.ts'
-import { isTransport } from '#wire/transport.ts'
+import { isTransport, readU32 } from '#wire/transport.ts'
 import { isWireGuardHandshake, WIREGUARD_HANDSHAKE } from '#wire/wireguard.ts'
 import type { DatagramSocket, Datagrams } from './datagrams.ts'
 
 /** Our own device answers within its server's round trip when it is asked; a client of others at the latest when it idles. */
 const SILENT_MS = { tunnel: 3_000, socket: 12_000 } as const
 const SUSPECT_MS = 1_500
+const MAX_INITIATORS = 16
 
 /** Our own WireGuard device, as an entry's client. */
 export interface TunnelClient {
@@ -33,8 +34,10 @@ interface Entry {
   readonly client: EntryClient['kind']
   readonly legs: Legs
   readonly socket: DatagramSocket | undefined
-  /** Where the WireGuard client is, on our side. */
+  /** Where the WireGuard client is, on our side: where the handshake came from that the server answered last. */
   clientAddress: Address | undefined
+  /** Who began handshakes that are not answered yet, by their index; the oldest goes first. */
+  readonly initiators: Map<number, Address>
   suspectedMs: number
   toldMs: number
 }
@@ -71,6 +74,7 @@ export class Entries {
       legs: new Legs(),
       socket,
       clientAddress: undefined,
+      initiators: new Map(),
       suspectedMs: 0,
       toldMs: 0,
     })
@@ -130,7 +134,8 @@ export class Entries {
     if (entry === undefined) return
     if (entry.legs.inward(leg, buffer, offset)) this.#report({ kind: 'legProven', entry: number, session: leg.session })
     if (entry.client === 'tunnel') return this.tunnel?.receive(number, buffer, offset, length)
-    if (entry.clientAddress !== undefined) entry.socket?.send(buffer, offset, length, entry.clientAddress)
+    const to = addressee(entry, buffer, offset, length)
+    if (to !== undefined) entry.socket?.send(buffer, offset, length, to)
   }
 
   #listen(number: number, listen: Address): DatagramSocket {
@@ -150,9 +155,12 @@ export class Entries {
     if (entry === undefined) return
     const isHandshake = isWireGuardHandshake(buffer, offset, length)
     if (!isHandshake && !isTransport(buffer, offset, length)) return this.#counters.add('dropNotWireGuard')
-    // Answers follow who begins a handshake: a stray packet from elsewhere does not draw them away.
-    if (entry.clientAddress === undefined || (isHandshake && buffer[offset] === WIREGUARD_HANDSHAKE.initiation)) {
-      entry.clientAddress = from
+    entry.clientAddress ??= from
+    if (isHandshake && buffer[offset] === WIREGUARD_HANDSHAKE.initiation) {
+      const index = readU32(buffer, offset + 4)
+      entry.initiators.delete(index)
+      entry.initiators.set(index, from)
+      if (entry.initiators.size > MAX_INITIATORS) entry.initiators.delete(entry.initiators.keys().next().value ?? index)
     }
     this.send(number, buffer, offset, length, false)
   }
@@ -173,4 +181,20 @@ export class Entries {
     entry.toldMs = now
     this.#report({ kind: 'legSilent', entry: entry.number, session: leg.session })
   }
+}
+
+/**
+ * Whom a datagram of the server is for. An answer is for who asked, and only a response moves the client: nobody who cannot
+ * make the server answer draws packets away.
+ */
+function addressee(entry: Entry, buffer: Uint8Array, offset: number, length: number): Address | undefined {
+  if (!isWireGuardHandshake(buffer, offset, length)) return entry.clientAddress
+  const type = buffer[offset]
+  if (type === WIREGUARD_HANDSHAKE.cookieReply)
+    return entry.initiators.get(readU32(buffer, offset + 4)) ?? entry.clientAddress
+  if (type !== WIREGUARD_HANDSHAKE.response) return entry.clientAddress
+  const index = readU32(buffer, offset + 8)
+  entry.clientAddress = entry.initiators.get(index) ?? entry.clientAddress
+  entry.initiators.delete(index)
+  return entry.clientAddress
 }

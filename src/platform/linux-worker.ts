@@ -57,16 +57,22 @@ loop.watch(settings.wakeFd, () => {
     else for (const command of received.message) plane.apply(command)
   }
 })
-loop.run({
-  settle: () => {
-    datagrams.flush()
-    if (reports.length === 0) return
-    port.postMessage(reports)
-    reports = []
-  },
-  deadline: () => plane.deadline(),
-  handleDeadline: now => plane.handleDeadline(now),
-  now: () => (turnMs = monotonicMs()),
-})
-plane.close()
+try {
+  loop.run({
+    settle: () => {
+      datagrams.flush()
+      if (reports.length === 0) return
+      port.postMessage(reports)
+      reports = []
+    },
+    deadline: () => plane.deadline(),
+    handleDeadline: now => plane.handleDeadline(now),
+    now: () => (turnMs = monotonicMs()),
+  })
+} finally {
+  // The kernel keeps what a thread leaves open, and the next engine wants the ports.
+  plane.close()
+  datagrams.close()
+  loop.close()
+}
 process.exit(0)

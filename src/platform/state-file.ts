@@ -4,6 +4,7 @@
 import {
   chmodSync,
   closeSync,
+  constants,
   existsSync,
   fsyncSync,
   mkdirSync,
@@ -97,19 +98,22 @@ export function setAside(file: string, word = 'damaged'): string {
   )
 }
 
+/** Each write is on the disk when it returns (O_SYNC): Node's permission model, which services run under, has no fsync. */
 function writeDurably(file: string, data: Uint8Array): void {
-  const handle = openSync(file, 'wx', 0o600)
+  const { O_WRONLY, O_CREAT, O_EXCL, O_SYNC } = constants
+  const handle = openSync(file, O_WRONLY | O_CREAT | O_EXCL | (O_SYNC ?? 0), 0o600)
   try {
     let written = 0
     while (written < data.length) written += writeSync(handle, data, written)
-    fsyncSync(handle)
+    if (O_SYNC === undefined) fsyncSync(handle)
   } finally {
     closeSync(handle)
   }
 }
 
-/** A rename outlives a power cut once its directory is on the disk. */
+/** A rename outlives a power cut once its directory is on the disk; a service leaves that to the file system. */
 function syncDirectory(directory: string): void {
+  if (process.permission !== undefined) return
   const handle = openSync(directory, 'r')
   try {
     fsyncSync(handle)

@@ -6,7 +6,7 @@ import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { HopliteError } from '#api/errors.ts'
-import { lockState } from './state-lock.ts'
+import { isStateLocked, lockState } from './state-lock.ts'
 
 const MODULE = fileURLToPath(new URL('./state-lock.ts', import.meta.url))
 
@@ -22,8 +22,10 @@ test('a state directory is locked once, and free again when the lock was given b
   const directory = temporary(t)
   const unlock = lockState(directory)
   assert.throws(() => lockState(directory), isLocked)
+  assert.ok(isStateLocked(directory))
   unlock()
   unlock()
+  assert.ok(!isStateLocked(directory))
   assert.deepEqual(readdirSync(directory), [])
   lockState(directory)()
 })
@@ -48,6 +50,21 @@ test('while another process has the lock it is refused; when that was killed it 
 test('a lock of a process id that another program has now is taken over', { skip: process.platform !== 'linux' }, t => {
   const directory = temporary(t)
   writeFileSync(path.join(directory, 'daemon.pid'), `${process.ppid} 1\n`)
+  lockState(directory)()
+})
+
+test('a process that has died counts as dead before its parent has heard of it', {
+  skip: process.platform !== 'linux',
+}, async t => {
+  const directory = temporary(t)
+  // The program that takes the shell's place does not wait for the shell's child.
+  const parent = spawn('/bin/sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.after(() => parent.kill('SIGKILL'))
+  const pid = Number(await new Promise(resolve => parent.stdout.once('data', resolve)))
+  const stat = () => readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.split(' ') ?? []
+  while (stat()[0] !== 'Z') await new Promise(resolve => setImmediate(resolve))
+  writeFileSync(path.join(directory, 'daemon.pid'), `${pid} ${stat()[19]}\n`)
+  assert.ok(!isStateLocked(directory))
   lockState(directory)()
 })
 

@@ -37,6 +37,13 @@ export function lockState(directory: string): () => void {
   throw new HopliteError('STATE_LOCKED', `use ${directory}: another process takes it at the same moment`, 'try again')
 }
 
+/** Whether a process that lives has the lock of a state directory. */
+export function isStateLocked(directory: string): boolean {
+  const file = path.join(directory, 'daemon.pid')
+  const holder = holderOf(file)
+  return holder !== undefined && lives(holder, file)
+}
+
 /** Writes the lock; false when there is one. Throws STATE_UNREADABLE. */
 function create(file: string): boolean {
   try {
@@ -84,11 +91,11 @@ function lives({ pid, began }: Holder, file: string): boolean {
   return began === '' || beganAt(pid) === began
 }
 
-/** Field 22 of proc(5) stat; '' where there is no such file. */
+/** Field 22 of proc(5) stat; '' where there is no such file, and of a process that is dead and not yet waited for. */
 function beganAt(pid: number): string {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.split(' ')
-    return fields?.[19] ?? ''
+    return fields?.[0] === 'Z' ? '' : (fields?.[19] ?? '')
   } catch {
     return ''
   }

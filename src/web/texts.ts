@@ -217,12 +217,13 @@ export const texts = {
     'descriptor published': (fields: Fields) => `The relay told others about itself; ${fields['stored']} keep it.`,
     'damaged state file set aside': () => 'A damaged file was found, set aside, and made anew.',
     'state file not written': () => 'A file could not be written. Is the disk full?',
-    'data plane failed': () => 'The part that moves packets failed, and the daemon ends.',
+    'data plane failed': () => 'The part that moves packets failed, and is started again.',
+    'safe mode': () => 'The part that moves packets fails again and again. Hoplite stays off until you turn it on.',
     'dashboard not served: its port is taken': () => 'Another program uses the port of the dashboard.',
   } as Record<string, (fields: Fields) => string>,
 
   settings: {
-    intro: 'Everything in the configuration file. Changes hold when the daemon starts again.',
+    intro: 'Everything in the configuration file.',
     file: (file: string) => `Kept in ${file}`,
     noFile: (file: string) => `There is no file yet; saving makes ${file}`,
     sections: {
@@ -233,6 +234,7 @@ export const texts = {
       peer: 'As a peer',
       credit: 'Credits',
       issuer: 'As an issuer',
+      meet: 'Your devices',
       api: 'Dashboard',
       metrics: 'Metrics',
       engine: 'Packets',
@@ -249,6 +251,9 @@ export const texts = {
     wrong: (count: number) => (count === 1 ? '1 thing to mend' : `${count} things to mend`),
     save: 'Save',
     discard: 'Discard',
-    saved: 'Saved. It holds when the daemon starts again: hoplite down, then hoplite up.',
+    saved: (later: readonly string[]) =>
+      later.length === 0
+        ? 'Saved. It holds from now on.'
+        : `Saved. What holds when the daemon starts again (hoplite down, then hoplite up): ${later.join(', ')}.`,
   },
 }

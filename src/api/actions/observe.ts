@@ -10,6 +10,14 @@ export const observe = defineAction({
   output: z.strictObject({ observing: z.literal(true) }),
 })
 
+export const crash = defineAction({
+  name: 'crash',
+  summary: 'Laboratory: make the data plane of this node die, as of a bug',
+  permission: 'write',
+  input: z.strictObject({}),
+  output: z.strictObject({ crashing: z.literal(true) }),
+})
+
 export const observation = defineAction({
   name: 'observation',
   summary: 'Laboratory: what this node recorded since observe',

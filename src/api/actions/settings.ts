@@ -45,8 +45,26 @@ export const checkSettings = defineAction({
 
 export const saveSettings = defineAction({
   name: 'settings.save',
-  summary: 'Write values into the configuration file; they hold when the node starts again',
+  summary: 'Write values into the configuration file; those that can hold at once do',
   permission: 'write',
   input: z.strictObject({ values }),
-  output: z.strictObject({ file: z.string(), problems: z.array(problem) }),
+  output: z.strictObject({
+    file: z.string(),
+    problems: z.array(problem),
+    applied: z.array(z.string()).optional(),
+    later: z.array(z.string()).optional(),
+  }),
+})
+
+export const reload = defineAction({
+  name: 'reload',
+  summary: 'Read the configuration file again; what can hold at once does, and nothing that is carried is dropped',
+  permission: 'write',
+  input: z.strictObject({}),
+  output: z.strictObject({
+    /** Keys that changed and hold from now on. */
+    applied: z.array(z.string()),
+    /** Keys that changed and hold when the node starts again. */
+    later: z.array(z.string()),
+  }),
 })

@@ -46,7 +46,7 @@ export const status = defineAction({
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    role: z.enum(['client', 'entry', 'relay', 'peer', 'bootstrap']),
+    role: z.enum(['client', 'entry', 'relay', 'peer', 'bootstrap', 'rendezvous']),
     state: z.enum(['off', 'starting', 'building', 'ready', 'moving', 'failed']),
     version: z.string(),
     pid: z.number(),

@@ -1,13 +1,14 @@
 // `hoplite doctor`: what this machine can and cannot do for Hoplite, and the fix.
 
 import { createSocket } from 'node:dgram'
-import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { connect } from 'node:net'
 import path from 'node:path'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import { type Config, defaultConfig, loadConfig } from '#daemon/config.ts'
+import { logFile } from '#daemon/log-file.ts'
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { readKeys } from '#platform/keys.ts'
 import {
@@ -18,6 +19,7 @@ import {
   checkPrivileges,
 } from '../machine-checks.ts'
 import { print } from '../output.ts'
+import { makeReport } from '../report.ts'
 
 const WANTED_BUFFER = 4 * 1024 * 1024
 const DIAL_MS = 3_000
@@ -29,9 +31,18 @@ export interface Finding {
   readonly fix?: string
 }
 
+export interface DoctorOptions {
+  config?: string
+  stateDir?: string
+  json?: boolean
+  /** Where to write a report, to be attached to a bug report. */
+  bundle?: string
+}
+
 /** Prints every finding; the exit code is 1 when there is a problem. */
-export async function doctor(options: { config?: string; stateDir?: string; json?: boolean }): Promise<void> {
+export async function doctor(options: DoctorOptions): Promise<void> {
   const findings = await examine(options)
+  if (options.bundle !== undefined) return writeReport(options.bundle, findings, options)
   const ok = findings.every(({ verdict }) => verdict !== 'problem')
   const width = Math.max(...findings.map(({ check }) => check.length))
   const lines = findings.map(({ check, verdict, found, fix }) => {
@@ -40,6 +51,21 @@ export async function doctor(options: { config?: string; stateDir?: string; json
   })
   print(options.json, { ok, findings }, lines.join('\n'))
   if (!ok) process.exitCode = 1
+}
+
+async function writeReport(file: string, findings: readonly Finding[], options: DoctorOptions): Promise<void> {
+  const stateDir = stateDirectory(options.stateDir)
+  const status = await callAction(socketPath(stateDir), 'status', {}).catch(() => undefined)
+  const report = makeReport(findings, checkConfig(options.config).config, status, logFile(stateDir))
+  try {
+    writeFileSync(file, `${JSON.stringify(report, undefined, 2)}\n`)
+  } catch (error) {
+    const found = `write ${file}: ${(error as NodeJS.ErrnoException).code}`
+    throw new HopliteError('STATE_UNREADABLE', found, 'name another file: --bundle FILE', error)
+  }
+  const told =
+    'It has versions, settings, counters and what happened; no address, name, id or path. Look before you send it.'
+  print(options.json, { ok: true, file }, `Wrote ${file}.\n${told}`)
 }
 
 async function examine(options: { config?: string; stateDir?: string }): Promise<Finding[]> {

@@ -1,11 +1,15 @@
 // Commands that are a node: they run in the foreground until they are told to stop.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '#daemon/config.ts'
 import { loadConfig, withFlags } from '#daemon/config.ts'
+import { keepRunning } from '#daemon/keep-running.ts'
 import { openLog } from '#daemon/log.ts'
 import { keepLogShort } from '#daemon/log-file.ts'
 import type { RunOptions } from '#daemon/node.ts'
+import { monotonicMs } from '#platform/clock.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
+import { openServiceWatch } from '#platform/linux/service-notify.ts'
 import { stopSignal } from '../stop-signal.ts'
 
 export interface NodeOptions {
@@ -23,11 +27,20 @@ export async function bootstrap(options: NodeOptions): Promise<void> {
   await run('bootstrap', options, runBootstrap, config => config)
 }
 
+export async function rendezvous(options: NodeOptions): Promise<void> {
+  const { runRendezvous } = await import('#daemon/rendezvous.ts')
+  await run('rendezvous', options, runRendezvous, config => config)
+}
+
 export async function daemon(
   options: NodeOptions & { hops?: number; proxy?: string; spendLimit?: number; off?: boolean },
 ): Promise<void> {
   const { runClient } = await import('#daemon/client.ts')
-  const main = (config: Config, more: RunOptions) => runClient(config, { ...more, startsOff: options.off ?? false })
+  let startsOff = options.off ?? false
+  const onSwitched = (isOn: boolean) => {
+    startsOff = !isOn
+  }
+  const main = (config: Config, more: RunOptions) => runClient(config, { startsOff, onSwitched, ...more })
   await run('client', options, main, config => withFlags(config, options))
 }
 
@@ -47,11 +60,19 @@ export async function run(
   const config = change(loadConfig(file))
   const stateDir = stateDirectory(options.stateDir)
   keepLogShort(config, stateDir)
-  await main(config, {
+  const watch = process.platform === 'linux' ? openServiceWatch(process.env) : undefined
+  const runOptions: RunOptions = {
+    onUp: () => watch?.ready(),
     stateDir,
     ...(file !== undefined && { configFile: file }),
     signal: stopSignal(),
     log: openLog(config, component),
+  }
+  await keepRunning(more => main(config, more), runOptions, {
+    canBeOff: component === 'client',
+    now: monotonicMs,
+    jitter: Math.random,
+    wait: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => {}),
   })
   // Libraries may keep timers: everything of ours is closed by now.
   process.exit(process.exitCode ?? 0)

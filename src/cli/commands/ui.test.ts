@@ -79,11 +79,12 @@ describe('a daemon that ui started', { timeout: 60_000 }, () => {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     t.after(() => follower.kill('SIGKILL'))
-    const lines = createInterface({ input: follower.stdout })[Symbol.asyncIterator]()
+    const lines = createInterface({ input: follower.stdout })
     // Its first line says that it follows: what happens from here on must be told.
-    await lines.next()
+    await once(lines, 'line')
+    const told = new Promise<void>(resolve => lines.on('line', line => /switched on/.test(line) && resolve()))
     await hoplite('call', 'connect', ...state)
-    assert.match((await lines.next()).value ?? '', /switched on/)
+    await told
     follower.kill('SIGTERM')
     const [code] = await once(follower, 'exit')
     assert.equal(code, 0)

@@ -1,6 +1,7 @@
 import { callAction } from '#api/client.ts'
 import type { Status } from '#api/table.ts'
 import { loadConfig, withFlags } from '#daemon/config.ts'
+import { hasCarriers } from '#daemon/letter-carriers.ts'
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { type Daemon, progress, startDaemon, waitFor } from '../background.ts'
@@ -16,10 +17,17 @@ export interface UpOptions {
   spendLimit?: number
 }
 
-/** Starts the daemon if none runs, and waits until it has a route. */
+/** Starts the daemon if none runs, and waits until it has a route; for who has set up devices alone, until it answers. */
 export async function up(options: UpOptions): Promise<void> {
   const stateDir = stateDirectory(options.stateDir)
   const socket = socketPath(stateDir)
+  const config = withFlags(loadConfig(configFile(options.config)), options)
+  if (config.network.bootstrap.length === 0 && hasCarriers(config)) {
+    await ensureDaemon(options)
+    const status = await callAction(socket, 'status', {})
+    const text = `Up for your devices alone: no bootstrap node is set in [network], so there is no route.\n${describe(status)}`
+    return print(options.json, { ok: true, ...status }, text)
+  }
   const { status: before, daemon } = await findOrStart(options, false)
   if (before?.state === 'off') await callAction(socket, 'connect', {})
   const isThere = ({ state }: Status) => state === 'ready'

@@ -17,7 +17,7 @@ const LISTEN = '127.0.0.1:51820'
 export const entry: Scenario = async bench => {
   const { say, figure, promise } = bench
   const size = (bench.size ?? 256) * MIB
-  await using network = await EntryNetwork.start()
+  await using network = await EntryNetwork.start({ measures: true })
   say('  the network stands: bootstrap node, four peers, wireguard-go server, origin')
 
   const straight = await throughWireGuardGo(network, network.server, 1_420)
@@ -99,7 +99,7 @@ async function ownTunnel({ say, figure, promise }: Bench, network: EntryNetwork,
       saw.addresses.every(isExpected(network)),
     )
   }
-  await allLost({ say, figure, promise, size: undefined }, network)
+  await allLost({ say, figure, promise, size: undefined, minutes: undefined }, network)
 }
 
 /** Every peer is killed: nothing leaves, and the tunnel heals when one returns. */

@@ -29,6 +29,9 @@ export const screens: Scenario = async ({ say, figure, promise }) => {
     await net.waitReady(true)
     const socket = socketPath(net.client.stateDir)
     await traffic(net)
+    const paintMs = await firstPaint(browser, (await callAction(socket, 'login', {})).url)
+    figure('first paint, ms', Math.round(paintMs))
+    promise('it paints within a second', paintMs < 1_000)
     let made = 0
     for (const theme of THEMES) {
       const { url } = await callAction(socket, 'login', {})
@@ -44,6 +47,17 @@ export const screens: Scenario = async ({ say, figure, promise }) => {
     await browser.close()
     await net.stop()
   }
+}
+
+/** Milliseconds from the request to the first thing that is seen, with nothing in the browser's cache. */
+async function firstPaint(browser: Browser, url: string): Promise<number> {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(url)
+  await page.getByText('Protected').first().waitFor()
+  const ms = await page.evaluate(`performance.getEntriesByName('first-contentful-paint')[0].startTime`)
+  await context.close()
+  return Number(ms)
 }
 
 async function photograph(

@@ -3,6 +3,7 @@
 
 import { errno } from './libc.ts'
 import {
+  batchCalls,
   EINTR,
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
@@ -11,6 +12,7 @@ import {
   EPOLLIN,
   Memory,
   socketCalls,
+  word,
 } from './socket-calls.ts'
 
 const MAX_EVENTS = 64
@@ -57,7 +59,7 @@ export class EventLoop {
     turn.settle()
     while (!this.#isStopped) {
       const wait = Math.min(Math.max(Math.ceil(turn.deadline() - turn.now()), 0), MAX_SLEEP_MS)
-      const count = socketCalls().epoll_wait(this.#fd, this.#events.pointer, MAX_EVENTS, wait)
+      const count = batchCalls().epoll_wait(word(this.#fd), this.#events.pointer, word(MAX_EVENTS), word(wait))
       if (count < 0 && errno() !== EINTR) throw new Error(`wait for packets: error ${errno()}`)
       for (let i = 0; i < count; i++) {
         this.#readers.get(view.getUint32(i * EPOLL_EVENT_BYTES + EPOLL_DATA_OFFSET, true))?.()
@@ -66,6 +68,10 @@ export class EventLoop {
       if (turn.deadline() <= now) turn.handleDeadline(now)
       turn.settle()
     }
+  }
+
+  /** Nothing may be watched or unwatched afterwards. */
+  close(): void {
     socketCalls().close(this.#fd)
   }
 }

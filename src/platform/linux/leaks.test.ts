@@ -76,13 +76,12 @@ test('nothing leaves but to the relay: rogue routes, resolvers, fragments, link 
     return { outside, carried: lines.length - outside.length }
   }
 
-  const open = await leaks(async () => undefined)
-  for (const kind of ['> 192.168.7.1.53', '> 198.51.100.9.9', '> 2001:db8:9::9', '> 224.0.0.251.5353', '10.8.0.2']) {
-    assert.ok(
-      open.outside.some(line => line.includes(kind)),
-      `without the tunnel, ${kind} is seen`,
-    )
-  }
+  // What is asked of a busy machine at one moment may be lost on the way: it is asked again.
+  const kinds = ['> 192.168.7.1.53', '> 198.51.100.9.9', '> 2001:db8:9::9', '> 224.0.0.251.5353', '10.8.0.2']
+  const seen: string[] = []
+  const unseen = () => kinds.filter(kind => !seen.some(line => line.includes(kind)))
+  for (let i = 0; i < 4 && unseen().length > 0; i++) seen.push(...(await leaks(async () => undefined)).outside)
+  assert.deepEqual(unseen(), [], 'without the tunnel, these are seen')
 
   const state = stateDirectory(t)
   const tunnel = await startTunnel(client, state)

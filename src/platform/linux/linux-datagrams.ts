@@ -11,6 +11,7 @@ import { errorName } from './libc.ts'
 import { KnownBuffers, SendQueue, type SendTarget } from './send-queue.ts'
 import { AddressBook, AF_INET, AF_INET6, decodeSocketAddress, encodeSocketAddress } from './socket-address.ts'
 import {
+  batchCalls,
   EAGAIN,
   EINTR,
   errno,
@@ -32,6 +33,7 @@ import {
   setOption,
   socketCalls,
   UDP_GRO,
+  word,
 } from './socket-calls.ts'
 
 const BUFFER_BYTES = 4 * 1024 * 1024
@@ -57,26 +59,43 @@ export class LinuxDatagrams implements Datagrams {
   readonly #options: LinuxDatagramsOptions
   readonly #queues: SendQueue[]
   readonly #receive: ReceiveMemory
+  readonly #open = new Set<LinuxSocket>()
   #nextQueue = 0
+  #lastQueue: SendQueue
 
   constructor(options: LinuxDatagramsOptions) {
     this.#options = options
     this.#queues = Array.from({ length: QUEUES }, () => new SendQueue(options.counters, this.known))
+    this.#lastQueue = this.#queues[0] as SendQueue
     this.#receive = new ReceiveMemory()
     this.known.add(this.#receive.data.bytes, this.#receive.data.address)
   }
 
   open(plan: SocketPlan, handlers: SocketHandlers): DatagramSocket {
-    return new LinuxSocket(plan, handlers, this, this.#receive, this.#options)
+    const socket = new LinuxSocket(plan, handlers, this, this.#receive, this.#options)
+    if (!socket.isClosed) this.#open.add(socket)
+    return socket
+  }
+
+  /** Closes every socket: nobody else does when the thread ends. */
+  close(): void {
+    for (const socket of this.#open) socket.close()
+  }
+
+  forget(socket: LinuxSocket): void {
+    this.#open.delete(socket)
   }
 
   queue(target: SendTarget, buffer: Uint8Array, offset: number, length: number, to: Address | undefined): void {
-    let queue = this.#queues.find(queue => queue.target === target)
-    if (queue === undefined) {
-      queue = this.#queues[this.#nextQueue] as SendQueue
-      this.#nextQueue = (this.#nextQueue + 1) % QUEUES
-    }
-    queue.add(target, buffer, offset, length, to)
+    if (this.#lastQueue.target !== target) this.#lastQueue = this.#queueOf(target)
+    this.#lastQueue.add(target, buffer, offset, length, to)
+  }
+
+  #queueOf(target: SendTarget): SendQueue {
+    for (const queue of this.#queues) if (queue.target === target) return queue
+    const queue = this.#queues[this.#nextQueue] as SendQueue
+    this.#nextQueue = (this.#nextQueue + 1) % QUEUES
+    return queue
   }
 
   /** Hands everything that waits to the kernel. */
@@ -124,9 +143,14 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     if (!this.#isClosed) this.#datagrams.queue(this, buffer, offset, length, to)
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#datagrams.forget(this)
     if (this.fd < 0) return
     // What waits for this socket goes out first: its descriptor may be another's the next moment.
     this.#datagrams.flush()
@@ -231,7 +255,7 @@ class ReceiveMemory {
       words[word + 2] = NAME_BYTES
       words[word + 10] = CONTROL_BYTES
     }
-    return socketCalls().recvmmsg(fd, this.#messages.pointer, MESSAGES, MSG_DONTWAIT, 0n)
+    return batchCalls().recvmmsg(word(fd), this.#messages.pointer, word(MESSAGES), word(MSG_DONTWAIT), 0n)
   }
 
   length(message: number): number {

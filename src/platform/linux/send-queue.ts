@@ -10,6 +10,7 @@ import type { Counters } from '#forward/counters.ts'
 import type { Address } from '#wire/address.ts'
 import { encodeSocketAddress } from './socket-address.ts'
 import {
+  batchCalls,
   EAGAIN,
   ECONNREFUSED,
   EINTR,
@@ -22,8 +23,8 @@ import {
   MMSG_BYTES,
   MSG_DONTWAIT,
   SOL_UDP,
-  socketCalls,
   UDP_SEGMENT,
+  word,
 } from './socket-calls.ts'
 
 const MAX_MESSAGES = 64
@@ -142,8 +143,8 @@ export class SendQueue {
     if (target === undefined || count === 0) return
     let done = 0
     while (done < count) {
-      const pointer = this.#messages.pointer + BigInt(done * MMSG_BYTES)
-      const sent = socketCalls().sendmmsg(target.fd, pointer, count - done, MSG_DONTWAIT)
+      const pointer = done === 0 ? this.#messages.pointer : this.#messages.pointer + BigInt(done * MMSG_BYTES)
+      const sent = batchCalls().sendmmsg(word(target.fd), pointer, word(count - done), word(MSG_DONTWAIT))
       if (sent > 0) {
         done += sent
         continue
@@ -159,7 +160,7 @@ export class SendQueue {
         this.#counters.add('dropSendError', this.#datagrams(done, done + 1))
         // A refusal is told once by the next call, whatever that call would have sent: it is tried again.
         target.onError()
-        if (error === ECONNREFUSED && socketCalls().sendmmsg(target.fd, pointer, 1, MSG_DONTWAIT) === 1) {
+        if (error === ECONNREFUSED && batchCalls().sendmmsg(word(target.fd), pointer, 1n, word(MSG_DONTWAIT)) === 1) {
           this.#counters.add('dropSendError', -this.#datagrams(done, done + 1))
         }
       }
@@ -215,17 +216,17 @@ export class SendQueue {
 
   /** Sends the datagrams of one message one by one, where the network card or the kernel cannot cut them apart. */
   #sendApart(target: SendTarget, message: number): void {
-    const word = (message * MMSG_BYTES) >>> 2
+    const at = (message * MMSG_BYTES) >>> 2
     const { words } = this.#messages
-    const count = words[word + 6] ?? 0
-    const first =
-      ((words[word + 4] ?? 0) + (words[word + 5] ?? 0) * 0x1_0000_0000 - this.#vectors.address) / IOVEC_BYTES
-    words[word + 6] = 1
-    words[word + 10] = 0
+    const count = words[at + 6] ?? 0
+    const first = ((words[at + 4] ?? 0) + (words[at + 5] ?? 0) * 0x1_0000_0000 - this.#vectors.address) / IOVEC_BYTES
+    words[at + 6] = 1
+    words[at + 10] = 0
     const pointer = this.#messages.pointer + BigInt(message * MMSG_BYTES)
     for (let i = 0; i < count; i++) {
       this.#messages.setPointer(message * MMSG_BYTES + 16, this.#vectors.address + (first + i) * IOVEC_BYTES)
-      if (socketCalls().sendmmsg(target.fd, pointer, 1, MSG_DONTWAIT) !== 1) this.#counters.add('dropSendError')
+      if (batchCalls().sendmmsg(word(target.fd), pointer, 1n, word(MSG_DONTWAIT)) !== 1)
+        this.#counters.add('dropSendError')
     }
   }
 }

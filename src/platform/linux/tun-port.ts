@@ -13,7 +13,7 @@ import { Segmenter } from '#packet/segmenter.ts'
 import type { EventLoop } from './event-loop.ts'
 import { fileCalls } from './libc.ts'
 import type { KnownBuffers } from './send-queue.ts'
-import { IOVEC_BYTES, Memory, socketCalls } from './socket-calls.ts'
+import { batchCalls, IOVEC_BYTES, Memory, word } from './socket-calls.ts'
 
 /** A superpacket of 64 KiB, and the virtio header before it. */
 const READ_BYTES = 65_536 + 16
@@ -66,7 +66,7 @@ export class TunPort implements CoalescerOutlet {
       return
     }
     const address = known.find(buffer)
-    const written = address === undefined ? -1 : socketCalls().write(fd, BigInt(address + offset), length)
+    const written = address === undefined ? -1 : batchCalls().write(word(fd), BigInt(address + offset), word(length))
     if (written !== length) counters.add('dropTunnel')
   }
 
@@ -91,7 +91,7 @@ export class TunPort implements CoalescerOutlet {
 
   end(): void {
     const { fd, counters } = this.#options
-    const written = socketCalls().writev(fd, this.#pieces.pointer, this.#count)
+    const written = batchCalls().writev(word(fd), this.#pieces.pointer, word(this.#count))
     if (written !== this.#bytes) counters.add('dropTunnel', this.#count)
     this.#count = 0
     this.#bytes = 0
@@ -106,9 +106,11 @@ export class TunPort implements CoalescerOutlet {
   #readCut(): void {
     const { fd, mtu, slab, counters, onPacket, flush } = this.#options
     const segmenter = this.#segmenter
+    const at = this.#read.pointer + BigInt(READ_AT)
+    const bytes = BigInt(READ_BYTES)
     let packets = 0
     for (let i = 0; i < MAX_READS.offload; i++) {
-      const length = socketCalls().read(fd, this.#read.pointer + BigInt(READ_AT), READ_BYTES)
+      const length = batchCalls().read(word(fd), at, bytes)
       if (length <= 0) return
       if (segmenter.begin(this.#read.bytes, READ_AT, length, mtu) !== undefined) counters.add('dropTunnel')
       while (segmenter.next > 0) {
@@ -127,7 +129,7 @@ export class TunPort implements CoalescerOutlet {
     const { fd, mtu, slab, known, onPacket } = this.#options
     for (let i = 0; i < MAX_READS.none; i++) {
       const at = slab.take(mtu) + HEADROOM
-      const length = socketCalls().read(fd, BigInt((known.find(slab.buffer) ?? 0) + at), mtu)
+      const length = batchCalls().read(word(fd), BigInt((known.find(slab.buffer) ?? 0) + at), word(mtu))
       if (length <= 0) return slab.giveBack(mtu)
       onPacket(slab.buffer, at, length)
     }

@@ -23,7 +23,8 @@ export function SettingsPage(): JSX.Element {
   const [settings, setSettings] = useState<Settings | undefined>(undefined)
   const [changes, setChanges] = useState<Values>({})
   const [problems, setProblems] = useState<ReadonlyMap<string, string>>(new Map())
-  const [isSaved, setSaved] = useState(false)
+  /** What waits for the next start, of what was saved. */
+  const [later, setLater] = useState<readonly string[]>()
   useEffect(() => void call('settings', {}).then(setSettings, () => {}), [])
   useEffect(() => {
     if (Object.keys(changes).length === 0) return setProblems(new Map())
@@ -37,17 +38,17 @@ export function SettingsPage(): JSX.Element {
   }, [changes])
   if (settings === undefined) return <p role="status">{texts.loading}</p>
   const change = (key: string, value: Values[string] | undefined) => {
-    setSaved(false)
+    setLater(undefined)
     setChanges(before => changed(before, key, value))
   }
   const save = () =>
     doing.run(async () => {
-      const { problems } = await call('settings.save', { values: changes })
+      const { problems, later = [] } = await call('settings.save', { values: changes })
       setProblems(new Map(problems.map(({ key, message }) => [key, message])))
       if (problems.length > 0) return
       setSettings(await call('settings', {}))
       setChanges({})
-      setSaved(true)
+      setLater(later)
     })
   const count = Object.keys(changes).length
   return (
@@ -59,9 +60,9 @@ export function SettingsPage(): JSX.Element {
           {settings.exists ? texts.settings.file(settings.file) : texts.settings.noFile(settings.file)}
         </span>
       </p>
-      {isSaved && (
+      {later !== undefined && (
         <Notice kind="good" title={texts.settings.save}>
-          <p>{texts.settings.saved}</p>
+          <p>{texts.settings.saved(later)}</p>
         </Notice>
       )}
       {[...sectionsOf(settings)].map(([section, fields], i) => (

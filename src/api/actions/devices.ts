@@ -1,0 +1,61 @@
+import { z } from 'zod'
+import { defineAction } from '../action.ts'
+
+const device = z.strictObject({
+  id: z.string(),
+  name: z.string(),
+  ipv6: z.string(),
+  /** Absent where another device had the same address first. */
+  ipv4: z.string().optional(),
+  /** How often its keys have changed, and once. */
+  generation: z.number(),
+})
+const named = z.strictObject({ device: z.string().max(64) })
+
+export const devices = defineAction({
+  name: 'devices',
+  summary: 'This device and those paired with it',
+  permission: 'read',
+  input: z.strictObject({}),
+  output: z.strictObject({
+    own: device,
+    devices: z.array(
+      device.extend({
+        pairedMs: z.number(),
+        isConfirmed: z.boolean(),
+        /** How packets go there; absent while there is no way. */
+        path: z.enum(['direct', 'relayed', 'turn']).optional(),
+        /** Whether the tunnel has keys. */
+        isUp: z.boolean(),
+        rxBytes: z.number(),
+        txBytes: z.number(),
+      }),
+    ),
+    /** The network interface of the tunnels, where there is one. */
+    interface: z.string().optional(),
+  }),
+})
+
+export const renameDevice = defineAction({
+  name: 'device.rename',
+  summary: 'Call a paired device something else here',
+  permission: 'write',
+  input: named.extend({ name: z.string().max(64) }),
+  output: z.strictObject({ name: z.string() }),
+})
+
+export const removeDevice = defineAction({
+  name: 'device.remove',
+  summary: 'Remove a paired device: it is out at once',
+  permission: 'write',
+  input: named,
+  output: z.strictObject({ id: z.string() }),
+})
+
+export const rotateDeviceKeys = defineAction({
+  name: 'device.rotate',
+  summary: 'Make new keys for this device and tell the paired ones',
+  permission: 'write',
+  input: z.strictObject({}),
+  output: z.strictObject({ generation: z.number() }),
+})

@@ -1,0 +1,144 @@
+// The packet cipher by the two primitives of the OpenSSL inside Node, called through node:ffi. They are put together as RFC 8439
+// §2.8 says: block 0 of the key stream is the one-time key, blocks 1 and on are for the text; Poly1305 runs over the ciphertext,
+// zeros up to 16 bytes, and both lengths.
+//
+// Traps: calls whose arguments are pointers alone are compiled into their caller (4 ns); with an integer among four of them a call
+// takes 290 ns. So lengths are declared as pointers: the same registers on x86-64 and arm64. The calls work on raw memory: only
+// inside the bounds of a buffer, and only of one that cannot move.
+
+import { createRequire } from 'node:module'
+import { KEY_BYTES, type PacketCipher, TAG_BYTES } from './packet-cipher.ts'
+import { sodiumCipher } from './sodium-cipher.ts'
+
+type Ffi = typeof import('node:ffi')
+
+/** Buffers from this length on can be worked on: V8 keeps their bytes outside of its heap, where nothing moves. */
+export const OPENSSL_BUFFER_BYTES = 4_096
+
+// Where things lie in the memory that the calls use beside packets.
+const KEY = 0
+/** The last words of the cipher's state: block counter u32, zero u32, packet counter u64. */
+const STATE = 32
+const ONE_TIME_KEY = 64
+const ZEROS = 128
+/** 16 zeros, of which those are taken that the text lacks to a multiple of 16; length of associated data u64, of the text u64. */
+const LENGTHS = 192
+const TAG = 224
+const POLY1305 = 256
+const MAX_POLY1305_BYTES = 1_024
+
+/** The cipher; `undefined` where this Node cannot call its OpenSSL, or that gives other bytes than libsodium. */
+export function bindOpensslCipher(): PacketCipher | undefined {
+  try {
+    const cipher = bind(createRequire(import.meta.url)('node:ffi') as Ffi)
+    return cipher !== undefined && isRight(cipher) ? cipher : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function bind(ffi: Ffi): PacketCipher | undefined {
+  const p = 'pointer'
+  const { functions } = ffi.dlopen(null, {
+    ChaCha20_ctr32: { arguments: [p, p, p, p, p], return: 'void' },
+    Poly1305_ctx_size: { arguments: [], return: 'uint32' },
+    Poly1305_Init: { arguments: [p, p], return: 'void' },
+    Poly1305_Update: { arguments: [p, p, p], return: 'void' },
+    Poly1305_Final: { arguments: [p, p], return: 'void' },
+  })
+  const { ChaCha20_ctr32: chacha20, Poly1305_Init: init, Poly1305_Update: update, Poly1305_Final: final } = functions
+  if (functions.Poly1305_ctx_size() > MAX_POLY1305_BYTES) return undefined
+
+  const memory = new Uint8Array(OPENSSL_BUFFER_BYTES)
+  const words = new Uint32Array(memory.buffer)
+  const base = ffi.getRawPointer(memory)
+  const at = (offset: number) => base + BigInt(offset)
+  const [key, state, oneTimeKey] = [at(KEY), at(STATE), at(ONE_TIME_KEY)]
+  const [zeros, tag, poly1305] = [at(ZEROS), at(TAG), at(POLY1305)]
+  /** By the number of zeros before them. */
+  const lengths = Array.from({ length: 16 }, (_, count) => at(LENGTHS + 16 - count))
+  /** Integers as calls take them, made once: each would be garbage. */
+  const integers = Array.from({ length: 2_048 }, (_, i) => BigInt(i))
+  const addresses = new WeakMap<Uint8Array, number>()
+  let lastBuffer: Uint8Array = memory
+  let lastAddress = Number(base)
+
+  return {
+    seal(secret, counter, buffer, offset, length) {
+      const address = addressOf(buffer, offset, length + TAG_BYTES)
+      const text = BigInt(address)
+      begin(secret, counter)
+      chacha20(text, text, integer(length), key, state)
+      authenticate(text, length, BigInt(address + length))
+    },
+    open(secret, counter, buffer, offset, length) {
+      if (length < TAG_BYTES) return false
+      const text = BigInt(addressOf(buffer, offset, length))
+      const textLength = length - TAG_BYTES
+      begin(secret, counter)
+      authenticate(text, textLength, tag)
+      if (!isTag(buffer, offset + textLength)) return false
+      chacha20(text, text, integer(textLength), key, state)
+      return true
+    },
+  }
+
+  function addressOf(buffer: Uint8Array, offset: number, length: number): number {
+    if (!(offset >= 0 && length >= TAG_BYTES && offset + length <= buffer.length))
+      throw new RangeError(`work on a packet: ${length} bytes at ${offset} of ${buffer.length}`)
+    if (buffer !== lastBuffer) {
+      lastAddress = addresses.get(buffer) ?? Number(ffi.getRawPointer(buffer))
+      lastBuffer = buffer
+      addresses.set(buffer, lastAddress)
+    }
+    return lastAddress + offset
+  }
+
+  /** Takes the one-time key from block 0 and leaves the cipher at block 1. */
+  function begin(secret: Uint8Array, counter: number): void {
+    if (secret.length !== KEY_BYTES) throw new RangeError(`work on a packet: a key of ${secret.length} bytes`)
+    memory.set(secret, KEY)
+    words[STATE >>> 2] = 0
+    words[(STATE >>> 2) + 2] = counter % 0x1_0000_0000
+    words[(STATE >>> 2) + 3] = Math.floor(counter / 0x1_0000_0000)
+    chacha20(oneTimeKey, zeros, 32n, key, state)
+    words[STATE >>> 2] = 1
+  }
+
+  function authenticate(text: bigint, length: number, to: bigint): void {
+    const missing = -length & 15
+    words[(LENGTHS >>> 2) + 6] = length
+    init(poly1305, oneTimeKey)
+    update(poly1305, text, integer(length))
+    update(poly1305, lengths[missing] ?? base, integer(missing + 16))
+    final(poly1305, to)
+  }
+
+  /** Whether the tag at `offset` is the one just reckoned; takes the same time whatever they are. */
+  function isTag(buffer: Uint8Array, offset: number): boolean {
+    let difference = 0
+    for (let i = 0; i < TAG_BYTES; i++) difference |= (buffer[offset + i] ?? 0) ^ (memory[TAG + i] ?? 0)
+    return difference === 0
+  }
+
+  function integer(value: number): bigint {
+    return integers[value] ?? BigInt(value)
+  }
+}
+
+/** Seals as libsodium does, opens that, and refuses it when it is spoiled. */
+function isRight(cipher: PacketCipher): boolean {
+  const key = Uint8Array.from({ length: KEY_BYTES }, (_, i) => i)
+  const [ours, theirs] = [new Uint8Array(OPENSSL_BUFFER_BYTES), new Uint8Array(OPENSSL_BUFFER_BYTES)]
+  for (const length of [1, 16, 333, 1_420]) {
+    const counter = 2 ** 32 * length + 7
+    cipher.seal(key, counter, ours, 5, length)
+    sodiumCipher.seal(key, counter, theirs, 5, length)
+    if (Buffer.compare(ours, theirs) !== 0) return false
+    const isOpened = cipher.open(key, counter, ours, 5, length + TAG_BYTES)
+    sodiumCipher.open(key, counter, theirs, 5, length + TAG_BYTES)
+    if (!isOpened || Buffer.compare(ours, theirs) !== 0) return false
+    if (cipher.open(key, counter, ours, 5, length + TAG_BYTES)) return false
+  }
+  return true
+}

@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict'
+import test, { type TestContext } from 'node:test'
+import { seededRandom } from '#crypto/random.ts'
+import type { Device } from '#meet/devices.ts'
+import { cardOf, newOwnDevice } from '#meet/own-device.ts'
+import type { MeshEvent, MeshOrder } from '#platform/mesh-engine.ts'
+import type { Address } from '#wire/address.ts'
+import { decodeDeviceSignal, encodeDeviceSignal } from '#wire/device-signal.ts'
+import { parseConfig } from './config.ts'
+import { DeviceLinks } from './device-links.ts'
+
+const OFFER = Uint8Array.of(1, 2, 3)
+const SELF = newOwnDevice('self', seededRandom('self'))
+const silent = () => undefined
+const LOG = { error: silent, warn: silent, info: silent, debug: silent }
+
+function other(name: string): Device {
+  const own = newOwnDevice(name, seededRandom(name))
+  return {
+    ...{ id: own.id, name, pairedMs: 0, card: cardOf(own), isConfirmed: true },
+    addresses: { ipv6: `fd68::${name.length}`, ipv4: undefined },
+    tunnelSecret: new Uint8Array(32).fill(1),
+  }
+}
+
+function links(t: TestContext, toml = '') {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_700_000_000_000 })
+  const orders: MeshOrder[] = []
+  const said: { readonly id: string; readonly data: Uint8Array }[] = []
+  let tell: (event: MeshEvent) => void = silent
+  let isClosed = false
+  let servers: Address[] = []
+  const asked: number[] = []
+  const made = new DeviceLinks({
+    config: parseConfig(toml, 'test'),
+    log: LOG,
+    say: (id, data) => said.push({ id, data }),
+    stunServers: () => servers,
+    start: ({ stunServers }, onEvent) => {
+      asked.push(stunServers.length)
+      tell = onEvent
+      return { send: order => orders.push(order), close: async () => void (isClosed = true) }
+    },
+  })
+  const update = (...devices: Device[]) => made.update(SELF, { ipv6: 'fd68::1', ipv4: undefined }, devices)
+  return {
+    made,
+    orders,
+    said,
+    update,
+    tell: (event: MeshEvent) => tell(event),
+    isClosed: () => isClosed,
+    asked,
+    know: (list: Address[]) => (servers = list),
+  }
+}
+
+const kinds = (orders: readonly MeshOrder[]) => orders.map(({ kind }) => kind)
+const signal = (begunMs: number, heardMs = 0) => encodeDeviceSignal({ begunMs, heardMs, offer: OFFER })
+
+test('tunnels begin with the first device that has spoken, and are told only what changed', t => {
+  const { orders, update } = links(t)
+  const laptop = other('laptop')
+  update({ ...laptop, tunnelSecret: undefined })
+  assert.equal(orders.length, 0)
+  update(laptop)
+  update(laptop)
+  assert.deepEqual(kinds(orders), ['peers'])
+  update()
+  const last = orders.at(-1)
+  assert.deepEqual(last?.kind === 'peers' && last.peers, [])
+})
+
+test('rules are those of the device by its name, and of all', t => {
+  const rule = (device: string, port: number) =>
+    `{ device = "${device}", protocol = "tcp", from_port = ${port}, to_port = ${port} }`
+  const { orders, update } = links(t, `[meet]\nallow = [${rule('laptop', 22)}, ${rule('*', 80)}, ${rule('tower', 1)}]`)
+  update(other('laptop'))
+  const [order] = orders
+  assert.ok(order?.kind === 'peers')
+  assert.deepEqual(
+    order.peers[0]?.rules.map(({ fromPort }) => fromPort),
+    [22, 80],
+  )
+})
+
+test('a port is opened for a while, to one device or to all, and closed again by itself', t => {
+  const { made, orders, update } = links(t)
+  const laptop = other('laptop')
+  update(laptop)
+  const open = () => {
+    update(laptop)
+    const order = orders.findLast(({ kind }) => kind === 'peers')
+    return order?.kind === 'peers' ? order.peers[0]?.rules.map(({ protocol, toPort }) => `${protocol} ${toPort}`) : []
+  }
+  assert.equal(made.allow('*', 7_000, 60_000), true)
+  assert.equal(made.allow(other('tower').id, 8_000, 60_000), true)
+  assert.deepEqual(open(), ['tcp 7000', 'udp 7000'])
+  t.mock.timers.tick(60_000)
+  assert.deepEqual(open(), [])
+  const opened = Array.from({ length: 70 }, (_, i) => made.allow('*', 1 + i, 60_000)).filter(Boolean).length
+  assert.equal(opened, 64)
+})
+
+test('an offer goes by letter, and again ever more rarely, until there is a path', t => {
+  const { said, tell, update } = links(t)
+  update(other('laptop'))
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  assert.deepEqual(decodeDeviceSignal(said[0]?.data ?? OFFER)?.offer, OFFER)
+  t.mock.timers.tick(20_000)
+  t.mock.timers.tick(39_999)
+  assert.equal(said.length, 2)
+  t.mock.timers.tick(1)
+  assert.equal(said.length, 3)
+  tell({ kind: 'path', peer: 1, path: { kind: 'direct', to: { host: '192.0.2.1', port: 1 } } })
+  t.mock.timers.tick(3_600_000)
+  assert.equal(said.length, 3)
+  tell({ kind: 'path', peer: 1, path: undefined })
+  assert.equal(said.length, 4)
+})
+
+test('a program that began anew is told everything anew, and what it said before counts no more', t => {
+  const { made, orders, update } = links(t)
+  const laptop = other('laptop')
+  update(laptop)
+  made.handle(laptop.id, signal(1_000))
+  made.handle(laptop.id, signal(1_000))
+  made.handle(laptop.id, signal(2_000))
+  made.handle(laptop.id, signal(1_000))
+  assert.deepEqual(kinds(orders), ['peers', 'restart', 'offer', 'offer', 'restart', 'offer'])
+  assert.deepEqual(
+    orders.flatMap(order => (order.kind === 'offer' ? order.epoch : [])),
+    [1, 1, 2],
+  )
+})
+
+test('who heard us already needs nothing anew, even if its clock went back', t => {
+  const { made, orders, said, tell, update } = links(t)
+  const laptop = other('laptop')
+  update(laptop)
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  const { begunMs = 0 } = decodeDeviceSignal(said[0]?.data ?? OFFER) ?? {}
+  made.handle(laptop.id, signal(2_000, begunMs))
+  made.handle(laptop.id, signal(1_000, begunMs))
+  assert.deepEqual(kinds(orders), ['peers', 'offer', 'offer'])
+})
+
+test('tunnels that began before a server was known begin anew once, and say so to the others', async t => {
+  const { made, said, tell, update, know, asked } = links(t)
+  update(other('laptop'))
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  await made.handleServersKnown()
+  t.mock.timers.tick(1)
+  know([{ host: '192.0.2.1', port: 51_821 }])
+  await made.handleServersKnown()
+  await made.handleServersKnown()
+  assert.deepEqual(asked, [0, 1])
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  const [first = 0, second = 0] = said.map(({ data }) => decodeDeviceSignal(data)?.begunMs ?? 0)
+  assert.ok(second > first)
+})
+
+test('what strangers say, and garbage, changes nothing', t => {
+  const { made, orders, update } = links(t)
+  const laptop = other('laptop')
+  update(laptop)
+  made.handle('0'.repeat(32), signal(1_000))
+  const whole = signal(1_000)
+  for (let length = 0; length <= 17; length++) made.handle(laptop.id, whole.subarray(0, length))
+  assert.deepEqual(kinds(orders), ['peers'])
+})
+
+test('an echo without tunnels is answered at once, and closing ends them', async t => {
+  const { made, update, isClosed } = links(t)
+  assert.deepEqual(await made.ping('0'.repeat(32)), { path: undefined, rttMs: undefined })
+  update(other('laptop'))
+  await made.close()
+  assert.equal(isClosed(), true)
+})

@@ -1,0 +1,307 @@
+// The tunnels to one's devices: who is in them, how offers of paths travel, what is known of each.
+//
+// Offers go by letter. One may be lost, so the newest is said again while there is no path: after 20 s, then ever more rarely.
+// A program that began anew has forgotten everything: its first offer is answered with ours, whole.
+
+import { DEVICE_NETWORK, type DeviceAddresses } from '#meet/device-address.ts'
+import type { Device } from '#meet/devices.ts'
+import type { OwnDevice } from '#meet/own-device.ts'
+import type { PortRule } from '#mesh/firewall.ts'
+import { type LinkPath, type LinkPeer, type MeshEngine, type MeshEvent, startMesh } from '#platform/mesh-engine.ts'
+import { readStateFile } from '#platform/state-file.ts'
+import { type Address, parseAddress } from '#wire/address.ts'
+import { decodeDeviceSignal, encodeDeviceSignal } from '#wire/device-signal.ts'
+import type { Config } from './config.ts'
+import { type Log, own } from './log.ts'
+
+const FIRST_AGAIN_MS = 20_000
+const MAX_AGAIN_MS = 600_000
+const MAX_LEASES = 64
+const MAX_PASSWORD_BYTES = 1_024
+const PING_LIMIT_MS = 6_000
+
+export interface DeviceLinksOptions {
+  readonly config: Config
+  readonly log: Log
+  /** Servers to ask for our address when the configuration names none. */
+  readonly stunServers?: () => readonly Address[]
+  /** Carries something to a device by letter. */
+  readonly say: (id: string, data: Uint8Array) => void
+  /** There is a network interface now. */
+  readonly onInterface?: (name: string) => void
+  /** What starts the tunnels; tests have another. */
+  readonly start?: typeof startMesh
+}
+
+/** What is known of the way to a device. */
+export interface LinkStatus {
+  readonly path: LinkPath | undefined
+  readonly isUp: boolean
+  readonly rxBytes: number
+  readonly txBytes: number
+}
+
+interface Link {
+  readonly id: string
+  readonly peer: number
+  path: LinkPath | undefined
+  offer: Uint8Array | undefined
+  /** When the other side's program began; 0 while nothing was heard. */
+  theirsMs: number
+  epoch: number
+  againMs: number
+  again: NodeJS.Timeout | undefined
+}
+
+export class DeviceLinks {
+  readonly #options: DeviceLinksOptions
+  /** When the tunnels began, as the others are told. */
+  #begunMs = 0
+  #hasStun = false
+  #isRestarting = false
+  readonly #links = new Map<string, Link>()
+  readonly #waiting = new Map<number, (event: MeshEvent) => void>()
+  /** Ports that are open for a while: of a device's id or `*`, until when. */
+  readonly #leases = new Map<string, { readonly device: string; readonly port: number; readonly end: NodeJS.Timeout }>()
+  #update: () => void = () => undefined
+  #engine: MeshEngine | undefined
+  #interface: string | undefined
+  #told = ''
+  #nextPeer = 1
+  #nextRequest = 1
+
+  constructor(options: DeviceLinksOptions) {
+    this.#options = options
+  }
+
+  /** The network interface of the tunnels, where there is one. */
+  get interface(): string | undefined {
+    return this.#interface
+  }
+
+  /** These are the devices from now on. A tunnel begins when both have spoken, and ends at once with its device. */
+  update(self: OwnDevice, addresses: DeviceAddresses, devices: readonly Device[]): void {
+    if (!this.#options.config.meet.tunnel) return
+    this.#update = () => this.update(self, addresses, devices)
+    const ready = devices.filter(({ tunnelSecret }) => tunnelSecret !== undefined)
+    if (this.#isRestarting || (this.#engine === undefined && ready.length === 0)) return
+    this.#engine ??= this.#start(self, addresses)
+    const ids = new Set(ready.map(({ id }) => id))
+    for (const [id, { again }] of this.#links) {
+      if (ids.has(id)) continue
+      clearTimeout(again)
+      this.#links.delete(id)
+    }
+    const peers = ready.map(device => this.#peerOf(device, self.id))
+    const privateKey = self.keys[0].tunnel.privateKey
+    const told = JSON.stringify([Buffer.from(privateKey).toString('hex'), peers])
+    if (told === this.#told) return
+    this.#told = told
+    this.#engine.send({ kind: 'peers', privateKey, peers })
+  }
+
+  /** More servers may be known: tunnels that began without any, and reach nobody, begin anew. */
+  async handleServersKnown(): Promise<void> {
+    const isStuck = ![...this.#links.values()].some(({ path }) => path !== undefined)
+    if (this.#engine === undefined || this.#hasStun || !isStuck || this.#stunServers().length === 0) return
+    const engine = this.#engine
+    this.#engine = undefined
+    this.#isRestarting = true
+    await engine.close()
+    this.#isRestarting = false
+    this.#told = ''
+    for (const link of this.#links.values()) link.offer = undefined
+    this.#update()
+  }
+
+  /** Opens a port to a device's id, or to all by `*`, for a while; 0 closes it. False when 64 are open. */
+  allow(device: string, port: number, forMs: number): boolean {
+    const key = `${device} ${port}`
+    clearTimeout(this.#leases.get(key)?.end)
+    this.#leases.delete(key)
+    if (forMs === 0 || this.#leases.size >= MAX_LEASES) return false
+    const end = setTimeout(() => {
+      this.#leases.delete(key)
+      this.#update()
+    }, forMs)
+    end.unref()
+    this.#leases.set(key, { device, port, end })
+    return true
+  }
+
+  /** What a device says by letter. */
+  handle(id: string, data: Uint8Array): void {
+    const link = this.#links.get(id)
+    const signal = decodeDeviceSignal(data)
+    if (link === undefined || signal === undefined) return
+    const knowsUs = signal.heardMs === this.#begunMs
+    if (signal.begunMs !== link.theirsMs) {
+      // Said by an earlier run of its program; unless its clock went back, which what it heard of us shows.
+      if (signal.begunMs < link.theirsMs && !knowsUs) return
+      link.theirsMs = signal.begunMs
+      link.epoch++
+      if (!knowsUs) this.#engine?.send({ kind: 'restart', peer: link.peer })
+    }
+    const offer = Uint8Array.from(signal.offer)
+    this.#engine?.send({ kind: 'offer', peer: link.peer, epoch: link.epoch, offer })
+  }
+
+  /** A session with the device was lost, and what was said in it with that: it is told anew. */
+  handleReset(id: string): void {
+    const link = this.#links.get(id)
+    if (link?.offer !== undefined && link.path === undefined) this.#say(link)
+  }
+
+  /** The ways to devices, by their ids. */
+  async status(): Promise<Map<string, LinkStatus>> {
+    const event = await this.#ask(request => ({ kind: 'status', request }))
+    const peers = event?.kind === 'status' ? event.peers : []
+    return new Map(
+      [...this.#links.values()].map(({ id, peer, path }) => {
+        const { isUp = false, rxBytes = 0, txBytes = 0 } = peers.find(each => each.peer === peer) ?? {}
+        return [id, { path, isUp, rxBytes, txBytes }]
+      }),
+    )
+  }
+
+  /** The round trip to a device through its tunnel; `undefined` when no echo came back in five seconds. */
+  async ping(id: string): Promise<{ readonly path: LinkPath | undefined; readonly rttMs: number | undefined }> {
+    const link = this.#links.get(id)
+    if (link === undefined) return { path: undefined, rttMs: undefined }
+    const event = await this.#ask(request => ({ kind: 'ping', peer: link.peer, request }))
+    return { path: link.path, rttMs: event?.kind === 'pong' ? event.rttMs : undefined }
+  }
+
+  async close(): Promise<void> {
+    for (const { again } of this.#links.values()) clearTimeout(again)
+    for (const { end } of this.#leases.values()) clearTimeout(end)
+    this.#links.clear()
+    await this.#engine?.close()
+  }
+
+  #start(self: OwnDevice, { ipv6, ipv4 }: DeviceAddresses): MeshEngine {
+    const { config, log, start = startMesh } = this.#options
+    const { udp_port: port, turn, interface: hasTun } = config.meet
+    this.#begunMs = Date.now()
+    const stunServers = this.#stunServers()
+    this.#hasStun = stunServers.length > 0
+    const settings = {
+      ...{ privateKey: self.keys[0].tunnel.privateKey, ipv6, ipv4, network: DEVICE_NETWORK, port },
+      stunServers,
+      turnServers: turn.flatMap(({ address, username, password_file: file }) => {
+        const [password = ''] = Buffer.from(readStateFile(file, MAX_PASSWORD_BYTES) ?? [])
+          .toString('utf8')
+          .split('\n')
+        if (password === '') log.warn('a TURN server is left out: its password file is not there, or empty')
+        return password === '' ? [] : [{ address: parseAddress(address) as Address, username, password }]
+      }),
+      mapsPorts: config.meet.map_port,
+      hasTun: hasTun && process.platform === 'linux',
+    }
+    return start(
+      settings,
+      event => this.#handleEvent(event),
+      error => log.error('tunnels failed', { error: own(error.message) }),
+    )
+  }
+
+  #stunServers(): readonly Address[] {
+    const named = this.#options.config.meet.stun.flatMap(text => parseAddress(text) ?? [])
+    return named.length > 0 ? named : (this.#options.stunServers?.() ?? [])
+  }
+
+  #peerOf({ id, card, addresses, tunnelSecret, name }: Device, ownId: string): LinkPeer {
+    const link = this.#links.get(id) ?? this.#newLink(id)
+    const { ipv6, ipv4 } = addresses
+    return {
+      peer: link.peer,
+      publicKey: card.tunnelKey,
+      presharedKey: tunnelSecret as Uint8Array,
+      addresses: ipv4 === undefined ? [ipv6] : [ipv6, ipv4],
+      rules: this.#rules(id, name),
+      isControlling: ownId < id,
+    }
+  }
+
+  #rules(id: string, name: string): PortRule[] {
+    const lasting = this.#options.config.meet.allow
+      .filter(({ device }) => device === '*' || device === name)
+      .map(({ protocol, from_port: fromPort, to_port: toPort }) => ({ protocol, fromPort, toPort }))
+    const leased = [...this.#leases.values()]
+      .filter(({ device }) => device === '*' || device === id)
+      .flatMap(({ port }) => (['tcp', 'udp'] as const).map(protocol => ({ protocol, fromPort: port, toPort: port })))
+    return [...lasting, ...leased]
+  }
+
+  #newLink(id: string): Link {
+    const known = { path: undefined, offer: undefined, again: undefined }
+    const link: Link = { id, peer: this.#nextPeer++, theirsMs: 0, epoch: 0, againMs: FIRST_AGAIN_MS, ...known }
+    this.#links.set(id, link)
+    return link
+  }
+
+  #handleEvent(event: MeshEvent): void {
+    const { log } = this.#options
+    switch (event.kind) {
+      case 'ready':
+        this.#interface = event.interface
+        if (event.interface !== undefined) this.#options.onInterface?.(event.interface)
+        if (event.problem !== undefined) log.warn('no network interface for devices', { why: own(event.problem) })
+        return
+      case 'pong':
+      case 'status':
+        this.#waiting.get(event.request)?.(event)
+        this.#waiting.delete(event.request)
+        return
+      case 'offer':
+      case 'path': {
+        const link = [...this.#links.values()].find(({ peer }) => peer === event.peer)
+        if (link === undefined) return
+        if (event.kind === 'path') return this.#handlePath(link, event.path)
+        link.offer = event.offer
+        link.againMs = FIRST_AGAIN_MS
+        return this.#say(link)
+      }
+    }
+  }
+
+  #handlePath(link: Link, path: LinkPath | undefined): void {
+    if (path?.kind !== link.path?.kind) this.#options.log.info('path to a device', { kind: own(path?.kind ?? 'none') })
+    const wasLost = link.path !== undefined && path === undefined
+    link.path = path
+    if (path !== undefined) clearTimeout(link.again)
+    else if (wasLost && link.offer !== undefined) {
+      link.againMs = FIRST_AGAIN_MS
+      this.#say(link)
+    }
+  }
+
+  #say(link: Link): void {
+    if (link.offer === undefined) return
+    const signal = { begunMs: this.#begunMs, heardMs: link.theirsMs, offer: link.offer }
+    this.#options.say(link.id, encodeDeviceSignal(signal))
+    clearTimeout(link.again)
+    link.again = setTimeout(() => {
+      if (link.path === undefined) this.#say(link)
+    }, link.againMs)
+    link.again.unref()
+    link.againMs = Math.min(2 * link.againMs, MAX_AGAIN_MS)
+  }
+
+  #ask(order: (request: number) => Parameters<MeshEngine['send']>[0]): Promise<MeshEvent | undefined> {
+    const engine = this.#engine
+    if (engine === undefined) return Promise.resolve(undefined)
+    const request = this.#nextRequest++
+    return new Promise(resolve => {
+      const limit = setTimeout(() => {
+        this.#waiting.delete(request)
+        resolve(undefined)
+      }, PING_LIMIT_MS)
+      this.#waiting.set(request, event => {
+        clearTimeout(limit)
+        resolve(event)
+      })
+      engine.send(order(request))
+    })
+  }
+}

@@ -1,0 +1,330 @@
+// One's own devices in a running daemon: pairing, what paired devices say to each other, their names. Letters are posted and
+// read only while there is somebody to write to, unless the configuration wants cover at all times.
+
+import { HopliteError } from '#api/errors.ts'
+import type { Handlers, Output } from '#api/table.ts'
+import { systemRandom } from '#crypto/random.ts'
+import type { XWingKeyPair } from '#crypto/xwing.ts'
+import type { LineCarrier } from '#discover/line-carrier.ts'
+import { type Device, type DeviceEvent, Devices, type RenameProblem } from '#meet/devices.ts'
+import { bucketOf, keyInBucket } from '#meet/letter.ts'
+import { answerDns, ZONE } from '#meet/names.ts'
+import { cardOf } from '#meet/own-device.ts'
+import { type DnsServer, serveDns } from '#platform/dns-server.ts'
+import { type Address, formatAddress } from '#wire/address.ts'
+import { decodeDeviceMessage } from '#wire/device-message.ts'
+import type { Config } from './config.ts'
+import { DeviceFile } from './device-file.ts'
+import { DeviceLinks } from './device-links.ts'
+import { hasCarriers, type OpenCarriers, openCarriers } from './letter-carriers.ts'
+import { parseListen } from './listen.ts'
+import { type Log, own } from './log.ts'
+import { PairingDesk } from './pairing-desk.ts'
+import { PostOffice } from './post-office.ts'
+
+const MAX_SLEEP_MS = 60_000
+const DNS_PORT = 53
+/** What one answer of the API has room for. */
+const MAX_LINES = 8
+
+export interface MeetingOptions {
+  readonly config: Config
+  readonly stateDir: string
+  readonly log: Log
+  /** Servers to ask for our address when the configuration names none. */
+  readonly stunServers?: () => readonly Address[]
+}
+
+/** What a key is held for: our own of some generation, or a pairing. */
+type Purpose = { readonly kind: 'device'; readonly generation: number } | { readonly kind: 'pair.status' }
+type DeviceActions = 'pair' | 'pair.join' | 'pair.status' | 'pair.end'
+type LetterActions = 'letters.take' | 'letters.give'
+type BookActions = 'devices' | 'device.rename' | 'device.remove' | 'device.rotate' | 'device.ping' | 'device.allow'
+
+export class Meeting {
+  readonly #options: MeetingOptions
+  readonly #file: DeviceFile
+  readonly #devices: Devices
+  readonly #desk: PairingDesk
+  readonly #links: DeviceLinks
+  #office: PostOffice<Purpose> | undefined
+  #opening: Promise<PostOffice<Purpose>> | undefined
+  #carriers: OpenCarriers | undefined
+  #held = new Map<number, XWingKeyPair>()
+  #dns: DnsServer | undefined
+  #ownDns: DnsServer | undefined
+  #timer: NodeJS.Timeout | undefined
+  #isClosed = false
+
+  /** Reads the devices; throws STATE_UNREADABLE when their file is damaged. */
+  constructor(options: MeetingOptions) {
+    this.#options = options
+    const { bucket_bits: bits, name } = options.config.meet
+    this.#file = new DeviceFile(options.stateDir)
+    this.#devices = new Devices(this.#file.read(name), systemRandom)
+    const bucket = bucketOf(this.#devices.own.keys[0].sealing.publicKey, bits)
+    this.#links = new DeviceLinks({
+      ...options,
+      say: (id, data) => this.#say(id, data),
+      onInterface: name => void this.#nameInterface(name),
+    })
+    this.#desk = new PairingDesk({
+      random: systemRandom,
+      card: () => cardOf(this.#devices.own),
+      newKey: () => keyInBucket(bucket, systemRandom),
+      suits: key => bucketOf(key.publicKey, bits).number === bucket.number,
+      hold: key => this.#office?.hold(key, { kind: 'pair.status' }),
+      drop: key => this.#office?.drop(key),
+      admit: (card, now) => this.#devices.pair(card, now),
+    })
+  }
+
+  /** Answers for names, and opens the post where there is somebody to write to. Throws ADDRESS_IN_USE. */
+  async start(): Promise<void> {
+    const { config, log } = this.#options
+    if (config.meet.dns !== '') this.#dns = await this.#serveNames(config.meet.dns)
+    if (!hasCarriers(config) || (this.#devices.list().length === 0 && !config.meet.always)) return
+    this.#post().catch(error => log.warn('letters cannot travel', { why: own((error as Error).message) }))
+    this.#updateLinks()
+  }
+
+  /** More STUN servers may be known. */
+  handleServersKnown(): void {
+    void this.#links.handleServersKnown()
+  }
+
+  /** Where questions for names are answered. */
+  get dnsAddress(): string | undefined {
+    return this.#dns && formatAddress(this.#dns.address)
+  }
+
+  get counters(): Record<string, number> {
+    const counters = Object.entries(this.#office?.counters ?? {})
+    return Object.fromEntries(counters.map(([name, count]) => [`letters.${name}`, count]))
+  }
+
+  /** The handlers of the API that are about devices. */
+  handlers(): Pick<Handlers, DeviceActions | LetterActions | BookActions> {
+    return {
+      pair: async ({ kind }) => {
+        await this.#post()
+        return this.#change(now => this.#desk.host(kind, now))
+      },
+      'pair.join': async ({ code }) => {
+        await this.#post()
+        return this.#change(now => this.#desk.join(code, now))
+      },
+      'pair.status': () => this.#desk.status(),
+      'pair.end': () => ({ ended: this.#change(() => this.#desk.end()) }),
+      'letters.take': async () => ({ lines: (await this.#lines()).take(MAX_LINES) }),
+      'letters.give': async ({ line }) => ({ taken: (await this.#lines()).give(line) }),
+      devices: () => this.#book(),
+      'device.rename': ({ device, name }) => {
+        const problem = this.#change(() => this.#devices.rename(device, name))
+        if (problem !== undefined) throw notRenamed(problem, device, name)
+        return { name }
+      },
+      'device.remove': ({ device }) => {
+        const id = this.#change(now => this.#devices.remove(device, now))
+        if (id === undefined) throw unknownDevice(device)
+        return { id }
+      },
+      'device.rotate': () => {
+        this.#change(now => this.#devices.rotate(now))
+        return { generation: this.#devices.own.keys[0].generation }
+      },
+      'device.allow': ({ device, port, forMs }) => {
+        const id = device === '*' ? '*' : this.#devices.find(device)?.id
+        if (id === undefined) throw unknownDevice(device)
+        const allowed = this.#links.allow(id, port, forMs)
+        this.#updateLinks()
+        return { allowed }
+      },
+      'device.ping': async ({ device }) => {
+        const found = this.#devices.find(device)
+        if (found === undefined) throw unknownDevice(device)
+        const { path, rttMs } = await this.#links.ping(found.id)
+        return {
+          ...{ id: found.id, name: found.name },
+          ...(path !== undefined && { path: path.kind, to: formatAddress(path.to) }),
+          ...(rttMs !== undefined && { rttMs }),
+        }
+      },
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    clearTimeout(this.#timer)
+    await this.#opening?.catch(() => undefined)
+    await this.#links.close()
+    await this.#office?.close()
+    await Promise.allSettled([this.#carriers?.close(), this.#dns?.close(), this.#ownDns?.close()])
+  }
+
+  /** The post office, opened when it is first wanted. Throws NO_CARRIER. */
+  async #post(): Promise<PostOffice<Purpose>> {
+    const { config } = this.#options
+    if (!hasCarriers(config)) {
+      const advice = 'set bootstrap in [network], or rendezvous or folder in [meet]: docs/configuration.md'
+      throw new HopliteError('NO_CARRIER', 'reach other devices: there is no way for letters', advice)
+    }
+    this.#opening ??= this.#openOffice().catch(error => {
+      this.#opening = undefined
+      throw error
+    })
+    return this.#opening
+  }
+
+  async #lines(): Promise<LineCarrier> {
+    await this.#post()
+    const lines = this.#carriers?.lines
+    if (lines !== undefined) return lines
+    const advice = 'set by_hand = true in [meet], and start the daemon anew'
+    throw new HopliteError('NO_CARRIER', 'carry letters by hand: that is not wanted here', advice)
+  }
+
+  async #openOffice(): Promise<PostOffice<Purpose>> {
+    const { meet } = this.#options.config
+    this.#carriers = await openCarriers(this.#options.config)
+    this.#office = new PostOffice<Purpose>({
+      carriers: this.#carriers.carriers,
+      bits: meet.bucket_bits,
+      workBits: meet.work_bits,
+      intervalMs: meet.interval_ms,
+      random: systemRandom,
+      nowMs: Date.now,
+      onOpened: (content, purpose) => this.#change(now => this.#read(content, purpose, now)),
+    })
+    // What was to be said before waits in the machines.
+    this.#change(() => undefined)
+    return this.#office
+  }
+
+  #read(content: Uint8Array, purpose: Purpose, now: number): void {
+    if (purpose.kind === 'pair.status') return this.#desk.handle(content, now)
+    const message = decodeDeviceMessage(content)
+    const reason = message && this.#devices.handle(message, purpose.generation, now)
+    if (reason !== undefined) this.#options.log.debug('a message was not taken', { reason: own(reason) })
+  }
+
+  /** Changes something, writes down what came of it, and only then lets anybody know. */
+  #change<Result>(input: (now: number) => Result): Result {
+    const now = Date.now()
+    const result = input(now)
+    this.#desk.handleDeadline(now)
+    if (this.#office === undefined) {
+      this.#file.write(this.#devices.state)
+    } else {
+      const drafts = [...this.#desk.take(), ...this.#devices.take()]
+      this.#file.write(this.#devices.state)
+      this.#holdOwnKeys(this.#office)
+      for (const draft of drafts) if (!this.#office.post(draft)) this.#options.log.warn('too many letters are waiting')
+    }
+    this.#updateLinks()
+    for (const event of this.#devices.takeEvents()) this.#handleEvent(event)
+    this.#arm(now)
+    return result
+  }
+
+  #handleEvent(event: DeviceEvent): void {
+    switch (event.kind) {
+      case 'data':
+        return this.#links.handle(event.device, event.data)
+      case 'reset':
+        return this.#links.handleReset(event.device)
+      case 'paired':
+        return this.#options.log.info('a device was paired')
+      case 'removed':
+        return this.#options.log.info('a device was removed')
+      case 'card':
+      case 'bye':
+    }
+  }
+
+  #say(id: string, data: Uint8Array): void {
+    this.#change(now => this.#devices.send(id, data, now))
+  }
+
+  #updateLinks(): void {
+    this.#links.update(this.#devices.own, this.#devices.addresses, this.#devices.list())
+  }
+
+  #arm(now: number): void {
+    clearTimeout(this.#timer)
+    if (this.#isClosed) return
+    const wait = Math.min(Math.max(this.#desk.deadline() - now, 0), MAX_SLEEP_MS)
+    this.#timer = setTimeout(() => this.#change(() => undefined), wait)
+    this.#timer.unref()
+  }
+
+  #holdOwnKeys(office: PostOffice<Purpose>): void {
+    const wanted = new Map(this.#devices.own.keys.map(({ generation, sealing }) => [generation, sealing]))
+    for (const [generation, key] of this.#held) if (!wanted.has(generation)) office.drop(key)
+    for (const [generation, key] of wanted)
+      if (!this.#held.has(generation)) office.hold(key, { kind: 'device', generation })
+    this.#held = wanted
+  }
+
+  async #book(): Promise<Output<'devices'>> {
+    const links = await this.#links.status()
+    const { own: self, addresses } = this.#devices
+    const [{ generation }] = self.keys
+    const devices = this.#devices.list().map(({ id, name, pairedMs, isConfirmed, card, addresses: theirs }) => {
+      const { path, isUp = false, rxBytes = 0, txBytes = 0 } = links.get(id) ?? {}
+      return {
+        ...{ id, name, pairedMs, isConfirmed, generation: card.generation, isUp, rxBytes, txBytes },
+        ...(path !== undefined && { path: path.kind }),
+        ...present(theirs),
+      }
+    })
+    const { interface: link } = this.#links
+    const own = { id: self.id, name: self.name, generation, ...present(addresses) }
+    return { own, devices, ...(link !== undefined && { interface: link }) }
+  }
+
+  async #serveNames(listen: string): Promise<DnsServer> {
+    const address = parseListen(listen)
+    try {
+      return await serveDns(address, query => answerDns(query, this.#names()))
+    } catch (error) {
+      const what = `answer for names at ${listen}: ${(error as NodeJS.ErrnoException).code}`
+      throw new HopliteError('ADDRESS_IN_USE', what, 'choose another address: dns in [meet]', error)
+    }
+  }
+
+  /** Names are answered at our own address in the devices' network, and the system is told so where it can be. */
+  async #nameInterface(link: string): Promise<void> {
+    const { log } = this.#options
+    const { ipv6: host } = this.#devices.addresses
+    try {
+      await this.#ownDns?.close()
+      this.#ownDns = await serveDns({ host, port: DNS_PORT }, query => answerDns(query, this.#names()))
+      const { leadNames } = await import('#platform/linux/mesh-names.ts')
+      if (!(await leadNames(link, host, ZONE))) log.info('the system is not told of names', { zone: own(ZONE) })
+    } catch (error) {
+      log.warn('names are not answered', { why: own((error as NodeJS.ErrnoException).code ?? '') })
+    }
+  }
+
+  #names(): Map<string, Device['addresses']> {
+    const others = this.#devices.list().map(({ name, addresses }) => [name, addresses] as const)
+    return new Map([...others, [this.#devices.own.name, this.#devices.addresses]])
+  }
+}
+
+function present({ ipv6, ipv4 }: Device['addresses']): { readonly ipv6: string; readonly ipv4?: string } {
+  return { ipv6, ...(ipv4 !== undefined && { ipv4 }) }
+}
+
+function unknownDevice(name: string): HopliteError {
+  const advice = 'see which there are: hoplite devices'
+  return new HopliteError('DEVICE_UNKNOWN', `find the device "${name}": there is none`, advice)
+}
+
+function notRenamed(problem: RenameProblem, device: string, name: string): HopliteError {
+  if (problem === 'unknown') return unknownDevice(device)
+  const why = problem === 'badName' ? 'names have 1 to 32 of a-z, 0-9 and -' : 'another device has it'
+  return new HopliteError('DEVICE_NAME_INVALID', `call a device "${name}": ${why}`, 'choose another name')
+}

@@ -1,0 +1,88 @@
+// What `npm run package` makes, installed and used: the Debian package on a copy of this machine that is thrown away, the single
+// file with an empty home. No compiler, no npm and no Node are on the path.
+
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { promisify } from 'node:util'
+import { makeAll } from './package.ts'
+import { hasTool, skipUnless } from './skip.ts'
+
+const run = promisify(execFile)
+const hasNpm = hasTool('npm')
+const TIMEOUT_MS = 60_000
+
+/** Installs, uses and removes it; every line must hold. The first argument is the package. */
+const USE = `
+set -e
+mount -t tmpfs none /tmp
+mkdir /tmp/home && export HOME=/tmp/home PATH=/usr/sbin:/usr/bin:/sbin:/bin
+dpkg --install "$1" > /dev/null
+hoplite --version
+printf '[client]\\nproxy = "127.0.0.1:0"\\n' > /etc/hoplite/hoplite.toml
+hoplite ui --no-open --config /etc/hoplite/hoplite.toml > /tmp/link
+hoplite status | head -1
+hoplite down
+systemd-analyze verify /usr/lib/systemd/system/hoplite*.service
+test -s /usr/share/bash-completion/completions/hoplite
+test -s /usr/share/doc/hoplite/docs/configuration.md
+dpkg --remove hoplite > /dev/null
+test ! -e /usr/lib/hoplite
+test -e /etc/hoplite/hoplite.toml
+echo removed
+`
+
+describe('what is packaged', { skip: process.platform === 'linux' ? false : 'packages are made on Linux' }, () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-installed-'))
+  let made: ReturnType<typeof makeAll>
+
+  before(() => {
+    if (hasNpm) made = makeAll(folder)
+  })
+  after(() => rmSync(folder, { recursive: true, force: true }))
+
+  test('a Debian package is installed, used and removed', { timeout: TIMEOUT_MS }, async t => {
+    if (skipUnless(t, process.getuid?.() === 0, 'only root installs packages')) return
+    for (const tool of ['npm', 'dpkg-deb', 'systemd-analyze', 'unshare'])
+      if (skipUnless(t, hasTool(tool), `${tool} is not installed`, { tool })) return
+    const layers = path.join(folder, 'layers')
+    mkdirSync(layers)
+    const enter = `
+      mount -t tmpfs none ${layers} && cd ${layers} && mkdir upper work machine &&
+      mount -t overlay none -o lowerdir=/,upperdir=upper,workdir=work machine &&
+      cp ${made.deb} machine/root/hoplite.deb && mount --rbind /proc machine/proc && mount --rbind /dev machine/dev`
+    const inside = ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-c']
+    const isPossible = await run('unshare', [...inside, enter]).then(
+      () => true,
+      () => false,
+    )
+    if (skipUnless(t, isPossible, 'this machine lets nobody lay a file system over another')) return
+    const use = `${enter} && exec chroot machine sh -c "$0" use /root/hoplite.deb`
+    const { stdout } = await run('unshare', [...inside, use, USE], { timeout: TIMEOUT_MS })
+    assert.match(stdout, /^\d+\.\d+\.\d+\nclient off, version .+\nDisconnected\.\nremoved\n$/)
+    assert.equal(existsSync('/usr/lib/hoplite'), false, 'nothing of it is on this machine')
+  })
+
+  test('a single file runs with an empty home, and starts its daemon from itself', { timeout: TIMEOUT_MS }, async t => {
+    if (skipUnless(t, hasNpm, 'npm is not installed', { tool: 'npm' })) return
+    const home = path.join(folder, 'home')
+    mkdirSync(home)
+    const config = path.join(folder, 'hoplite.toml')
+    writeFileSync(config, '[client]\nproxy = "127.0.0.1:0"\n')
+    const options = { env: { HOME: home, PATH: '/usr/bin:/bin' }, timeout: TIMEOUT_MS }
+    const hoplite = async (...words: string[]) => (await run(made.single, words, options)).stdout
+    assert.match(await hoplite('--version'), /^\d+\.\d+\.\d+\n$/)
+    const { url } = JSON.parse(await hoplite('ui', '--json', '--config', config)) as { url: string }
+    try {
+      assert.match(await (await fetch(url)).text(), /<title>Hoplite<\/title>/)
+      assert.match(await hoplite('status'), /^client off/)
+    } finally {
+      await hoplite('down')
+    }
+    const failure = await run(made.single, ['nonsense'], options).catch((error: unknown) => error)
+    assert.equal((failure as { code: number }).code, 64)
+  })
+})

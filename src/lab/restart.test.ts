@@ -1,0 +1,85 @@
+// Nodes that die in a network that goes on: what comes back, and how soon.
+
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { callAction } from '#api/client.ts'
+import { socketPath } from '#platform/directories.ts'
+import { fetchThrough } from './socks-client.ts'
+import { SIX_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
+
+/** On a machine with nothing else to do it takes less than one second; here all tests run at the same time. */
+const BACK_MS = 15_000
+
+const reason = process.platform === 'linux' ? undefined : 'all of 127/8 is loopback only on Linux'
+
+describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
+  let net: Testnet
+
+  before(async () => {
+    net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: true })
+  })
+  after(() => net?.stop())
+
+  const crash = (node: TestNode) => callAction(socketPath(node.stateDir), 'crash', {})
+
+  async function assertFetches() {
+    const fetched = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, '/page')
+    assert.equal(fetched.status, 200)
+  }
+
+  test('a client that was killed has its route back soon after its start', async t => {
+    await net.kill(net.client)
+    const startedMs = performance.now()
+    net.startClient()
+    await net.waitReady()
+    const tookMs = performance.now() - startedMs
+    t.diagnostic(`${Math.round(tookMs)} ms`)
+    assert.ok(tookMs < BACK_MS, `${tookMs} ms`)
+    await assertFetches()
+  })
+
+  test('a client whose data plane died has another, and soon its route', async t => {
+    const { pid } = (await net.status(net.client)) ?? {}
+    const startedMs = performance.now()
+    await crash(net.client)
+    await waitFor(async () => {
+      const status = await net.status(net.client)
+      return status?.state === 'ready' && status.uptimeMs < performance.now() - startedMs ? status : undefined
+    }, 'the client to be back')
+    const tookMs = performance.now() - startedMs
+    t.diagnostic(`${Math.round(tookMs)} ms`)
+    assert.ok(tookMs < BACK_MS, `${tookMs} ms`)
+    assert.equal((await net.status(net.client))?.pid, pid, 'it is the same process')
+    assert.match(net.client.log(), /"event":"data plane failed","error":"move packets: told to crash","failures":1/)
+    await assertFetches()
+  })
+
+  test('a relay whose data plane died is a relay again, under the same id', async () => {
+    const relay = net.relays[0] as TestNode
+    const id = (await net.status(relay))?.nodeId
+    await crash(relay)
+    const status = await waitFor(async () => {
+      const now = await net.status(relay)
+      return now?.state === 'ready' && now.uptimeMs < 5_000 ? now : undefined
+    }, 'the relay to be back')
+    assert.equal(status.nodeId, id)
+  })
+
+  test('a client whose data plane dies again and again stays, switched off, and says what to do', async () => {
+    for (let n = 0; n < 8; n++) {
+      const status = await waitFor(() => net.status(net.client), 'the client to answer')
+      if (status.state === 'off') break
+      await crash(net.client).catch(() => {})
+      await waitFor(
+        async () => (((await net.status(net.client))?.uptimeMs ?? 0) < status.uptimeMs ? true : undefined),
+        'the client to start again',
+      )
+    }
+    const status = await net.status(net.client)
+    assert.equal(status?.state, 'off')
+    assert.equal(status.problem, 'move packets: told to crash')
+    assert.match(status.advice ?? '', /doctor --bundle/)
+    await callAction(socketPath(net.client.stateDir), 'connect', {})
+    await net.waitReady()
+  })
+})

@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { seededRandom } from '#crypto/random.ts'
+import { x25519FromPrivate } from '#crypto/x25519.ts'
+import { parseIp } from '#wire/address.ts'
+import { echoRequest } from '#wire/icmp-echo.ts'
+import { MESH_HEADROOM, MESH_TAILROOM, Mesh, type MeshPeer, type Origin } from './mesh.ts'
+
+const PSK = new Uint8Array(32).fill(9)
+const ORIGIN: Origin = { local: 1, from: { host: '203.0.113.9', port: 9 } }
+
+interface Side {
+  readonly mesh: Mesh
+  readonly sent: { readonly peer: number; readonly bytes: Uint8Array }[]
+  readonly answered: Origin[]
+  readonly inside: Uint8Array[]
+  readonly peer: (presharedKey?: Uint8Array) => MeshPeer
+}
+
+/** A device with the address fd68::`number`, known to others as that number. */
+function device(number: number, hasTunnel = false): Side {
+  const { privateKey, publicKey } = x25519FromPrivate(seededRandom(`device ${number}`)(32))
+  const address = `fd68::${number}`
+  const sent: Side['sent'] = []
+  const answered: Origin[] = []
+  const inside: Uint8Array[] = []
+  const mesh = new Mesh({
+    ...{ privateKey, address, random: seededRandom(`mesh ${number}`), unixOffsetMs: 1_700_000_000_000 },
+    toPeer: (peer, bytes) => sent.push({ peer, bytes: Uint8Array.from(bytes) }),
+    toOrigin: origin => answered.push(origin),
+    ...(hasTunnel && {
+      toTunnel: (buffer: Uint8Array, offset: number, length: number) =>
+        inside.push(Uint8Array.from(buffer.subarray(offset, offset + length))),
+    }),
+  })
+  const peer = (presharedKey: Uint8Array = PSK) => ({
+    peer: number,
+    publicKey,
+    presharedKey,
+    addresses: [address],
+    rules: [],
+  })
+  return { mesh, sent, answered, inside, peer }
+}
+
+/** Carries what each sends to the other until both are silent. */
+function carry(a: Side, b: Side, now: number): void {
+  for (let i = 0; i < 20; i++) {
+    const [fromA, fromB] = [a.sent.splice(0), b.sent.splice(0)]
+    for (const { bytes } of fromA) b.mesh.receive(bytes, ORIGIN, now)
+    for (const { bytes } of fromB) a.mesh.receive(bytes, ORIGIN, now)
+  }
+}
+
+function pair(a: Side, b: Side, now = 1_000): void {
+  a.mesh.setPeers([b.peer()], now)
+  b.mesh.setPeers([a.peer()], now)
+}
+
+function packetFrom(a: number, b: number): Uint8Array {
+  return echoRequest(parseIp(`fd68::${a}`) as Uint8Array, parseIp(`fd68::${b}`) as Uint8Array, 7, 80)
+}
+
+function send(side: Side, packet: Uint8Array, now: number): void {
+  const buffer = new Uint8Array(MESH_HEADROOM + packet.length + MESH_TAILROOM)
+  buffer.set(packet, MESH_HEADROOM)
+  side.mesh.send(buffer, MESH_HEADROOM, packet.length, now)
+}
+
+test('when a path comes up there is a session, and an echo tells the round trip without any interface', () => {
+  const [a, b] = [device(1), device(2)]
+  pair(a, b)
+  a.mesh.handlePath(2, 1_000)
+  b.mesh.handlePath(1, 1_000)
+  carry(a, b, 1_010)
+  assert.deepEqual(
+    a.mesh.status(1_010).map(({ peer, isUp }) => [peer, isUp]),
+    [[2, true]],
+  )
+  let rttMs: number | undefined
+  a.mesh.ping(2, 1_020, rtt => (rttMs = rtt))
+  carry(a, b, 1_030)
+  assert.equal(rttMs, 10)
+})
+
+test('an echo that nobody answers ends after five seconds', () => {
+  const [a, b] = [device(1), device(2)]
+  pair(a, b)
+  let told: unknown = 'not yet'
+  a.mesh.ping(2, 1_000, rtt => (told = rtt))
+  assert.equal(a.mesh.deadline() <= 6_000, true)
+  a.mesh.handleDeadline(6_000)
+  assert.equal(told, undefined)
+  a.mesh.ping(3, 6_000, rtt => (told = rtt ?? 'nobody'))
+  assert.equal(told, 'nobody')
+})
+
+test('packets go through; one with the address of another device is dropped', () => {
+  const [a, b] = [device(1), device(2, true)]
+  pair(a, b)
+  a.mesh.handlePath(2, 1_000)
+  carry(a, b, 1_000)
+  send(a, packetFrom(1, 2), 1_100)
+  carry(a, b, 1_100)
+  assert.deepEqual(
+    b.inside,
+    [Buffer.from(packetFrom(1, 2))].map(bytes => Uint8Array.from(bytes)),
+  )
+  send(a, packetFrom(3, 2), 1_200)
+  carry(a, b, 1_200)
+  assert.equal(b.inside.length, 1)
+})
+
+test('nothing is let in that no rule allows, and it is counted', () => {
+  const [a, b] = [device(1), device(2, true)]
+  pair(a, b)
+  a.mesh.handlePath(2, 1_000)
+  carry(a, b, 1_000)
+  const syn = Buffer.from(packetFrom(1, 2))
+  syn[6] = 6
+  syn[40 + 13] = 0x02
+  syn.writeUInt16BE(22, 42)
+  send(a, syn, 1_100)
+  carry(a, b, 1_100)
+  assert.deepEqual([b.inside.length, b.mesh.refused], [0, 1])
+  b.mesh.setPeers([{ ...a.peer(), rules: [{ protocol: 'tcp', fromPort: 22, toPort: 22 }] }], 1_200)
+  send(a, syn, 1_200)
+  carry(a, b, 1_200)
+  assert.equal(b.inside.length, 1)
+})
+
+test('without the secret of their conversation two have no tunnel', () => {
+  const [a, b] = [device(1), device(2)]
+  a.mesh.setPeers([b.peer(new Uint8Array(32).fill(8))], 1_000)
+  b.mesh.setPeers([a.peer()], 1_000)
+  a.mesh.handlePath(2, 1_000)
+  carry(a, b, 1_000)
+  assert.equal(a.mesh.status(1_000)[0]?.isUp, false)
+})
+
+test('a device that was removed is out at once: what it sends is dropped, and nothing goes to it', () => {
+  const [a, b] = [device(1), device(2, true)]
+  pair(a, b)
+  a.mesh.handlePath(2, 1_000)
+  carry(a, b, 1_000)
+  b.mesh.setPeers([], 1_100)
+  send(a, packetFrom(1, 2), 1_100)
+  carry(a, b, 1_100)
+  assert.equal(b.inside.length, 0)
+  send(b, packetFrom(2, 1), 1_100)
+  b.mesh.handlePath(1, 1_100)
+  assert.equal(b.sent.length, 0)
+})
+
+test('with new keys of one side a session begins anew', () => {
+  const [a, b] = [device(1), device(2)]
+  pair(a, b)
+  a.mesh.handlePath(2, 1_000)
+  carry(a, b, 1_000)
+  const renewed = x25519FromPrivate(seededRandom('renewed')(32))
+  a.mesh.setPrivateKey(renewed.privateKey)
+  b.mesh.setPeers([{ ...a.peer(), publicKey: renewed.publicKey }], 2_000)
+  a.mesh.handlePath(2, 2_000)
+  carry(a, b, 2_000)
+  assert.equal(a.mesh.status(2_000)[0]?.isUp, true)
+})
+
+test('strangers and garbage cause nothing to be sent to anybody', () => {
+  const [a, b, mallory] = [device(1), device(2), device(3)]
+  pair(a, b)
+  mallory.mesh.setPeers([a.peer()], 1_000)
+  mallory.mesh.handlePath(1, 1_000)
+  const [initiation] = mallory.sent
+  assert.ok(initiation)
+  a.mesh.receive(initiation.bytes, ORIGIN, 1_000)
+  const random = seededRandom('garbage')
+  for (let length = 0; length < 300; length++) a.mesh.receive(random(length), ORIGIN, 1_000)
+  assert.deepEqual([a.sent.length, a.answered.length], [0, 0])
+})

@@ -1,0 +1,236 @@
+// One's devices as a network: WireGuard between this one and each of the others, along the paths that are found to them. A
+// pure machine.
+//
+//   TUN  ──► send ────► firewall remembers ──► sealed ──► outlet.toPeer
+//   path ──► receive ─► opened ──► firewall: may it come in? ──► outlet.toTunnel
+//
+// A packet goes to a device only along its path, which proved itself; the address that a packet came from counts for nothing
+// here, but that a cookie reply (whose receiver cannot be known) goes back there. Bounds: 64 peers; 64 echoes under way.
+
+import type { Random } from '#crypto/random.ts'
+import { WireGuardDevice } from '#session/wireguard/device.ts'
+import { type Address, parseIp } from '#wire/address.ts'
+import { echoReply, echoRequest, echoSequence } from '#wire/icmp-echo.ts'
+import { Firewall, type PortRule } from './firewall.ts'
+
+/** An IP packet in the tunnel is no longer: what IPv6 demands of every link, and every way can carry. */
+export const MESH_MTU = 1_280
+/** What `send` needs before a packet and behind it. */
+export const MESH_HEADROOM = 16
+export const MESH_TAILROOM = 32
+const MAX_PEERS = 64
+const MAX_ECHOES = 64
+const ECHO_BYTES = 56
+const ECHO_MS = 5_000
+
+export interface MeshPeer {
+  /** A number of the caller. */
+  readonly peer: number
+  readonly publicKey: Uint8Array
+  readonly presharedKey: Uint8Array
+  /** Its own addresses; the first one is asked for echoes. */
+  readonly addresses: readonly string[]
+  readonly rules: readonly PortRule[]
+}
+
+/** Where a datagram came from. */
+export interface Origin {
+  readonly local: number
+  readonly from: Address
+}
+
+export interface MeshOptions {
+  readonly privateKey: Uint8Array
+  /** Our own address, of the kind that peers are asked for echoes at. */
+  readonly address: string
+  readonly random: Random
+  /** Unix time minus `now`. */
+  readonly unixOffsetMs: number
+  /** Along the path to a peer. The bytes are to be copied when they are kept. */
+  readonly toPeer: (peer: number, bytes: Uint8Array) => void
+  /** Back to where a datagram came from. */
+  readonly toOrigin: (origin: Origin, bytes: Uint8Array) => void
+  /** To the TUN; without one, echoes are answered here, and nothing else is. */
+  readonly toTunnel?: (buffer: Uint8Array, offset: number, length: number) => void
+}
+
+export interface MeshStatus {
+  readonly peer: number
+  /** Whether both have keys in common. */
+  readonly isUp: boolean
+  readonly rxBytes: number
+  readonly txBytes: number
+}
+
+interface Echo {
+  readonly peer: number
+  readonly sentMs: number
+  readonly done: (rttMs: number | undefined) => void
+}
+
+const PATH: Origin = { local: -1, from: { host: '', port: 0 } }
+
+export class Mesh {
+  readonly firewall = new Firewall()
+  /** Packets of devices that were not let in. */
+  refused = 0
+  readonly #options: MeshOptions
+  readonly #device: WireGuardDevice<Origin>
+  readonly #peers = new Map<string, MeshPeer>()
+  readonly #echoes = new Map<number, Echo>()
+  #nextEcho = 0
+  #now = 0
+
+  constructor(options: MeshOptions) {
+    this.#options = options
+    this.#device = new WireGuardDevice<Origin>({
+      privateKey: options.privateKey,
+      random: options.random,
+      unixOffsetMs: options.unixOffsetMs,
+      mtu: MESH_MTU,
+      maxPeers: MAX_PEERS,
+      sameEndpoint: (a, b) => a === b,
+      endpointBytes: ({ local, from }) => Buffer.from(`${local} ${from.host} ${from.port}`),
+      outlet: {
+        toEndpoint: (handle, origin, buffer, offset, length) => {
+          const bytes = buffer.subarray(offset, offset + length)
+          const peer = handle && this.#peers.get(handle.name)
+          if (peer !== undefined) options.toPeer(peer.peer, bytes)
+          else if (origin !== PATH) options.toOrigin(origin, bytes)
+        },
+        toTunnel: (handle, buffer, offset, length) => this.#toTunnel(handle.name, buffer, offset, length),
+      },
+    })
+  }
+
+  /** Takes new keys of our own; every session ends. */
+  setPrivateKey(privateKey: Uint8Array): void {
+    this.#device.setPrivateKey(privateKey)
+  }
+
+  /** These are the peers from now on; who is not among them is out at once. */
+  setPeers(peers: readonly MeshPeer[], now: number): void {
+    const wanted = new Map(peers.slice(0, MAX_PEERS).map(peer => [nameOf(peer.publicKey), peer]))
+    for (const [name, { publicKey }] of this.#peers) {
+      if (wanted.has(name)) continue
+      this.#peers.delete(name)
+      this.#device.removePeer(publicKey)
+    }
+    for (const [name, peer] of wanted) {
+      const allowedIps = peer.addresses.map(parseIp).flatMap(address => address ?? [])
+      const refusal = this.#device.setPeer(
+        {
+          publicKey: peer.publicKey,
+          presharedKey: peer.presharedKey,
+          endpoint: PATH,
+          roaming: 'fixed',
+          allowedIps: allowedIps.map(address => ({ address, bits: 8 * address.length })),
+          replaceAllowedIps: true,
+        },
+        now,
+      )
+      if (refusal === undefined) this.#peers.set(name, peer)
+    }
+  }
+
+  /** A path to the peer was found, or another one: its session begins, or is felt for. */
+  handlePath(peer: number, now: number): void {
+    const found = this.#find(peer)
+    if (found === undefined) return
+    const { hasKeys } = this.#device.peers(now).find(({ publicKey }) => isSame(publicKey, found.publicKey)) ?? {}
+    if (hasKeys === true) this.#device.keepalive(found.publicKey, now)
+    else this.#device.initiate(found.publicKey, now)
+  }
+
+  /** A datagram from the network, opened in place. */
+  receive(bytes: Uint8Array, origin: Origin, now: number): void {
+    this.#now = now
+    this.#device.receive(bytes, 0, bytes.length, origin, now)
+  }
+
+  /** An IP packet from the TUN, sealed in place, with MESH_HEADROOM before it and MESH_TAILROOM behind. */
+  send(buffer: Uint8Array, offset: number, length: number, now: number): void {
+    this.firewall.outward(buffer, offset, length, now)
+    this.#device.send(buffer, offset, length, now)
+  }
+
+  /** Asks a peer for an echo through the tunnel; `done` gets the round trip, or nothing after five seconds. */
+  ping(peer: number, now: number, done: (rttMs: number | undefined) => void): void {
+    const from = parseIp(this.#options.address)
+    const to = parseIp(this.#find(peer)?.addresses[0] ?? '')
+    if (from === undefined || to === undefined || this.#echoes.size >= MAX_ECHOES) return done(undefined)
+    const sequence = this.#nextEcho++ & 0xffff
+    this.#echoes.set(sequence, { peer, sentMs: now, done })
+    this.#sendOwn(echoRequest(from, to, sequence, ECHO_BYTES), now)
+  }
+
+  /** The peers, and what went to and fro. */
+  status(now: number): MeshStatus[] {
+    return this.#device.peers(now).flatMap(({ publicKey, hasKeys, rxBytes, txBytes }) => {
+      const peer = this.#peers.get(nameOf(publicKey))
+      return peer === undefined ? [] : [{ peer: peer.peer, isUp: hasKeys, rxBytes, txBytes }]
+    })
+  }
+
+  deadline(): number {
+    const [echo] = this.#echoes.values()
+    return Math.min(this.#device.deadline(), echo === undefined ? Number.POSITIVE_INFINITY : echo.sentMs + ECHO_MS)
+  }
+
+  handleDeadline(now: number): void {
+    this.#now = now
+    this.#device.handleDeadline(now)
+    for (const [sequence, { sentMs, done }] of this.#echoes) {
+      if (now < sentMs + ECHO_MS) break
+      this.#echoes.delete(sequence)
+      done(undefined)
+    }
+  }
+
+  close(): void {
+    this.#device.close()
+    for (const { done } of this.#echoes.values()) done(undefined)
+    this.#echoes.clear()
+  }
+
+  #toTunnel(name: string, buffer: Uint8Array, offset: number, length: number): void {
+    const peer = this.#peers.get(name)
+    if (peer === undefined) return
+    if (length === ECHO_BYTES && this.#takeEcho(peer.peer, buffer.subarray(offset, offset + length))) return
+    if (!this.firewall.admits(peer.rules, buffer, offset, length, this.#now)) {
+      this.refused++
+      return
+    }
+    if (this.#options.toTunnel !== undefined) return this.#options.toTunnel(buffer, offset, length)
+    const reply = echoReply(buffer.subarray(offset, offset + length))
+    if (reply !== undefined) this.#sendOwn(reply, this.#now)
+  }
+
+  #takeEcho(peer: number, packet: Uint8Array): boolean {
+    const sequence = echoSequence(packet)
+    const echo = sequence === undefined ? undefined : this.#echoes.get(sequence)
+    if (sequence === undefined || echo?.peer !== peer) return false
+    this.#echoes.delete(sequence)
+    echo.done(this.#now - echo.sentMs)
+    return true
+  }
+
+  #sendOwn(packet: Uint8Array, now: number): void {
+    const buffer = new Uint8Array(MESH_HEADROOM + packet.length + MESH_TAILROOM)
+    buffer.set(packet, MESH_HEADROOM)
+    this.#device.send(buffer, MESH_HEADROOM, packet.length, now)
+  }
+
+  #find(peer: number): MeshPeer | undefined {
+    for (const each of this.#peers.values()) if (each.peer === peer) return each
+    return undefined
+  }
+}
+
+function nameOf(publicKey: Uint8Array): string {
+  return Buffer.from(publicKey).toString('base64')
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0
+}

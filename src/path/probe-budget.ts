@@ -1,0 +1,59 @@
+// How much is sent to an address that never answered. A peer chooses the addresses that we check, so it could point us at
+// somebody else: until an answer has come from an IP address, all peers together may cause this much and no more.
+//
+// Only answers prove: the sender of a request can be forged, a transaction id cannot be guessed.
+// Bound: 1,024 addresses; the one that was used longest ago goes first.
+
+const MAX_TARGETS = 1_024
+const CHECKS = 160
+const GUESSES = 4_500
+const CHECK_REFILL_MS = 2_000
+const GUESS_REFILL_MS = 2_000
+const PROVEN_MS = 120_000
+
+interface Target {
+  checks: number
+  guesses: number
+  refilledMs: number
+  provenMs: number
+}
+
+export class ProbeBudget {
+  readonly #targets = new Map<string, Target>()
+
+  /** Whether one more datagram may be sent to that host; it counts as sent. */
+  spend(host: string, kind: 'check' | 'guess', now: number): boolean {
+    const target = this.#target(host, now)
+    if (now - target.provenMs < PROVEN_MS && kind === 'check') return true
+    const elapsedMs = now - target.refilledMs
+    target.refilledMs = now
+    target.checks = Math.min(CHECKS, target.checks + elapsedMs / CHECK_REFILL_MS)
+    target.guesses = Math.min(GUESSES, target.guesses + elapsedMs / GUESS_REFILL_MS)
+    const field = kind === 'check' ? 'checks' : 'guesses'
+    if (target[field] < 1) return false
+    target[field]--
+    return true
+  }
+
+  /** An answer came from there. */
+  prove(host: string, now: number): void {
+    const target = this.#target(host, now)
+    target.provenMs = now
+    target.checks = CHECKS
+    target.guesses = GUESSES
+  }
+
+  #target(host: string, now: number): Target {
+    const known = this.#targets.get(host)
+    const target = known ?? { checks: CHECKS, guesses: GUESSES, refilledMs: now, provenMs: Number.NEGATIVE_INFINITY }
+    this.#targets.delete(host)
+    this.#targets.set(host, target)
+    if (this.#targets.size > MAX_TARGETS) {
+      for (const oldest of this.#targets.keys()) {
+        this.#targets.delete(oldest)
+        break
+      }
+    }
+    return target
+  }
+}

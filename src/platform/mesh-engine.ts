@@ -1,0 +1,91 @@
+// The tunnels between one's devices as the control plane sees them: orders in, events out. They live in a worker of their own.
+
+import { Worker } from 'node:worker_threads'
+import type { MeshPeer, MeshStatus } from '#mesh/mesh.ts'
+import type { TurnServer } from '#path/turn-client.ts'
+import type { Address } from '#wire/address.ts'
+import { siblingModule } from './module-url.ts'
+
+export interface MeshSettings {
+  readonly privateKey: Uint8Array
+  readonly ipv6: string
+  readonly ipv4: string | undefined
+  /** The network that all devices' IPv6 addresses are of. */
+  readonly network: string
+  /** The UDP port; 0 for any. */
+  readonly port: number
+  readonly stunServers: readonly Address[]
+  readonly turnServers: readonly TurnServer[]
+  /** Whether the router at home is asked to open the port. */
+  readonly mapsPorts: boolean
+  /** Whether a network interface is to be made. */
+  readonly hasTun: boolean
+}
+
+/** A device to keep a tunnel to. */
+export interface LinkPeer extends MeshPeer {
+  readonly isControlling: boolean
+}
+
+export type MeshOrder =
+  | { readonly kind: 'peers'; readonly privateKey: Uint8Array; readonly peers: readonly LinkPeer[] }
+  /** What the other side says of itself; a later `epoch` counts before everything of an earlier one. */
+  | { readonly kind: 'offer'; readonly peer: number; readonly epoch: number; readonly offer: Uint8Array }
+  /** The other side has lost its state: it is told everything anew. */
+  | { readonly kind: 'restart'; readonly peer: number }
+  | { readonly kind: 'ping'; readonly peer: number; readonly request: number }
+  | { readonly kind: 'status'; readonly request: number }
+
+export interface LinkPath {
+  readonly kind: 'direct' | 'relayed' | 'turn'
+  readonly to: Address
+}
+
+export type MeshEvent =
+  /** `problem` says why there is no interface. */
+  | { readonly kind: 'ready'; readonly interface?: string; readonly problem?: string; readonly port: number }
+  | { readonly kind: 'offer'; readonly peer: number; readonly offer: Uint8Array }
+  | { readonly kind: 'path'; readonly peer: number; readonly path: LinkPath | undefined }
+  | { readonly kind: 'pong'; readonly request: number; readonly rttMs: number | undefined }
+  | {
+      readonly kind: 'status'
+      readonly request: number
+      readonly peers: readonly MeshStatus[]
+      /** Packets that were not let in. */
+      readonly refused: number
+    }
+
+export interface MeshEngine {
+  send(order: MeshOrder): void
+  close(): Promise<void>
+}
+
+/** Starts the worker; `onFailure` when it died of a bug. */
+export function startMesh(
+  settings: MeshSettings,
+  onEvent: (event: MeshEvent) => void,
+  onFailure: (error: Error) => void,
+): MeshEngine {
+  const worker = new Worker(siblingModule(import.meta.url, './mesh-worker'), {
+    workerData: settings,
+    resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 16 },
+  })
+  let isClosed = false
+  worker.on('message', (event: MeshEvent) => {
+    if (!isClosed) onEvent(event)
+  })
+  worker.on('error', error => {
+    if (!isClosed) onFailure(error instanceof Error ? error : new Error(String(error)))
+  })
+  const exited = new Promise<void>(resolve => worker.once('exit', () => resolve()))
+  return {
+    send: order => {
+      if (!isClosed) worker.postMessage(order)
+    },
+    close: async () => {
+      if (!isClosed) worker.postMessage('close')
+      isClosed = true
+      await exited
+    },
+  }
+}

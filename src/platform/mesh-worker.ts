@@ -1,0 +1,162 @@
+// The worker of one's devices' tunnels: sockets and paths, the mesh, and the TUN where there is one.
+
+import { parentPort, workerData } from 'node:worker_threads'
+import { copyBytes } from '#bytes/copy.ts'
+import { systemRandom } from '#crypto/random.ts'
+import { MESH_HEADROOM, MESH_MTU, MESH_TAILROOM, Mesh } from '#mesh/mesh.ts'
+import { decodePathOffer } from '#wire/path-offer.ts'
+import { monotonicMs } from './clock.ts'
+import type { MeshTun } from './linux/mesh-tun.ts'
+import type { LinkPeer, MeshEvent, MeshOrder, MeshSettings } from './mesh-engine.ts'
+import { PathShell } from './path-shell.ts'
+
+/** Generations of an offer within one epoch. */
+const EPOCH = 2 ** 20
+
+const port = parentPort
+if (port === null) throw new Error('start the tunnels: not in a worker')
+const settings = workerData as MeshSettings
+const tell = (event: MeshEvent) => port.postMessage(event)
+
+let tun: MeshTun | undefined
+let problem: string | undefined
+if (settings.hasTun) {
+  try {
+    const { openMeshTun } = await import('./linux/mesh-tun.ts')
+    const { ipv6, ipv4, network } = settings
+    const room = { mtu: MESH_MTU, headroom: MESH_HEADROOM, tailroom: MESH_TAILROOM }
+    tun = await openMeshTun({
+      ...{ ipv6, ipv4, network, ...room },
+      onPacket: (buffer, offset, length) => {
+        mesh.send(buffer, offset, length, monotonicMs())
+        arm()
+      },
+    })
+  } catch (error) {
+    problem = (error as Error).message
+  }
+}
+const write = tun?.write
+
+/** Peers with a path. */
+const reached = new Set<number>()
+const shell = new PathShell({
+  random: systemRandom,
+  stunServers: settings.stunServers,
+  turnServers: settings.turnServers,
+  learnsLifetime: true,
+  mapsPorts: settings.mapsPorts,
+  onOffer: (peer, offer) => tell({ kind: 'offer', peer, offer }),
+  onPath: (peer, path) => {
+    tell({ kind: 'path', peer, path: path && { kind: path.kind, to: path.to } })
+    if (path === undefined) reached.delete(peer)
+    else {
+      reached.add(peer)
+      mesh.handlePath(peer, monotonicMs())
+    }
+    arm()
+  },
+  onPacket: ({ bytes, local, from }) => {
+    mesh.receive(bytes, { local, from }, monotonicMs())
+    arm()
+  },
+})
+
+const mesh = new Mesh({
+  privateKey: settings.privateKey,
+  address: settings.ipv6,
+  random: systemRandom,
+  unixOffsetMs: Date.now() - monotonicMs(),
+  // What is sealed lies in memory that is used again: a socket that is busy keeps what it is given.
+  toPeer: (peer, bytes) => void shell.send(peer, copyBytes(bytes)),
+  toOrigin: ({ local, from }, bytes) => shell.answer(local, from, copyBytes(bytes)),
+  ...(write !== undefined && { toTunnel: write }),
+})
+
+let armedMs = Number.POSITIVE_INFINITY
+let timer: NodeJS.Timeout | undefined
+function arm(): void {
+  const due = mesh.deadline()
+  if (due >= armedMs) return
+  armedMs = due
+  clearTimeout(timer)
+  timer = setTimeout(
+    () => {
+      armedMs = Number.POSITIVE_INFINITY
+      mesh.handleDeadline(monotonicMs())
+      arm()
+    },
+    Math.max(due - monotonicMs(), 0),
+  )
+}
+
+const linked = new Set<number>()
+function setPeers(privateKey: Uint8Array, peers: readonly LinkPeer[]): void {
+  const now = monotonicMs()
+  mesh.setPrivateKey(privateKey)
+  mesh.setPeers(peers, now)
+  const wanted = new Set(peers.map(({ peer }) => peer))
+  for (const peer of linked) {
+    if (wanted.has(peer)) continue
+    linked.delete(peer)
+    shell.disconnect(peer)
+  }
+  for (const { peer, isControlling } of peers) {
+    if (linked.has(peer)) {
+      // New keys: the session begins anew along the path that is there.
+      if (reached.has(peer)) mesh.handlePath(peer, now)
+      continue
+    }
+    if (shell.do((endpoint, at) => endpoint.connect(peer, isControlling, at))) linked.add(peer)
+  }
+  const ipv4 = peers.flatMap(({ addresses }) => addresses.filter(address => !address.includes(':')))
+  tun?.setRoutes(ipv4).catch(() => undefined)
+  arm()
+}
+
+function carryOut(order: MeshOrder): void {
+  const now = monotonicMs()
+  switch (order.kind) {
+    case 'peers':
+      return setPeers(order.privateKey, order.peers)
+    case 'offer': {
+      const offer = decodePathOffer(order.offer)
+      if (offer === undefined) return
+      const generation = order.epoch * EPOCH + Math.min(offer.generation, EPOCH - 1)
+      return shell.do((endpoint, at) => endpoint.handleOffer(order.peer, { ...offer, generation }, at))
+    }
+    case 'restart':
+      return shell.do((endpoint, at) => endpoint.restart(order.peer, at))
+    case 'ping':
+      mesh.ping(order.peer, now, rttMs => tell({ kind: 'pong', request: order.request, rttMs }))
+      return arm()
+    case 'status':
+      return tell({ kind: 'status', request: order.request, peers: mesh.status(now), refused: mesh.refused })
+  }
+}
+
+let boundPort = 0
+for (const family of [4, 6] as const) {
+  const bound = await shell
+    .listen(family, settings.port)
+    .catch(() => shell.listen(family))
+    .catch(() => undefined)
+  boundPort ||= bound?.port ?? 0
+}
+
+port.on('message', (order: MeshOrder | 'close') => {
+  if (order !== 'close') return carryOut(order)
+  void (async () => {
+    clearTimeout(timer)
+    mesh.close()
+    await shell[Symbol.asyncDispose]()
+    await tun?.close()
+    process.exit(0)
+  })()
+})
+tell({
+  kind: 'ready',
+  port: boundPort,
+  ...(tun !== undefined && { interface: tun.name }),
+  ...(problem !== undefined && { problem }),
+})

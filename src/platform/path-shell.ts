@@ -1,0 +1,266 @@
+// The sockets, the clock and the timer around one path machine (`path/endpoint.ts`), with `node:dgram`. How to use it stands in
+// path/README.md. Packets that belong to sessions come out of `onPacket`.
+//
+//   listen   a socket of the shell's own
+//   attach   a socket of somebody else (the data plane): STUN of that one is given to `deliver`, what is to be sent comes back
+//
+// Bounds: what a loop of datagrams causes is sent at once, nothing is queued here; sockets are those that the machine asked for.
+
+import dgram from 'node:dgram'
+import type { Family } from '#path/base.ts'
+import { Endpoint, type EndpointOptions, type Inbound } from '#path/endpoint.ts'
+import type { Path } from '#path/ground.ts'
+import type { Address } from '#wire/address.ts'
+import { decodePathOffer, encodePathOffer } from '#wire/path-offer.ts'
+import { monotonicMs } from './clock.ts'
+import { machineAddresses, NetworkWatch } from './network-watch.ts'
+import { PortMapper } from './port-mapping.ts'
+
+export interface PathShellOptions extends EndpointOptions {
+  /** Addresses of the machine that peers are told; the interfaces that are fit for it by default. */
+  readonly hosts?: readonly string[]
+  /** Whether the router at home is asked to open the port. */
+  readonly mapsPorts?: boolean
+  /**
+   * Carries these bytes (at most 615) to the peer, sealed; called again with newer ones whenever there is more to say. They
+   * may be lost, repeated or late.
+   */
+  readonly onOffer: (peer: number, offer: Uint8Array) => void
+  /** Where packets for the peer go from now on; `undefined` while nothing answers. */
+  readonly onPath: (peer: number, path: Path | undefined, rttMs: number | undefined) => void
+  /** A packet of some peer's session; who sent it is for the session to find out. */
+  readonly onPacket: (packet: Inbound) => void
+}
+
+type Send = (to: Address, bytes: Uint8Array) => void
+
+const FIRST_LOCAL = 1_000
+const BUFFER_BYTES = 4 * 1024 * 1024
+const TRAFFIC_MS = 100
+/** Timers wait at most this long: Node's fire at once beyond 2^31 ms. */
+const MAX_WAIT_MS = 3_600_000
+
+export class PathShell implements AsyncDisposable {
+  readonly #endpoint: Endpoint
+  readonly #options: PathShellOptions
+  readonly #sockets = new Map<number, dgram.Socket>()
+  /** Sockets and relays that are not ours. */
+  readonly #attached = new Map<number, Send>()
+  /** Those of both that listen for everything. */
+  readonly #listening = new Map<number, Family>()
+  readonly #watch = new NetworkWatch({ onChange: () => this.handleNetworkChange() })
+  #mapper: PortMapper | undefined
+  readonly #paths = new Map<number, Path>()
+  readonly #trafficMs = new Map<number, number>()
+  #nextLocal = FIRST_LOCAL
+  #timer: NodeJS.Timeout | undefined
+  #isClosed = false
+
+  constructor(options: PathShellOptions) {
+    this.#options = options
+    this.#endpoint = new Endpoint(options)
+  }
+
+  /** Opens a socket for everything, on every address of that family; gives its number and port. `port` 0 is any. */
+  async listen(family: Family, port = 0): Promise<{ readonly local: number; readonly port: number }> {
+    const local = this.#nextLocal++
+    const socket = await this.#open(local, family, port)
+    const bound = socket.address().port
+    growBuffers(socket)
+    this.#add(local, family, bound)
+    return { local, port: bound }
+  }
+
+  /** Takes a socket that somebody else reads; gives the number under which to `deliver` its STUN datagrams. */
+  attach(family: Family, port: number, send: Send): number {
+    const local = this.#nextLocal++
+    this.#attached.set(local, send)
+    this.#add(local, family, port)
+    return local
+  }
+
+  /** Takes a port that a relay holds for us at `address`; gives the number under which to `deliver` what comes there. */
+  attachRelay(address: Address, send: Send): number {
+    const local = this.#nextLocal++
+    this.#attached.set(local, send)
+    this.do((endpoint, now) => endpoint.addRelay(local, address, now))
+    return local
+  }
+
+  /** Lets go of what `listen`, `attach` or `attachRelay` gave. */
+  detach(local: number): void {
+    this.#attached.delete(local)
+    this.#listening.delete(local)
+    this.#sockets.get(local)?.close()
+    this.#sockets.delete(local)
+    this.do((endpoint, now) => endpoint.removeBase(local, now))
+  }
+
+  /** The machine may be elsewhere, or was asleep: everything is asked anew. It is noticed by itself within a second. */
+  handleNetworkChange(): void {
+    for (const [local, family] of this.#listening) {
+      this.do((endpoint, now) => endpoint.handleNetworkChange(local, this.#hosts(family), now))
+    }
+    void this.#mapper?.start()
+  }
+
+  /** Takes an offer of the peer; false when it is malformed. */
+  handleOffer(peer: number, bytes: Uint8Array): boolean {
+    const offer = decodePathOffer(bytes)
+    if (offer !== undefined) this.do((endpoint, now) => endpoint.handleOffer(peer, offer, now))
+    return offer !== undefined
+  }
+
+  /** Sends a packet of a session to the peer; false while there is no path. */
+  send(peer: number, bytes: Uint8Array): boolean {
+    const now = monotonicMs()
+    if (now - (this.#trafficMs.get(peer) ?? Number.NEGATIVE_INFINITY) >= TRAFFIC_MS) {
+      this.#trafficMs.set(peer, now)
+      this.do(endpoint => endpoint.handleTraffic(peer, now))
+    }
+    const path = this.#paths.get(peer)
+    if (path === undefined) return false
+    if (path.kind === 'turn') return this.do(endpoint => endpoint.send(peer, bytes, now))
+    this.#send(path.local, path.to, bytes)
+    return true
+  }
+
+  /** Sends something back to where a datagram came from. */
+  answer(local: number, to: Address, bytes: Uint8Array): void {
+    this.#send(local, to, bytes)
+  }
+
+  /** Forgets a peer. */
+  disconnect(peer: number): void {
+    this.#paths.delete(peer)
+    this.#trafficMs.delete(peer)
+    this.do(endpoint => endpoint.disconnect(peer))
+  }
+
+  /** Lets the machine do something, and carries out what comes of it. */
+  do<T>(what: (endpoint: Endpoint, now: number) => T): T {
+    const result = what(this.#endpoint, monotonicMs())
+    this.#settle()
+    return result
+  }
+
+  /** Gives the machine a datagram that came by what was attached. */
+  deliver(bytes: Uint8Array, from: Address, local: number): void {
+    const packet = this.#endpoint.handlePacket(bytes, from, local, monotonicMs())
+    // A session's packet changes nothing in the machine.
+    if (packet === undefined) this.#settle()
+    else this.#options.onPacket(packet)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.do((endpoint, now) => endpoint.close(now))
+    this.#isClosed = true
+    clearTimeout(this.#timer)
+    this.#watch[Symbol.dispose]()
+    await this.#mapper?.[Symbol.asyncDispose]()
+    const sockets = [...this.#sockets.values()]
+    this.#sockets.clear()
+    await Promise.all(sockets.map(socket => new Promise<void>(resolve => void socket.close(() => resolve()))))
+  }
+
+  #add(local: number, family: Family, port: number): void {
+    const hosts = this.#hosts(family)
+    this.#listening.set(local, family)
+    this.do((endpoint, now) => endpoint.addSocket({ local, family, port, hosts }, now))
+    if (this.#options.mapsPorts !== true || family === 6 || this.#mapper !== undefined) return
+    this.#mapper = new PortMapper({
+      port,
+      hosts: () => this.#hosts(family),
+      onMapping: address => this.do((endpoint, now) => endpoint.handlePortMapping(local, address, now)),
+    })
+    void this.#mapper.start()
+  }
+
+  async #open(local: number, family: Family, port: number): Promise<dgram.Socket> {
+    const socket = dgram.createSocket(family === 4 ? { type: 'udp4' } : { type: 'udp6', ipv6Only: true })
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject)
+      socket.bind(port, () => {
+        socket.off('error', reject)
+        resolve()
+      })
+    })
+    // Errors of single datagrams (nobody there, no way there) are what checks are for.
+    socket.on('error', () => undefined)
+    socket.on('message', (bytes, from) => {
+      this.deliver(bytes, { host: from.address.split('%')[0] ?? '', port: from.port }, local)
+    })
+    this.#sockets.set(local, socket)
+    return socket
+  }
+
+  #hosts(family: Family): readonly string[] {
+    return (this.#options.hosts ?? machineAddresses()).filter(host => host.includes(':') === (family === 6))
+  }
+
+  #settle(): void {
+    for (;;) {
+      const commands = this.#endpoint.take()
+      if (commands.length === 0) break
+      for (const command of commands) {
+        switch (command.kind) {
+          case 'send':
+            this.#send(command.local, command.to, command.bytes)
+            break
+          case 'openSockets':
+            void this.#openExtras(command.request, command.count, command.family)
+            break
+          case 'closeSocket':
+            this.#sockets.get(command.local)?.close()
+            this.#sockets.delete(command.local)
+            break
+          case 'offer':
+            this.#options.onOffer(command.peer, encodePathOffer(command.offer))
+            break
+          case 'path':
+            if (command.path === undefined) this.#paths.delete(command.peer)
+            else this.#paths.set(command.peer, command.path)
+            this.#options.onPath(command.peer, command.path, command.rttMs)
+            break
+          case 'failed':
+            this.#options.onPath(command.peer, undefined, undefined)
+        }
+      }
+    }
+    this.#arm()
+  }
+
+  #send(local: number, to: Address, bytes: Uint8Array): void {
+    const socket = this.#sockets.get(local)
+    if (socket === undefined) this.#attached.get(local)?.(to, bytes)
+    else socket.send(bytes, to.port, to.host, () => undefined)
+  }
+
+  async #openExtras(request: number, count: number, family: Family): Promise<void> {
+    for (let i = 0; i < count && !this.#isClosed; i++) {
+      const local = this.#nextLocal++
+      // Out of descriptors: what is there has to do.
+      const socket = await this.#open(local, family, 0).catch(() => undefined)
+      if (socket === undefined) return
+      if (this.#isClosed) socket.close()
+      else this.do((endpoint, now) => endpoint.addExtraSocket(request, local, now))
+    }
+  }
+
+  #arm(): void {
+    clearTimeout(this.#timer)
+    if (this.#isClosed) return
+    const waitMs = Math.min(Math.max(this.#endpoint.deadline() - monotonicMs(), 0), MAX_WAIT_MS)
+    this.#timer = setTimeout(() => this.do((endpoint, now) => endpoint.handleDeadline(now)), waitMs)
+  }
+}
+
+/** The system may give less, which only costs speed. */
+function growBuffers(socket: dgram.Socket): void {
+  try {
+    socket.setRecvBufferSize(BUFFER_BYTES)
+    socket.setSendBufferSize(BUFFER_BYTES)
+  } catch {
+    // It gives nothing.
+  }
+}
