@@ -5,10 +5,10 @@ import { ristretto255, ristretto255_hasher } from '@noble/curves/ed25519.js'
 import type { Random } from './random.ts'
 
 const Group = ristretto255.Point
-export type Point = InstanceType<typeof Group>
+export type Point = ReturnType<typeof ristretto255.Point.fromBytes>
 const field = Group.Fn
-export const BASE = Group.BASE
-export const ZERO = Group.ZERO
+export const BASE: Point = Group.BASE
+export const ZERO: Point = Group.ZERO
 export const add = (a: bigint, b: bigint): bigint => field.add(a, b)
 export const sub = (a: bigint, b: bigint): bigint => field.sub(a, b)
 export const mul = (a: bigint, b: bigint): bigint => field.mul(a, b)

@@ -99,11 +99,15 @@ async function browse(net: Testnet, users: readonly User[], { figure, promise }:
       const { bytes } = await fetchThrough(proxy, net.originHost, net.originHttpPort, `/bytes/${size}`)
       figure(`${name}.fetchedMiB`, bytes / MIB)
       figure(`${name}.mbitPerSecond`, Math.round((bytes * 8) / 1e3 / (performance.now() - startedMs)))
-      const spent = (await net.status(node))?.counters['credits.paid'] ?? 0
-      const { tokens } = await callAction(socketPath(node.stateDir), 'wallet', {})
+      // The last payment may still be on its way.
+      const { spent, tokens } = await waitFor(async () => {
+        const spent = (await net.status(node))?.counters['credits.paid'] ?? 0
+        const { tokens } = await callAction(socketPath(node.stateDir), 'wallet', {})
+        return tokens + spent === VOUCHER ? { spent, tokens } : undefined
+      }, `what ${name} paid to be what its wallet lacks`)
       figure(`${name}.creditsAfter`, tokens)
       figure(`${name}.creditsPaid`, spent)
-      promise(`what ${name} paid is what its wallet lacks`, tokens + spent === VOUCHER)
+      promise(`what ${name} paid is what its wallet lacks`, true)
       // Frames, retransmissions and the layers further in: up to a fifth more than what was fetched.
       const [least, most] = [size - FREE_MIB * MIB - QUANTUM, size * 1.2 + QUANTUM].map(n => (3 * n) / QUANTUM)
       promise(
