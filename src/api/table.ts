@@ -3,6 +3,7 @@
 import type { Action, DataOf, Event, InputOf, OutputOf } from './action.ts'
 import { createToken, listTokens, login, revokeToken } from './actions/access.ts'
 import { activity } from './actions/activity.ts'
+import { addPhone } from './actions/add-phone.ts'
 import { allowPort } from './actions/allow-port.ts'
 import { connect, disconnect } from './actions/connect.ts'
 import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
@@ -47,6 +48,7 @@ export const ACTIONS = {
   'device.rotate': rotateDeviceKeys,
   'device.ping': pingDevice,
   'device.allow': allowPort,
+  'device.addPhone': addPhone,
   'letters.take': takeLetters,
   'letters.give': giveLetter,
   settings,

@@ -88,6 +88,11 @@ onDevices('rename', 'call a device something else here')
 onDevices('remove', 'remove a device: it is out at once')
   .argument('<device>', 'its name or id')
   .action(async (device, _, self) => (await import('./commands/devices.ts')).remove(device, self.optsWithGlobals()))
+onDevices('add-phone', 'make a WireGuard file and QR picture for a phone, which this device serves')
+  .argument('<name>', '1 to 32 of a-z, 0-9 and -')
+  .requiredOption('--endpoint <address>', 'where the phone reaches this device: a name or address, and a port')
+  .option('--file <file>', 'write it to a file')
+  .action(async (name, _, self) => (await import('./commands/devices.ts')).addPhone(name, self.optsWithGlobals()))
 onDevices('rotate', 'make new keys for this device, and tell the others').action(async (_, self) =>
   (await import('./commands/devices.ts')).rotate(self.optsWithGlobals()),
 )

@@ -6,6 +6,7 @@ import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { callAction } from '#api/client.ts'
+import { openBrowser } from '#cli/open-browser.ts'
 import { socketPath } from '#platform/directories.ts'
 import { type IssuerProcess, startIssuerProcess } from './issuer-process.ts'
 import { type Fetched, fetchThrough } from './socks-client.ts'
@@ -76,7 +77,11 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     const credits = await countCredits(net, issuer)
     const result = { ...fetched, ok: fetched.ok && credits.booksAgree, credits }
     if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`)
-    else say(await describe(net, result))
+    else {
+      const { url } = await callAction(socketPath(net.client.stateDir), 'login', {})
+      say(await describe(net, result, url))
+      if (!options.once && process.stdout.isTTY) openBrowser(url)
+    }
     if (!options.once)
       await new Promise<void>(resolve => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
     return result.ok ? 0 : 1
@@ -174,9 +179,8 @@ function named(net: Testnet, addresses: readonly string[]): string[] {
   return [...new Set(addresses.map(address => net.at(address)?.name ?? address))].sort()
 }
 
-async function describe(net: Testnet, result: DemoResult): Promise<string> {
+async function describe(net: Testnet, result: DemoResult, url: string): Promise<string> {
   const { host, port } = await net.proxy()
-  const { url } = await callAction(socketPath(net.client.stateDir), 'login', {})
   const origin = `http://${net.originHost}:${net.originHttpPort}/page`
   const roles = ['guard ', 'middle', 'exit  ']
   const width = Math.max(...result.observed.map(({ process }) => process.length))
