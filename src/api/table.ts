@@ -8,6 +8,7 @@ import { allowPort } from './actions/allow-port.ts'
 import { connect, disconnect } from './actions/connect.ts'
 import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
 import { down } from './actions/down.ts'
+import { earnings, handIn } from './actions/earnings.ts'
 import { giveLetter, takeLetters } from './actions/letters.ts'
 import { newRoute } from './actions/new-route.ts'
 import { crash, observation, observe } from './actions/observe.ts'
@@ -18,6 +19,7 @@ import { setRoute } from './actions/set-route.ts'
 import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
+import { deposit, receiveCredits, redeemVoucher, sendCredits, topUp, wallet } from './actions/wallet.ts'
 import { wgShow } from './actions/wg-show.ts'
 import { failover } from './events/failover.ts'
 import { log } from './events/log.ts'
@@ -59,6 +61,14 @@ export const ACTIONS = {
   'token.revoke': revokeToken,
   observe,
   observation,
+  wallet,
+  redeemVoucher,
+  topUp,
+  deposit,
+  sendCredits,
+  receiveCredits,
+  earnings,
+  handIn,
   crash,
 } as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS

@@ -21,11 +21,13 @@ import { openFace } from './face.ts'
 import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
 import { type Bootstraps, linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
+import { walletHandlers } from './wallet-desk.ts'
 
 /** What a run leaves to one that takes its place after a failure: the network is shut then, and names cannot be asked. */
 export interface EntryMemory {
@@ -80,6 +82,7 @@ class Entry {
   readonly #directory = new Directory()
   readonly #choice: RelayChoice
   readonly #routes: EntryRoutes
+  #payments: Payments | undefined
   readonly #loop: ControlLoop
   readonly #keeper: DirectoryKeeper
   readonly #laboratory: Laboratory
@@ -112,7 +115,9 @@ class Entry {
     this.#network = network
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
-    this.#choice = new RelayChoice(this.#directory, options.stateDir, 1, options.log)
+    this.#choice = new RelayChoice(this.#directory, options.stateDir, 1, options.log, {
+      issuerId: config.credit.issuer_id,
+    })
     this.#routes = new EntryRoutes({
       random: systemRandom,
       pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse),
@@ -185,6 +190,7 @@ class Entry {
     const { log } = this.#options
     const plan = this.#plan
     this.#choice.load()
+    this.#payments = this.#openPayments()
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       { config: this.#config, log, ...(this.#network && { mark: TUNNEL_MARK }) },
@@ -202,6 +208,7 @@ class Entry {
         return { stopping: true }
       },
       wgShow: () => this.#wgShow(),
+      ...(this.#payments && walletHandlers(this.#payments.wallet)),
       observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
     })
@@ -222,6 +229,7 @@ class Entry {
     await this.#gate.settled()
     await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
+    await this.#payments?.close()
     if (this.#stop.signal.reason instanceof HopliteError) this.#network?.close()
     if (opensNetwork || this.#network?.killSwitch === false) await this.#network?.restore()
     else if (this.#network !== undefined)
@@ -276,14 +284,34 @@ class Entry {
   #handleReport(report: Report): void {
     this.#laboratory.handleReport(report)
     this.#tunnel?.handleReport(report)
+    this.#payments?.handleReport(report, monotonicMs())
     if (report.kind === 'entryReady') this.#listening = report.address
     if (report.kind === 'entryReady' || report.kind === 'failed') this.#onListening?.(report)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
     this.#loop.run(now => this.#routes.handleReport(report, now))
   }
 
+  #openPayments(): Payments | undefined {
+    return Payments.open(this.#config, this.#options.stateDir, {
+      findRoute: session => {
+        const lanes = this.#servers.addresses.flatMap((_, i) => this.#routes.find(i + 1)?.lanes ?? [])
+        const layers = lanes
+          .map(({ way }) => way.layers)
+          .find(layers => layers.some(layer => layer.session === session))
+        const end = layers?.at(-1)?.session
+        return layers && end !== undefined ? { layers, end } : undefined
+      },
+      priceOf: hopKey => this.#choice.priceOf(hopKey),
+      run: input => this.#loop.run(input),
+      send: (...commands) => this.#engine?.send(...commands),
+      log: this.#options.log,
+    })
+  }
+
   #carryOut(): void {
-    this.#gate.send(this.#routes.take())
+    const commands = this.#routes.take()
+    this.#gate.send(commands)
+    this.#payments?.handleCommands(commands, monotonicMs())
     const { log } = this.#options
     for (const { entry, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
@@ -328,7 +356,7 @@ class Entry {
   #status(): Status {
     const routes = this.#servers.addresses.map((server, i) => this.#routeStatus(i + 1, server))
     const isReady = routes.every(({ state }) => state === 'ready')
-    const problem = routes.find(route => route.problem !== undefined)?.problem
+    const problem = this.#payments?.problem ?? routes.find(route => route.problem !== undefined)?.problem
     return {
       ...commonStatus(this.#startedMs),
       role: 'entry',
