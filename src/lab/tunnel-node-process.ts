@@ -16,12 +16,18 @@ import { openTun } from '#platform/linux/tun.ts'
 import { Hop } from '#relay/hop.ts'
 import { TunnelPool } from '#relay/tunnel-pool.ts'
 import { Routes } from '#route/routes.ts'
+import type { RouteHop } from '#route/way.ts'
 import { hopKeys } from '#session/hop-handshake.ts'
 import { parseIp } from '#wire/address.ts'
 
 const PORT = 51_821
 const TICK_MS = 20
 const MAX_STREAM_DATAGRAM = 1_200
+
+export interface NamedHop {
+  readonly host: string
+  readonly key: string
+}
 
 /** What `src/lab/tunnel-node-process.ts` is told. */
 export interface TunnelNodePlan {
@@ -36,7 +42,9 @@ export interface TunnelNodePlan {
   /** The longest packet of a flow. */
   readonly mtu: number
   readonly key?: string
-  readonly route?: readonly { readonly host: string; readonly key: string }[]
+  readonly route?: readonly NamedHop[]
+  /** Other hops that lead to the same exit. */
+  readonly spare?: readonly NamedHop[]
 }
 
 const plan = JSON.parse(process.argv[2] ?? '') as TunnelNodePlan
@@ -75,19 +83,15 @@ function hop({ tun, mtu }: TunnelNodePlan, key: string): Engine {
   return engine
 }
 
-function client({ route = [] }: TunnelNodePlan): Engine {
-  const hops = route.map(({ host, key }) => ({
-    id: host,
-    operator: host,
-    address: { host, port: PORT },
-    key: Buffer.from(key, 'hex'),
-  }))
+function client({ route = [], spare = [] }: TunnelNodePlan): Engine {
+  const [hops, spareHops] = [route.map(routeHop), spare.map(routeHop)]
   const exit = hops.pop()
   if (exit === undefined) throw new Error('a route without an exit')
   const routes = new Routes({
     random: systemRandom,
     pickRoute: () => ({ hops, exit }),
-    pickWay: () => undefined,
+    pickWay: (_exit, avoid) =>
+      spareHops.length === 0 || spareHops.some(({ id }) => avoid.some(hop => hop.id === id)) ? undefined : spareHops,
     isBusy: () => true,
   })
   const settle = () => {
@@ -114,6 +118,10 @@ function client({ route = [] }: TunnelNodePlan): Engine {
     settle()
   }, TICK_MS)
   return engine
+}
+
+function routeHop({ host, key }: NamedHop): RouteHop {
+  return { id: host, operator: host, address: { host, port: PORT }, key: Buffer.from(key, 'hex') }
 }
 
 /** Starts the engine, with its port when there is to be one. */

@@ -72,6 +72,22 @@ for (const kind of ['portable', 'linux'] as const) {
   })
 }
 
+test('the portable engine says that it has no port', async () => {
+  const failed = Promise.withResolvers<string>()
+  const engine = startEngineOf('portable', {
+    host: '127.0.0.1',
+    port: 0,
+    maxStreamDatagram: LENGTH,
+    onReport: report => {
+      if (report.kind === 'failed') failed.resolve(report.what)
+    },
+    onFailure: failed.reject,
+  })
+  engine.send({ kind: 'openPort', port: { fd: -1, offload: 'none', mtu: 1_280 } })
+  assert.equal(await failed.promise, 'open a port: this engine has none')
+  await engine.close()
+})
+
 /** What came out where, and what was counted. */
 async function outcome(kind: EngineKind): Promise<object> {
   const rig = await Rig.start(kind)

@@ -96,6 +96,22 @@ test('guards come first and are left only when none of them fits; what is to be 
   assert.deepEqual(none, { problem: 'no usable relay has the role exit' })
 })
 
+test('an exit that must carry IP packets is one that says so', () => {
+  const relays = [
+    relay('g', 'a', 1, ['guard']),
+    relay('large', 'b', 2, ['exit'], 1_000_000),
+    { ...relay('tunnel', 'c', 3, ['exit'], 1), hasTunnel: true },
+  ]
+  for (let i = 0; i < 20; i++) {
+    const chosen = chooseRoute({ relays, hopCount: 2, random: seededRandom(`${i}`), needsTunnel: true })
+    assert.ok('exit' in chosen && chosen.exit.id === 'tunnel')
+  }
+  const options = { relays, hopCount: 2, random: seededRandom('x'), needsTunnel: true } as const
+  const problem = 'no usable relay has the role exit with a tunnel'
+  assert.deepEqual(chooseRoute({ ...options, exit: 'large' }), { problem })
+  assert.deepEqual(chooseRoute({ ...options, avoid: new Set(['tunnel']) }), { problem })
+})
+
 test('a client’s guard is its exit only when there is no other: it knows the client’s address', () => {
   const relays = [
     relay('g', 'a', 1, ['guard', 'exit'], 1_000_000),
