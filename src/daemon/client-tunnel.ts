@@ -74,9 +74,10 @@ export class ClientTunnel {
   }
 
   /** The interface of the whole machine's tunnel, for a status. */
-  get link(): { readonly interface?: string; readonly mtu?: number } {
+  get link(): { readonly interface?: string; readonly mtu?: number; readonly killSwitch?: boolean } {
     const { network } = this.#options
-    return network === undefined ? {} : { interface: network.name, mtu: TUNNEL_MTU }
+    if (network === undefined) return {}
+    return { interface: network.name, mtu: TUNNEL_MTU, killSwitch: network.killSwitch }
   }
 
   /** Sends commands to the data plane in their order, behind the firewall's leave to reach the relays they speak to. */

@@ -191,7 +191,6 @@ class Client {
     this.#keeper.start()
     if (this.#isOn) this.#loop.run(now => this.#routes.want('', now))
     this.#sweep = setInterval(() => this.#closeIdle(), 30_000)
-    log.info('client is up', { tunnel: this.#needsTunnel })
   }
 
   /** Gives a TUN to the route; resolves when an exit carries its packets. Throws NO_ROUTE. */
@@ -238,7 +237,7 @@ class Client {
       this.#face.events,
       { 'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }) },
     )
-    this.#options.log.info('proxy is up', { proxy: own(formatAddress(this.#proxyAddress)) })
+    this.#options.log.info('client is up', { proxy: own(formatAddress(this.#proxyAddress)) })
     this.#face.start()
   }
 

@@ -92,6 +92,15 @@ test('limits of a peer are numbers that make sense', () => {
   assert.match(refusal('[peer]\nallow_private = ["10.0.0.1"]'), /peer.allow_private.0: found "10.0.0.1"/)
 })
 
+test('tunnel networks are one of IPv4 and at most one of IPv6, of a size that has room; resolvers are of IPv4', () => {
+  const networks = (value: string) => parseConfig(`[exit]\ntunnel_networks = ${value}`, 'x').exit.tunnel_networks
+  assert.deepEqual(networks('["10.9.0.0/24"]'), ['10.9.0.0/24'])
+  for (const wrong of ['[]', '["fd64::/64"]', '["10.9.0.0/24", "10.8.0.0/24"]', '["10.0.0.0/8"]', '["10.9.0.0/30"]']) {
+    assert.throws(() => networks(wrong), /exit.tunnel_networks/, wrong)
+  }
+  assert.throws(() => parseConfig('[exit]\ndns = ["2001:db8::1"]', 'x'), /expected an IPv4 address/)
+})
+
 test('text that is no TOML is refused with its line', () => {
   assert.match(refusal('[client]\nhops = = 3'), /read hoplite.toml, line 2: /)
 })

@@ -371,7 +371,7 @@ class Entry {
       flows: 0,
       streams: 0,
       mtu: this.#mtu,
-      ...(this.#network && { interface: this.#network.name }),
+      ...(this.#network && { interface: this.#network.name, killSwitch: this.#network.killSwitch }),
       counters: { ...this.#engine?.counters.snapshot(), moves: this.#moves },
       ...(problem !== undefined && {
         problem,

@@ -156,6 +156,16 @@ export class MachineNetwork implements AsyncDisposable {
     }, 'a route with a spare way')
   }
 
+  /** Makes the client's data plane fail, and waits until it is back. */
+  async crash(): Promise<void> {
+    const before = await this.status()
+    await callAction(socketPath(this.state('me')), 'crash', {})
+    await waitFor(async () => {
+      const status = await this.status().catch(() => undefined)
+      return status?.state === 'ready' && status.uptimeMs < before.uptimeMs ? true : undefined
+    }, 'another data plane')
+  }
+
   /** Runs a program where the client's daemon is, with the name resolution that it has set. */
   async inside(program: string, ...words: string[]): Promise<string> {
     const { pid } = await this.status()
@@ -237,7 +247,7 @@ export class MachineNetwork implements AsyncDisposable {
     await this.#startOrigin()
     const bootstrap = await this.#startBootstrap()
     const network = ['[network]', `bootstrap = ["${bootstrap}"]`]
-    this.#write('me', [...network, '[client]', `hops = ${this.#options.hops}`])
+    this.#write('me', [...network, '[client]', `hops = ${this.#options.hops}`, '[lab]', 'observe = true'])
     for (const name of this.relayNames) {
       const ip = ADDRESSES[name]
       const listen = [

@@ -42,6 +42,11 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     assert.deepEqual(await network.askers(), [network.address(exit)])
   })
 
+  await t.test('a data plane that fails is started again, behind the same firewall', async () => {
+    await network.crash()
+    assert.equal(await reaches(network, web), true)
+  })
+
   await t.test(
     'after SIGKILL nothing gets out, up without --tun says so, and recover puts everything back',
     async () => {

@@ -65,6 +65,8 @@ export const status = defineAction({
     /** The interface of an entry's tunnel, and the longest packet that fits it or its client's, in bytes. */
     interface: z.string().optional(),
     mtu: z.number().optional(),
+    /** Whether the firewall keeps in what that interface does not carry. */
+    killSwitch: z.boolean().optional(),
     counters: z.record(z.string(), z.number()),
     memoryBytes: z.number(),
     problem: z.string().optional(),

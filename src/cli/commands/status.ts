@@ -18,7 +18,10 @@ export function describe(status: Status): string {
   if (status.nodeId !== undefined) lines.push(`id         ${status.nodeId}`)
   for (const [purpose, addresses] of Object.entries(status.listening))
     lines.push(`${purpose.padEnd(10)} ${addresses.join(', ')}`)
-  if (status.interface !== undefined) lines.push(`interface  ${status.interface}, MTU ${status.mtu}`)
+  if (status.interface !== undefined) {
+    const wall = status.killSwitch === undefined ? '' : `, kill switch ${status.killSwitch ? 'on' : 'off'}`
+    lines.push(`interface  ${status.interface}, MTU ${status.mtu}${wall}`)
+  }
   lines.push(`directory  ${status.directory} relays`)
   for (const route of status.routes) {
     const name = route.isolation === '' ? 'route' : `route ${route.isolation.slice(0, 6)}`

@@ -72,7 +72,7 @@ describe('a daemon that ui started', { timeout: 60_000 }, () => {
 
   test('logs shows what it did, and with -f what it does next', async t => {
     const shown = await hoplite('logs', ...state)
-    assert.match(shown.stdout, /^\d\d:\d\d:\d\d info {2}client: proxy is up proxy=127\.0\.0\.1:\d+$/m)
+    assert.match(shown.stdout, /^\d\d:\d\d:\d\d info {2}client: client is up proxy=127\.0\.0\.1:\d+$/m)
     const none = await hoplite('logs', '-n', '0', ...state)
     assert.equal(none.stdout, '')
     const follower = spawn(process.execPath, ['--no-warnings', MAIN, 'logs', '-f', '-n', '1', ...state], {

@@ -44,6 +44,18 @@ test('a family without a way out is refused, and nothing is forwarded for it', (
   assert.match(firewallOf(plan), /meta nfproto ipv6 reject/)
 })
 
+test('one address stands for the resolvers of clients, which are reached though they are private', () => {
+  const resolver = { address: '192.0.0.1', servers: ['192.168.1.1', '9.9.9.9'] }
+  const text = firewallOf(planExitNetwork({ ...OPTIONS, resolver }, MACHINE))
+  const rule = 'ip daddr 192.0.0.1 meta l4proto { tcp, udp } th dport 53 dnat ip to numgen inc mod 2 map'
+  assert.ok(text.includes(`iifname "hop0" ${rule} { 0 : 192.168.1.1, 1 : 9.9.9.9 }`))
+  assert.match(text, /set allowed4 .*192\.168\.1\.1 \. udp \. 53/)
+  for (const servers of [[], ['2001:db8::1'], ['a', 'b'], ['1.1.1.1', '1.1.1.2', '1.1.1.3', '1.1.1.4', '1.1.1.5']]) {
+    const wrong = { ...OPTIONS, resolver: { address: '192.0.0.1', servers } }
+    assert.throws(() => planExitNetwork(wrong, MACHINE), RangeError, servers.join())
+  }
+})
+
 test('what is no address, network, port or name is refused before it reaches a rule', () => {
   for (const wrong of [
     { tun: 'a"; drop' },

@@ -22,7 +22,7 @@ export function HomePage({ live }: { live: Live }): JSX.Element {
   return (
     <>
       <h1 class="sr">{texts.pages.home}</h1>
-      <Hero route={route} />
+      <Hero live={live} route={route} />
       {route.problem !== undefined && (
         <Notice kind="warn" title={texts.home.problem}>
           <p>
@@ -31,7 +31,7 @@ export function HomePage({ live }: { live: Live }): JSX.Element {
         </Notice>
       )}
       <div class="grid">
-        <Seen route={route} />
+        <Seen live={live} route={route} />
         <RouteLine live={live} route={route} />
         <Speed live={live} />
         <Proxy live={live} />
@@ -40,10 +40,11 @@ export function HomePage({ live }: { live: Live }): JSX.Element {
   )
 }
 
-function Hero({ route }: { route: Route }): JSX.Element {
+function Hero({ live, route }: { live: Live; route: Route }): JSX.Element {
   const doing = useAction()
   const isOff = route.state === 'off'
-  const { title, text } = texts.states[route.state]
+  const { title, text: told } = texts.states[route.state]
+  const text = isOff && live.status?.killSwitch ? texts.home.shut : told
   const label = isOff ? texts.home.turnOn : route.state === 'protected' ? texts.home.turnOff : texts.home.stop
   return (
     <section class={`hero hero-${kindOf(route.state)}`}>
@@ -133,19 +134,21 @@ function kindOf(state: Route['state']): 'off' | 'busy' | 'good' | 'bad' {
   }
 }
 
-function Seen({ route }: { route: Route }): JSX.Element {
+function Seen({ live, route }: { live: Live; route: Route }): JSX.Element {
   const exit = route.state === 'protected' || route.state === 'healing' ? route.hops.at(-1) : undefined
   const isOff = route.state === 'off'
-  const said = isOff ? texts.home.seenNothing : texts.home.seenWaiting
+  const isShut = live.status?.killSwitch ?? false
+  const [off, offText] = isShut
+    ? [texts.home.seenShut, texts.home.seenShutText]
+    : [texts.home.seenNothing, texts.home.seenNothingText]
+  const said = isOff ? off : texts.home.seenWaiting
   return (
     <section class="card">
       <h2>
         <Icon name="globe" /> {texts.home.seen}
       </h2>
       <p class="figure">{exit === undefined ? said : host(exit.address)}</p>
-      <p class="muted">
-        {exit === undefined ? (isOff ? texts.home.seenNothingText : '\u00a0') : texts.home.seenText(exit.operator)}
-      </p>
+      <p class="muted">{exit === undefined ? (isOff ? offText : '\u00a0') : texts.home.seenText(exit.operator)}</p>
     </section>
   )
 }
@@ -205,6 +208,7 @@ function Speed({ live }: { live: Live }): JSX.Element {
 
 function Proxy({ live }: { live: Live }): JSX.Element {
   const proxy = live.status?.listening['proxy']?.[0]
+  const link = live.status?.interface
   return (
     <section class="card card-wide card-flat">
       <h2>
@@ -214,7 +218,7 @@ function Proxy({ live }: { live: Live }): JSX.Element {
         {proxy === undefined ? <span class="muted">–</span> : <Copy text={proxy} />}
         <span class="muted">{texts.home.streams(live.now?.streams ?? live.status?.streams ?? 0)}</span>
       </div>
-      <p class="muted">{texts.home.proxyText}</p>
+      <p class="muted">{link === undefined ? texts.home.proxyText : texts.home.besideTunnel(link)}</p>
     </section>
   )
 }
