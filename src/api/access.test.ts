@@ -82,6 +82,14 @@ test('sessions and tokens have a bound', () => {
   assert.equal(access.createToken('t', 'read'), undefined)
 })
 
+test('a file that a later version wrote is read', () => {
+  const { access, saved } = make()
+  const token = access.createToken('a script', 'read')
+  const { tokens, ...others } = JSON.parse(saved()) as { tokens: object[] }
+  const later = JSON.stringify({ ...others, tokens: tokens.map(one => ({ ...one, colour: 'red' })), passkeys: [] })
+  assert.equal(make(later).access.permissionOf(token?.token ?? ''), 'read')
+})
+
 test('a damaged file is none', () => {
   for (const text of ['', '{', 'null', '[]', '{"port":1}', '{"port":-1,"sessions":[],"tokens":[]}'])
     assert.equal(Access.decode(text), undefined, text)

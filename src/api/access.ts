@@ -15,13 +15,14 @@ const MAX_SESSIONS = 128
 const MAX_TOKENS = 64
 const SECRET_BYTES = 32
 
-const state = z.strictObject({
+/** What a later version added is passed over: who goes back to this one keeps sessions and tokens. */
+const state = z.object({
   /** The port that a browser knows this node by: it is taken again at the next start. */
   port: z.number().int().min(0).max(65_535),
-  sessions: z.array(z.strictObject({ cookie: z.string(), page: z.string(), untilMs: z.number() })).max(MAX_SESSIONS),
+  sessions: z.array(z.object({ cookie: z.string(), page: z.string(), untilMs: z.number() })).max(MAX_SESSIONS),
   tokens: z
     .array(
-      z.strictObject({
+      z.object({
         id: z.string(),
         name: z.string(),
         permission: z.enum(['read', 'write']),

@@ -10,9 +10,14 @@ const TIMEOUT_MS = 10_000
 const MAX_FRAME_BYTES = 256 * 1024
 
 /** Carries out an action of the node behind `socket`; throws DAEMON_NOT_RUNNING, or the error that the node gave. */
-export async function callAction<N extends ActionName>(socket: string, name: N, input: Input<N>): Promise<Output<N>> {
+export async function callAction<N extends ActionName>(
+  socket: string,
+  name: N,
+  input: Input<N>,
+  timeoutMs = TIMEOUT_MS,
+): Promise<Output<N>> {
   if (isAnothers(socket)) throw notRunning('its socket belongs to another user')
-  const { status, text } = await post(socket, `/v1/${name}`, JSON.stringify(input))
+  const { status, text } = await post(socket, `/v1/${name}`, JSON.stringify(input), timeoutMs)
   const body = parseJson(text)
   if (status !== 200) throw errorOf(body)
   const output = ACTIONS[name].output.safeParse(body)
@@ -79,10 +84,15 @@ function errorOf(body: unknown): HopliteError {
   return new HopliteError(code, message, given?.advice ?? 'look into the log')
 }
 
-function post(socketPath: string, path: string, body: string): Promise<{ status: number; text: string }> {
+function post(
+  socketPath: string,
+  path: string,
+  body: string,
+  timeout: number,
+): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const options = { socketPath, path, method: 'POST', agent: false, headers: { 'content-type': 'application/json' } }
-    const sent = request({ ...options, timeout: TIMEOUT_MS }, response => {
+    const sent = request({ ...options, timeout }, response => {
       const chunks: Buffer[] = []
       let length = 0
       response.on('data', (chunk: Buffer) => {

@@ -3,10 +3,12 @@
 import type { Action, DataOf, Event, InputOf, OutputOf } from './action.ts'
 import { createToken, listTokens, login, revokeToken } from './actions/access.ts'
 import { activity } from './actions/activity.ts'
+import { addPhone } from './actions/add-phone.ts'
 import { allowPort } from './actions/allow-port.ts'
 import { connect, disconnect } from './actions/connect.ts'
 import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
 import { down } from './actions/down.ts'
+import { earnings, handIn } from './actions/earnings.ts'
 import { giveLetter, takeLetters } from './actions/letters.ts'
 import { newRoute } from './actions/new-route.ts'
 import { crash, observation, observe } from './actions/observe.ts'
@@ -17,6 +19,7 @@ import { setRoute } from './actions/set-route.ts'
 import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
+import { deposit, receiveCredits, redeemVoucher, sendCredits, topUp, wallet } from './actions/wallet.ts'
 import { wgShow } from './actions/wg-show.ts'
 import { failover } from './events/failover.ts'
 import { log } from './events/log.ts'
@@ -45,6 +48,7 @@ export const ACTIONS = {
   'device.rotate': rotateDeviceKeys,
   'device.ping': pingDevice,
   'device.allow': allowPort,
+  'device.addPhone': addPhone,
   'letters.take': takeLetters,
   'letters.give': giveLetter,
   settings,
@@ -57,6 +61,14 @@ export const ACTIONS = {
   'token.revoke': revokeToken,
   observe,
   observation,
+  wallet,
+  redeemVoucher,
+  topUp,
+  deposit,
+  sendCredits,
+  receiveCredits,
+  earnings,
+  handIn,
   crash,
 } as const satisfies Record<string, Action>
 export type ActionName = keyof typeof ACTIONS

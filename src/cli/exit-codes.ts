@@ -36,6 +36,10 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'ADDRESS_IN_USE':
     case 'DAEMON_NOT_RUNNING':
     case 'DAEMON_FAILED':
+    case 'DATABASE_FAILED':
+    case 'ISSUER_UNREACHABLE':
+    case 'ISSUER_REFUSED':
+    case 'WALLET_FAILED':
     case 'NAME_NOT_FOUND':
     case 'FFI_MISSING':
     case 'TUN_UNAVAILABLE':

@@ -54,7 +54,7 @@ test('help names every command but the daemon, which up starts', async () => {
   assert.equal(code, 0)
   for (const name of ['up', 'down', 'recover', 'status', 'relay', 'peer', 'bootstrap', 'demo', 'doctor', 'keygen'])
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
-  for (const name of ['pair', 'join', 'devices', 'ping', 'rendezvous'])
+  for (const name of ['pair', 'join', 'devices', 'ping', 'rendezvous', 'issuer', 'wallet', 'earnings'])
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'))
   assert.doesNotMatch(stdout, /^ {2}daemon/m)
 })

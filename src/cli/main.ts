@@ -1,10 +1,14 @@
 // The command line. Every command reads its flags here and does its work in commands/.
 
-import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander'
+import { Argument, Command, CommanderError } from 'commander'
 import { HopliteError } from '#api/errors.ts'
 import { VERSION } from '#daemon/version.ts'
+import { addEarningsCommands } from './earnings-commands.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
+import { addIssuerCommands } from './issuer-commands.ts'
 import { printError } from './output.ts'
+import { addWalletCommands } from './wallet-commands.ts'
+import { wholeNumber } from './whole-number.ts'
 
 const program = new Command('hoplite')
   .description('A VPN whose users cover each other')
@@ -12,17 +16,18 @@ const program = new Command('hoplite')
   .exitOverride()
   .showSuggestionAfterError()
 
-const command = (name: string, description: string, isHidden = false) =>
-  program
-    .command(name, { hidden: isHidden })
-    .description(description)
+const addCommonOptions = (to: Command) =>
+  to
     .option('--config <file>', 'configuration file (hoplite.toml)')
     .option('--state-dir <dir>', 'keys, state and control socket')
     .option('--json', 'one line of JSON')
+const command = (name: string, description: string, isHidden = false) =>
+  addCommonOptions(program.command(name, { hidden: isHidden }).description(description))
 
 const upCommand = command('up', 'connect: start the daemon if none runs, and wait for a route')
-  .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
+  .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
+  .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
   .option('--tun', 'send everything this machine says through the route (as root)')
 machineOptions(upCommand).action(async options => (await import('./commands/up.ts')).up(options))
 command('down', 'disconnect: stop the daemon').action(async options =>
@@ -39,7 +44,7 @@ command('ui', 'open the dashboard; start the daemon if none runs')
   .action(async options => (await import('./commands/ui.ts')).ui(options))
 command('logs', 'show what the daemon did')
   .option('-f, --follow', 'go on with each new line')
-  .option('-n, --lines <n>', 'how many lines', count(0, 1_000_000))
+  .option('-n, --lines <n>', 'how many lines', wholeNumber(0, 1_000_000))
   .action(async options => (await import('./commands/logs.ts')).logs(options))
 command('reload', 'read the configuration file again, without dropping anything').action(async options =>
   (await import('./commands/reload.ts')).reload(options),
@@ -85,6 +90,11 @@ onDevices('rename', 'call a device something else here')
 onDevices('remove', 'remove a device: it is out at once')
   .argument('<device>', 'its name or id')
   .action(async (device, _, self) => (await import('./commands/devices.ts')).remove(device, self.optsWithGlobals()))
+onDevices('add-phone', 'make a WireGuard file and QR picture for a phone, which this device serves')
+  .argument('<name>', '1 to 32 of a-z, 0-9 and -')
+  .requiredOption('--endpoint <address>', 'where the phone reaches this device: a name or address, and a port')
+  .option('--file <file>', 'write it to a file')
+  .action(async (name, _, self) => (await import('./commands/devices.ts')).addPhone(name, self.optsWithGlobals()))
 onDevices('rotate', 'make new keys for this device, and tell the others').action(async (_, self) =>
   (await import('./commands/devices.ts')).rotate(self.optsWithGlobals()),
 )
@@ -93,7 +103,7 @@ command('letters', 'letters that you carry by hand: print those that wait, or ha
   .action(async (lines, options) => (await import('./commands/letters.ts')).letters(lines, options))
 command('ping', 'ask one of your devices for an echo through the tunnel')
   .argument('<device>', 'its name or id')
-  .option('--count <n>', 'how often', count(1, 1_000_000), 4)
+  .option('--count <n>', 'how often', wholeNumber(1, 1_000_000), 4)
   .action(async (device, options) => (await import('./commands/ping.ts')).ping(device, options))
 for (const [name, isHidden] of [
   ['entry', false],
@@ -101,7 +111,7 @@ for (const [name, isHidden] of [
 ] as const) {
   command(name, 'put a stranger in front of the WireGuard VPN you have', isHidden)
     .argument('[file]', 'the WireGuard file of your VPN: hoplite brings its tunnel up')
-    .option('--peers <n>', 'strangers between you and the VPN, 1 or 2', count(1, 2), 1)
+    .option('--peers <n>', 'strangers between you and the VPN, 1 or 2', wholeNumber(1, 2), 1)
     .option('--listen <address>', 'instead of a file: where a WireGuard client of yours connects to')
     .option('--to <host:port>', 'with --listen: the WireGuard server to lead it to')
     .option('--run-hooks', 'run the PreUp, PostUp, PreDown and PostDown commands of the file')
@@ -115,15 +125,16 @@ wg.command('show')
   .option('--json', 'one line of JSON')
   .action(async options => (await import('./commands/wg.ts')).wgShow(options))
 const daemonCommand = command('daemon', 'run the client in the foreground', true)
-  .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
+  .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .option('--proxy <address>', 'where the proxy listens')
+  .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
   .option('--off', 'build no route until told to')
   .option('--tun', 'send everything this machine says through the route')
 machineOptions(daemonCommand).action(async options => (await import('./commands/run.ts')).daemon(options))
 command('run', 'run one command whose traffic can go through a route only; needs no root')
   .usage('[options] -- COMMAND [ARGUMENT...]')
   .argument('<command...>', 'the command and its arguments')
-  .option('--hops <n>', 'hops of a route, 1 to 5', count(1, 5))
+  .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .action(async (words, options) => (await import('./commands/run-command.ts')).runCommand(words, options))
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
@@ -137,10 +148,13 @@ command('install-service', 'run a node from now on, and after every start of thi
   .option('--print', 'print the file for the service manager and install nothing')
   .option('--remove', 'stop it and take it away')
   .action(async (role, options) => (await import('./commands/install-service.ts')).installService(role, options))
+addEarningsCommands(command('earnings', 'show what this relay was paid'), addCommonOptions)
+addIssuerCommands(command('issuer', 'issue and redeem credits, in the foreground'), addCommonOptions)
+addWalletCommands(command('wallet', 'show what the wallet holds'), addCommonOptions)
 program
   .command('demo')
   .description('run a whole network on this machine and fetch a page through it')
-  .option('--port <n>', 'port of the proxy on 127.0.0.1', count(0, 65_535), 1080)
+  .option('--port <n>', 'port of the proxy on 127.0.0.1', wholeNumber(0, 65_535), 1080)
   .option('--once', 'do one fetch and end')
   .option('--json', 'one line of JSON')
   .action(async options => (await import('./commands/demo.ts')).demo(options))
@@ -184,13 +198,4 @@ function machineOptions(to: Command): Command {
     .option('--only-cgroup <path...>', 'with --tun: only these cgroups do')
     .option('--lan <range...>', 'with --tun: private ranges that stay within reach, or "all"')
     .option('--no-kill-switch', 'with --tun: let packets leave around the route when it is down')
-}
-
-function count(least: number, most: number): (text: string) => number {
-  return text => {
-    const value = Number(text)
-    if (!/^[0-9]+$/.test(text) || value < least || value > most)
-      throw new InvalidArgumentError(`a number from ${least} to ${most}.`)
-    return value
-  }
 }

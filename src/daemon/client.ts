@@ -28,11 +28,13 @@ import { own } from './log.ts'
 import type { MachinePlan } from './machine-plan.ts'
 import { Meeting } from './meeting.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
 import type { OpenTun } from './tunnel-flow.ts'
 import { assertNothingPending, endpointOf, TUNNEL_MARK, type TunnelNetwork } from './tunnel-network.ts'
+import { walletHandlers } from './wallet-desk.ts'
 
 /** An isolated route that carries nothing for this long is closed. */
 const ISOLATED_IDLE_MS = 300_000
@@ -102,6 +104,7 @@ class Client {
   #failovers = 0
   /** Whether IP packets go through the route, of the whole machine or of one command. */
   readonly #needsTunnel: boolean
+  #payments: Payments | undefined
   /** Whether routes are wanted; while they are not, applications are refused. */
   #isOn: boolean
 
@@ -113,13 +116,10 @@ class Client {
     this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
     this.#needsTunnel = network !== undefined || options.isPrivate === true
-    this.#choice = new RelayChoice(
-      this.#directory,
-      options.stateDir,
-      config.client.hops,
-      options.log,
-      this.#needsTunnel,
-    )
+    this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log, {
+      needsTunnel: this.#needsTunnel,
+      issuerId: config.credit.issuer_id,
+    })
     this.#tunnel = this.#makeTunnel(network)
     // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
     const stunServers = () => (network === undefined ? this.#choice.guardAddresses() : [])
@@ -172,6 +172,7 @@ class Client {
     const { log } = this.#options
     this.#choice.load()
     this.#tunnel.handleControlChanged()
+    this.#payments = this.#openPayments()
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       {
@@ -228,6 +229,7 @@ class Client {
         newRoute: () => this.#renew(),
         setRoute: input => this.#setRoute(input),
         relays: input => this.#relays(input),
+        ...(this.#payments && walletHandlers(this.#payments.wallet)),
         observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
         observation: () => this.#laboratory.observation(this.#engine),
         crash: () => this.#laboratory.crash(this.#engine),
@@ -256,6 +258,7 @@ class Client {
       listening && this.#proxy.close(),
       this.#api?.close(),
       this.#engine?.close(),
+      this.#payments?.close(),
     ])
     await this.#tunnel.restore(hasFailed)
   }
@@ -286,17 +289,33 @@ class Client {
     ]
   }
 
+  #openPayments(): Payments | undefined {
+    return Payments.open(this.#config, this.#options.stateDir, {
+      findRoute: session => {
+        const route = this.#routes.routeOf(session)
+        return route && { layers: route.layers(), end: route.exitLayer.session }
+      },
+      priceOf: hopKey => this.#choice.priceOf(hopKey),
+      run: input => this.#loop.run(input),
+      send: (...commands) => this.#engine?.send(...commands),
+      log: this.#options.log,
+    })
+  }
+
   #handleReport(told: Report): void {
     const report = this.#detour.inward(told)
     this.#laboratory.handleReport(report)
     this.#streams.handleReport(report)
+    this.#payments?.handleReport(report, monotonicMs())
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
     this.#face.handleReport(report)
     this.#loop.run(now => this.#routes.handleReport(report, now))
   }
 
   #carryOut(now: number): void {
-    this.#tunnel.send(this.#routes.take(now))
+    const commands = this.#routes.take(now)
+    this.#tunnel.send(commands)
+    this.#payments?.handleCommands(commands, now)
     const { log } = this.#options
     for (const { key, route, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
@@ -423,6 +442,7 @@ class Client {
   #status(): Status {
     const main = this.#routes.find('')
     const problem = this.#routes.problem('')
+    const unpaid = this.#payments?.problem
     const isReady = main?.state === 'ready' && this.#isReady
     const state = !this.#isOn ? 'off' : isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
     return {
@@ -444,11 +464,13 @@ class Client {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
         failovers: this.#failovers,
+        ...(this.#payments && { 'credits.paid': this.#payments.paid }),
         ...this.#meeting.counters,
       },
       ...(state === 'off' && this.#options.problem && told(this.#options.problem)),
       ...(state === 'building' &&
         problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
+      ...(unpaid !== undefined && { problem: unpaid }),
     }
   }
 

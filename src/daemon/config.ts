@@ -95,6 +95,8 @@ const schema = z.strictObject({
         .default('anonymous'),
       family: z.array(nodeId).max(16).default([]),
       capacity_kbit: z.number().int().min(1).max(4_294_967_295).default(10_000),
+      price: z.number().min(0).max(1_000_000).default(0),
+      free_mib: z.number().int().min(0).max(1_048_576).default(16),
       max_sessions: z.number().int().min(1).max(1_000_000).default(20_000),
       max_flows: z.number().int().min(1).max(1_000_000).default(20_000),
     })
@@ -113,6 +115,38 @@ const schema = z.strictObject({
         .default(['10.64.0.0/16', 'fd68:6f70:6c69:7465::/64']),
       dns: z.array(ipv4).max(4).default([]),
       max_streams_per_client: z.number().int().min(1).max(65_536).default(1_024),
+    })
+    .prefault({}),
+  credit: z
+    .strictObject({
+      issuer: z
+        .string()
+        .refine(text => text === '' || isWebAddress(text), 'an address like https://issuer.example')
+        .default(''),
+      issuer_id: z
+        .string()
+        .regex(/^([0-9a-f]{64})?$/, 'an issuer id of 64 hex digits')
+        .default(''),
+      spend_limit: z.number().int().min(0).max(1_000_000_000).default(0),
+    })
+    .prefault({}),
+  issuer: z
+    .strictObject({
+      name: z
+        .string()
+        .regex(/^[!-~]{1,255}$/, '1 to 255 ASCII characters without spaces')
+        .default('issuer'),
+      listen: listenAddress.default('127.0.0.1:8480'),
+      database: z
+        .string()
+        .regex(/^(postgres(ql)?:\/\/.+)?$/, 'an address like postgres://user@host/database, or nothing for SQLite')
+        .default(''),
+      monero_wallet_rpc: z
+        .string()
+        .refine(text => text === '' || isWebAddress(text), 'an address like http://127.0.0.1:18083')
+        .default(''),
+      monero_confirmations: z.number().int().min(1).max(720).default(10),
+      order_minutes: z.number().int().min(10).max(10_080).default(120),
     })
     .prefault({}),
   meet: z
@@ -254,13 +288,15 @@ export function withFlags(
     readonly proxy?: string | undefined
     readonly exit?: boolean | undefined
     readonly tunnel?: boolean | undefined
+    readonly spendLimit?: number | undefined
   },
 ): Config {
-  const { client, exit } = config
+  const { client, exit, credit } = config
   const changed = {
     ...config,
     client: { ...client, hops: flags.hops ?? client.hops, proxy: flags.proxy ?? client.proxy },
     exit: { ...exit, enabled: flags.exit ?? exit.enabled, tunnel: flags.tunnel ?? exit.tunnel },
+    credit: { ...credit, spend_limit: flags.spendLimit ?? credit.spend_limit },
   }
   const result = schema.safeParse(changed)
   if (result.success) return result.data
@@ -315,6 +351,10 @@ function leafOf(key: string): string {
 
 function clip(text: string): string {
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+function isWebAddress(text: string): boolean {
+  return /^https?:\/\//.test(text) && URL.canParse(text)
 }
 
 /** The hours of `peer.hours`: undefined for all of them, and for what is none. */

@@ -24,6 +24,7 @@ async function daemon(t: TestContext, book: Partial<Output<'devices'>> = {}) {
       devices: () => ({
         own: { ...ADDRESS, id: 'a'.repeat(32), name: 'tower' },
         devices: [{ ...LAPTOP, ...rest }],
+        phones: [],
         interface: 'hoplite0',
         ...book,
       }),

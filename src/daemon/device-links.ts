@@ -13,6 +13,7 @@ import { type Address, parseAddress } from '#wire/address.ts'
 import { decodeDeviceSignal, encodeDeviceSignal } from '#wire/device-signal.ts'
 import type { Config } from './config.ts'
 import { type Log, own } from './log.ts'
+import type { Phone } from './phones.ts'
 
 const FIRST_AGAIN_MS = 20_000
 const MAX_AGAIN_MS = 600_000
@@ -66,6 +67,7 @@ export class DeviceLinks {
   #update: () => void = () => undefined
   #engine: MeshEngine | undefined
   #interface: string | undefined
+  #port: number | undefined
   #told = ''
   #nextPeer = 1
   #nextRequest = 1
@@ -74,25 +76,33 @@ export class DeviceLinks {
     this.#options = options
   }
 
+  /** The UDP port of the tunnels; `undefined` while they are not up. */
+  get port(): number | undefined {
+    return this.#port
+  }
+
   /** The network interface of the tunnels, where there is one. */
   get interface(): string | undefined {
     return this.#interface
   }
 
   /** These are the devices from now on. A tunnel begins when both have spoken, and ends at once with its device. */
-  update(self: OwnDevice, addresses: DeviceAddresses, devices: readonly Device[]): void {
+  update(self: OwnDevice, addresses: DeviceAddresses, devices: readonly Device[], phones: readonly Phone[] = []): void {
     if (!this.#options.config.meet.tunnel) return
-    this.#update = () => this.update(self, addresses, devices)
+    this.#update = () => this.update(self, addresses, devices, phones)
     const ready = devices.filter(({ tunnelSecret }) => tunnelSecret !== undefined)
-    if (this.#isRestarting || (this.#engine === undefined && ready.length === 0)) return
+    if (this.#isRestarting || (this.#engine === undefined && ready.length + phones.length === 0)) return
     this.#engine ??= this.#start(self, addresses)
-    const ids = new Set(ready.map(({ id }) => id))
+    const ids = new Set([...ready, ...phones].map(({ id }) => id))
     for (const [id, { again }] of this.#links) {
       if (ids.has(id)) continue
       clearTimeout(again)
       this.#links.delete(id)
     }
-    const peers = ready.map(device => this.#peerOf(device, self.id))
+    const peers = [
+      ...ready.map(device => this.#peerOf(device, self.id)),
+      ...phones.map(phone => this.#peerOfPhone(phone)),
+    ]
     const privateKey = self.keys[0].tunnel.privateKey
     const told = JSON.stringify([Buffer.from(privateKey).toString('hex'), peers])
     if (told === this.#told) return
@@ -223,6 +233,13 @@ export class DeviceLinks {
     }
   }
 
+  #peerOfPhone({ id, name, publicKey, presharedKey, addresses: { ipv6, ipv4 } }: Phone): LinkPeer {
+    const { peer } = this.#links.get(id) ?? this.#newLink(id)
+    const addresses = ipv4 === undefined ? [ipv6] : [ipv6, ipv4]
+    const rules = this.#rules(id, name)
+    return { peer, publicKey, presharedKey, addresses, rules, isControlling: false, isPlain: true }
+  }
+
   #rules(id: string, name: string): PortRule[] {
     const lasting = this.#options.config.meet.allow
       .filter(({ device }) => device === '*' || device === name)
@@ -245,6 +262,7 @@ export class DeviceLinks {
     switch (event.kind) {
       case 'ready':
         this.#interface = event.interface
+        this.#port = event.port
         if (event.interface !== undefined) this.#options.onInterface?.(event.interface)
         if (event.problem !== undefined) log.warn('no network interface for devices', { why: own(event.problem) })
         return

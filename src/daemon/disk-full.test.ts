@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -20,6 +20,8 @@ test('a node goes on when the disk is full, says so, and writes again when it is
   t.after(() => rmSync(folder, { recursive: true, maxRetries: 3 }))
   const disk = path.join(folder, 'disk')
   mkdirSync(disk)
+  const { status } = spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'none', disk], { stdio: 'ignore' })
+  if (skipUnless(t, status === 0, 'this machine lets nobody mount')) return
   writeFileSync(path.join(folder, 'hoplite.toml'), '[client]\nproxy = "127.0.0.1:0"\n')
   const words = [
     'daemon',
@@ -30,7 +32,7 @@ test('a node goes on when the disk is full, says so, and writes again when it is
     path.join(disk, 'state'),
   ]
   // A disk of its own, which nobody else sees: it goes with the process.
-  const script = 'mount -t tmpfs -o "size=$1" none "$2" || exit 99; shift 2; exec "$@"'
+  const script = 'mount -t tmpfs -o "size=$1" none "$2" && shift 2 && exec "$@"'
   const node = [process.execPath, '--no-warnings', MAIN, ...words]
   const child = spawn('unshare', ['--mount', 'sh', '-c', script, 'sh', String(DISK_BYTES), disk, ...node], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -44,7 +46,7 @@ test('a node goes on when the disk is full, says so, and writes again when it is
     if (child.exitCode !== null) return true
     return callAction(socket, 'status', {}).catch(() => undefined)
   }, 'the node')
-  if (skipUnless(t, child.exitCode !== 99, 'this machine lets nobody mount')) return
+  assert.equal(child.exitCode, null, said)
 
   const filler = path.join(inside, 'filler')
   assert.throws(() => writeFileSync(filler, Buffer.alloc(2 * DISK_BYTES)), { code: 'ENOSPC' })

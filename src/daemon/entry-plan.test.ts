@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { HopliteError } from '#api/errors.ts'
+import { x25519FromPrivate } from '#crypto/x25519.ts'
 import { skipUnless } from '#lab/skip.ts'
 import { addPeer, VirtualTunnel, VirtualWireGuard } from '#lab/virtual-entry.ts'
 import { VirtualNet } from '#lab/virtual-net.ts'
@@ -91,6 +92,21 @@ test('a file that lacks what a tunnel needs is refused, and told what', t => {
     [/^\[Peer\][^]*/m, /no \[Peer\] has an Endpoint/],
   ] as const) {
     const content = FILE.replace(line, '')
+    const file = write(t, 'wg.conf', content)
+    const error = refusal(file)
+    assert.match(error.message, what)
+    assertTellsNothing(error, file, content)
+  }
+})
+
+test('keys that no tunnel can be made of are refused: the interface’s own for a peer, and one that hides nothing', t => {
+  const own = formatKey(x25519FromPrivate(new Uint8Array(32).fill(1)).publicKey)
+  const one = formatKey(Uint8Array.of(1, ...new Uint8Array(31)))
+  for (const [publicKey, what] of [
+    [own, /PublicKey of \[Interface\] itself/],
+    [one, /PublicKey that is no key/],
+  ] as const) {
+    const content = FILE.replace(key(2), publicKey)
     const file = write(t, 'wg.conf', content)
     const error = refusal(file)
     assert.match(error.message, what)

@@ -4,6 +4,7 @@ import { lookup } from 'node:dns/promises'
 import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
+import { isUsableX25519, x25519FromPrivate } from '#crypto/x25519.ts'
 import { type Address, parseIp } from '#wire/address.ts'
 import type { Target } from '#wire/control.ts'
 import { MAX_WG_QUICK_BYTES, parseWgQuick, type WgQuickConfig } from '#wire/wg-quick.ts'
@@ -46,6 +47,13 @@ export function readEntryFile(file: string): { readonly name: string; readonly c
     throw invalid('no [Peer] has an Endpoint', 'a tunnel that only waits for others needs no entry')
   if (config.interface.addresses.length === 0)
     throw invalid('[Interface] has no Address', "add the one that the tunnel's server knows")
+  const own = x25519FromPrivate(config.interface.privateKey.bytes).publicKey
+  for (const { publicKey } of config.peers) {
+    if (Buffer.compare(publicKey, own) === 0)
+      throw invalid('a [Peer] has the PublicKey of [Interface] itself', "take the server's")
+    if (!isUsableX25519(publicKey))
+      throw invalid('a [Peer] has a PublicKey that is no key', 'take the one that the server has')
+  }
   return { name: interfaceName(file), config }
 }
 

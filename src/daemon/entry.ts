@@ -21,23 +21,44 @@ import { openFace } from './face.ts'
 import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
-import { linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
+import { type Bootstraps, linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
+import { walletHandlers } from './wallet-desk.ts'
 
-/** Runs an entry until `signal` is aborted or its API says so. Throws what keeps it from starting. */
-export async function runEntry(config: Config, options: RunOptions, plan: EntryPlan): Promise<void> {
+/** What a run leaves to one that takes its place after a failure: the network is shut then, and names cannot be asked. */
+export interface EntryMemory {
+  servers?: Servers
+  bootstraps?: Bootstraps
+  wasUp?: boolean
+}
+
+/**
+ * Runs an entry until `signal` is aborted or its API says so. Throws what keeps it from starting, and DATA_PLANE_FAILED: then
+ * the machine's network stays shut.
+ */
+export async function runEntry(
+  config: Config,
+  options: RunOptions,
+  plan: EntryPlan,
+  memory: EntryMemory = {},
+): Promise<void> {
   prepareStateDirectory(options.stateDir)
   const unlock = lockState(options.stateDir)
   try {
-    const entry = await Entry.prepare(config, options, plan)
+    const entry = await Entry.prepare(config, options, plan, memory)
+    let mayOpen = memory.wasUp !== true
     try {
       await entry.start()
+      memory.wasUp = true
+      mayOpen = false
       await untilAborted(entry.signal)
+      mayOpen = true
     } finally {
-      await entry.close()
+      await entry.close(mayOpen)
     }
   } finally {
     unlock()
@@ -61,6 +82,7 @@ class Entry {
   readonly #directory = new Directory()
   readonly #choice: RelayChoice
   readonly #routes: EntryRoutes
+  #payments: Payments | undefined
   readonly #loop: ControlLoop
   readonly #keeper: DirectoryKeeper
   readonly #laboratory: Laboratory
@@ -93,7 +115,9 @@ class Entry {
     this.#network = network
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
-    this.#choice = new RelayChoice(this.#directory, options.stateDir, 1, options.log)
+    this.#choice = new RelayChoice(this.#directory, options.stateDir, 1, options.log, {
+      issuerId: config.credit.issuer_id,
+    })
     this.#routes = new EntryRoutes({
       random: systemRandom,
       pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse),
@@ -120,21 +144,23 @@ class Entry {
   }
 
   /** Looks names up and, for a tunnel, shuts the machine's network: from then on nothing goes around it. */
-  static async prepare(config: Config, options: RunOptions, plan: EntryPlan): Promise<Entry> {
+  static async prepare(config: Config, options: RunOptions, plan: EntryPlan, memory: EntryMemory): Promise<Entry> {
     if (plan.kind === 'tunnel' && config.engine.kind === 'portable')
       throw new HopliteError(
         'CONFIG_INVALID',
         'bring a tunnel up: the engine is the portable one, which has none',
         'take kind = "portable" out of [engine], or start an entry with --listen and --to',
       )
-    const servers = await findServers(plan)
+    memory.servers ??= await findServers(plan)
+    const { servers } = memory
     // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
     const mtu = Math.min(
       tunnelMtu(linkMtu(), plan.peers, config.client.bind.includes(':') ? 6 : 4),
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
-    const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
+    memory.bootstraps ??= await resolveBootstraps(config.network.bootstrap)
+    const { multiaddrs, endpoints } = memory.bootstraps
     const { file, name, killSwitch, runsHooks } = plan
     if (runsHooks) await runHooks(file.hooks, 'PreUp', name, options.log)
     const network = await TunnelNetwork.open({
@@ -164,6 +190,7 @@ class Entry {
     const { log } = this.#options
     const plan = this.#plan
     this.#choice.load()
+    this.#payments = this.#openPayments()
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       { config: this.#config, log, ...(this.#network && { mark: TUNNEL_MARK }) },
@@ -181,6 +208,7 @@ class Entry {
         return { stopping: true }
       },
       wgShow: () => this.#wgShow(),
+      ...(this.#payments && walletHandlers(this.#payments.wallet)),
       observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
     })
@@ -190,7 +218,8 @@ class Entry {
     if (plan.kind === 'tunnel' && plan.runsHooks) await runHooks(plan.file.hooks, 'PostUp', plan.name, log)
   }
 
-  async close(): Promise<void> {
+  /** Ends it; with `opensNetwork` the machine's network is as it was afterwards, and otherwise nothing leaves. */
+  async close(opensNetwork: boolean): Promise<void> {
     const plan = this.#plan
     const { log } = this.#options
     const hasHooks = plan.kind === 'tunnel' && plan.runsHooks
@@ -200,10 +229,11 @@ class Entry {
     await this.#gate.settled()
     await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
-    // When the data plane failed what was shut stays so, until it is back: the machine must not be open by accident.
-    const hasFailed = this.#stop.signal.reason instanceof HopliteError
-    if (hasFailed) this.#network?.close()
-    if (!hasFailed || !this.#network?.killSwitch) await this.#network?.restore()
+    await this.#payments?.close()
+    if (this.#stop.signal.reason instanceof HopliteError) this.#network?.close()
+    if (opensNetwork || this.#network?.killSwitch === false) await this.#network?.restore()
+    else if (this.#network !== undefined)
+      log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
     if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
   }
 
@@ -254,14 +284,34 @@ class Entry {
   #handleReport(report: Report): void {
     this.#laboratory.handleReport(report)
     this.#tunnel?.handleReport(report)
+    this.#payments?.handleReport(report, monotonicMs())
     if (report.kind === 'entryReady') this.#listening = report.address
     if (report.kind === 'entryReady' || report.kind === 'failed') this.#onListening?.(report)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
     this.#loop.run(now => this.#routes.handleReport(report, now))
   }
 
+  #openPayments(): Payments | undefined {
+    return Payments.open(this.#config, this.#options.stateDir, {
+      findRoute: session => {
+        const lanes = this.#servers.addresses.flatMap((_, i) => this.#routes.find(i + 1)?.lanes ?? [])
+        const layers = lanes
+          .map(({ way }) => way.layers)
+          .find(layers => layers.some(layer => layer.session === session))
+        const end = layers?.at(-1)?.session
+        return layers && end !== undefined ? { layers, end } : undefined
+      },
+      priceOf: hopKey => this.#choice.priceOf(hopKey),
+      run: input => this.#loop.run(input),
+      send: (...commands) => this.#engine?.send(...commands),
+      log: this.#options.log,
+    })
+  }
+
   #carryOut(): void {
-    this.#gate.send(this.#routes.take())
+    const commands = this.#routes.take()
+    this.#gate.send(commands)
+    this.#payments?.handleCommands(commands, monotonicMs())
     const { log } = this.#options
     for (const { entry, event } of this.#routes.takeEvents()) {
       switch (event.kind) {
@@ -306,7 +356,7 @@ class Entry {
   #status(): Status {
     const routes = this.#servers.addresses.map((server, i) => this.#routeStatus(i + 1, server))
     const isReady = routes.every(({ state }) => state === 'ready')
-    const problem = routes.find(route => route.problem !== undefined)?.problem
+    const problem = this.#payments?.problem ?? routes.find(route => route.problem !== undefined)?.problem
     return {
       ...commonStatus(this.#startedMs),
       role: 'entry',
@@ -338,6 +388,7 @@ class Entry {
       server: formatAddress(server),
       state: state === 'ready' || state === 'building' ? state : 'moving',
       hops: route?.hops.map(describeHop) ?? [],
+      isProven: route?.isProven ?? false,
       spares: route?.spares.map(({ hops, isProven }) => ({ hops: hops.map(describeHop), isProven })) ?? [],
       ...(route?.rttMs !== undefined && { rttMs: route.rttMs }),
       streams: 0,

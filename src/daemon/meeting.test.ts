@@ -6,7 +6,10 @@ import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { HopliteError } from '#api/errors.ts'
 import type { Output } from '#api/table.ts'
+import { seededRandom } from '#crypto/random.ts'
+import { xwingFromSeed } from '#crypto/xwing.ts'
 import { serveRendezvous } from '#discover/rendezvous-server.ts'
+import { sealLetter } from '#meet/letter.ts'
 import { parseConfig } from './config.ts'
 import { Meeting } from './meeting.ts'
 
@@ -26,9 +29,9 @@ async function rendezvous(t: TestContext): Promise<string> {
   return `ws://127.0.0.1:${server.port}`
 }
 
-async function person(t: TestContext, name: string, url: string, known?: string): Promise<Person> {
+async function person(t: TestContext, name: string, url: string, known?: string, more = ''): Promise<Person> {
   const stateDir = known ?? mkdtempSync(path.join(tmpdir(), 'hoplite-meeting-'))
-  const toml = `[meet]\nname = "${name}"\nrendezvous = ["${url}"]\ninterval_ms = 20\nwork_bits = 0\ntunnel = false\ndns = "127.0.0.1:0"\n`
+  const toml = `[meet]\nname = "${name}"\nrendezvous = ["${url}"]\ninterval_ms = 20\nwork_bits = 0\ntunnel = false\ndns = "127.0.0.1:0"\n${more}`
   const meeting = new Meeting({ config: parseConfig(toml, 'test'), stateDir, log: LOG })
   await meeting.start()
   t.after(async () => {
@@ -108,6 +111,25 @@ test('a wrong code costs its one guess, on both sides in words; the right one is
   assert.deepEqual([await names(a), await names(b)], [[], []])
 })
 
+test('devices pair through a folder full of garbage, and letters for others', async t => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-folder-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const random = seededRandom('garbage')
+  for (let i = 0; i < 300; i++) {
+    const stranger = xwingFromSeed(random(32)).publicKey
+    const letter = sealLetter({ to: stranger, content: random(100) }, 0, Date.now() + 300_000) as Uint8Array
+    const bytes =
+      i % 3 === 0 ? random(4_096) : i % 3 === 1 ? letter : letter.map((byte, at) => (at > 16 ? byte ^ 1 : byte))
+    writeFileSync(path.join(folder, `0-0-${Buffer.from(random(16)).toString('hex')}.letter`), bytes)
+  }
+  const more = `folder = "${folder}"\n`
+  const url = 'ws://127.0.0.1:9'
+  const [a, b] = [await person(t, 'tower', url, undefined, more), await person(t, 'laptop', url, undefined, more)]
+  await pair(a, b)
+  assert.deepEqual([await names(a), await names(b)], [['laptop'], ['tower']])
+  assert.ok((a.meeting.counters['letters.foreign'] ?? 0) + (a.meeting.counters['letters.refused'] ?? 0) >= 200)
+})
+
 test('what is no code is refused before anything is sent; one pairing at a time; one may be ended', async t => {
   const a = await person(t, 'tower', await rendezvous(t))
   for (const code of ['', 'one two three', 'hoplite-pair1-AAAA', 'zzzz zzzz zzzz zzzz'])
@@ -149,6 +171,25 @@ test('two devices without any network between them pair by letters that are carr
   assert.deepEqual(await a.act['letters.give']({ line: 'hoplite-letter1-AAAA' }), { taken: false })
   const without = await person(t, 'other', await rendezvous(t))
   await assert.rejects(async () => without.act['letters.take']({}), fails('NO_CARRIER'))
+})
+
+test('a phone has a name and addresses, and is removed as devices are', async t => {
+  const a = await person(t, 'tower', await rendezvous(t))
+  const { file } = await a.act['device.addPhone']({ name: 'pocket', endpoint: 'home.example.org:41000' })
+  assert.match(file, /Endpoint = home\.example\.org:41000/)
+  const book = await a.act.devices({})
+  assert.deepEqual(
+    book.phones.map(({ name, isUp }) => [name, isUp]),
+    [['pocket', false]],
+  )
+  const again = async () => a.act['device.addPhone']({ name: 'pocket', endpoint: 'home.example.org:41000' })
+  await assert.rejects(again, fails('DEVICE_NAME_INVALID'))
+  await assert.rejects(
+    async () => a.act['device.addPhone']({ name: 'other', endpoint: 'home.example.org' }),
+    fails('REQUEST_INVALID'),
+  )
+  await a.act['device.remove']({ device: 'pocket' })
+  assert.deepEqual((await a.act.devices({})).phones, [])
 })
 
 test('names are answered locally, before and after a device is renamed; others are refused', async t => {

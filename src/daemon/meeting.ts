@@ -2,7 +2,7 @@
 // read only while there is somebody to write to, unless the configuration wants cover at all times.
 
 import { HopliteError } from '#api/errors.ts'
-import type { Handlers, Output } from '#api/table.ts'
+import type { Handlers, Input, Output } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
 import type { XWingKeyPair } from '#crypto/xwing.ts'
 import type { LineCarrier } from '#discover/line-carrier.ts'
@@ -12,7 +12,9 @@ import { answerDns, ZONE } from '#meet/names.ts'
 import { cardOf } from '#meet/own-device.ts'
 import { type DnsServer, serveDns } from '#platform/dns-server.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
+import { isDeviceName } from '#wire/device-card.ts'
 import { decodeDeviceMessage } from '#wire/device-message.ts'
+import { readEndpoint } from '#wire/wg-quick-values.ts'
 import type { Config } from './config.ts'
 import { DeviceFile } from './device-file.ts'
 import { DeviceLinks } from './device-links.ts'
@@ -20,6 +22,7 @@ import { hasCarriers, type OpenCarriers, openCarriers } from './letter-carriers.
 import { parseListen } from './listen.ts'
 import { type Log, own } from './log.ts'
 import { PairingDesk } from './pairing-desk.ts'
+import { type Phone, Phones } from './phones.ts'
 import { PostOffice } from './post-office.ts'
 
 const MAX_SLEEP_MS = 60_000
@@ -39,12 +42,20 @@ export interface MeetingOptions {
 type Purpose = { readonly kind: 'device'; readonly generation: number } | { readonly kind: 'pair.status' }
 type DeviceActions = 'pair' | 'pair.join' | 'pair.status' | 'pair.end'
 type LetterActions = 'letters.take' | 'letters.give'
-type BookActions = 'devices' | 'device.rename' | 'device.remove' | 'device.rotate' | 'device.ping' | 'device.allow'
+type BookActions =
+  | 'devices'
+  | 'device.rename'
+  | 'device.remove'
+  | 'device.rotate'
+  | 'device.ping'
+  | 'device.allow'
+  | 'device.addPhone'
 
 export class Meeting {
   readonly #options: MeetingOptions
   readonly #file: DeviceFile
   readonly #devices: Devices
+  readonly #phones: Phones
   readonly #desk: PairingDesk
   readonly #links: DeviceLinks
   #office: PostOffice<Purpose> | undefined
@@ -62,6 +73,7 @@ export class Meeting {
     const { bucket_bits: bits, name } = options.config.meet
     this.#file = new DeviceFile(options.stateDir)
     this.#devices = new Devices(this.#file.read(name), systemRandom)
+    this.#phones = new Phones(options.stateDir, systemRandom)
     const bucket = bucketOf(this.#devices.own.keys[0].sealing.publicKey, bits)
     this.#links = new DeviceLinks({
       ...options,
@@ -83,6 +95,7 @@ export class Meeting {
   async start(): Promise<void> {
     const { config, log } = this.#options
     if (config.meet.dns !== '') this.#dns = await this.#serveNames(config.meet.dns)
+    if (this.#phones.list().length > 0) this.#updateLinks()
     if (!hasCarriers(config) || (this.#devices.list().length === 0 && !config.meet.always)) return
     this.#post().catch(error => log.warn('letters cannot travel', { why: own((error as Error).message) }))
     this.#updateLinks()
@@ -125,7 +138,7 @@ export class Meeting {
         return { name }
       },
       'device.remove': ({ device }) => {
-        const id = this.#change(now => this.#devices.remove(device, now))
+        const id = this.#change(now => this.#devices.remove(device, now) ?? this.#phones.remove(device))
         if (id === undefined) throw unknownDevice(device)
         return { id }
       },
@@ -133,8 +146,9 @@ export class Meeting {
         this.#change(now => this.#devices.rotate(now))
         return { generation: this.#devices.own.keys[0].generation }
       },
+      'device.addPhone': input => this.#addPhone(input),
       'device.allow': ({ device, port, forMs }) => {
-        const id = device === '*' ? '*' : this.#devices.find(device)?.id
+        const id = device === '*' ? '*' : (this.#devices.find(device)?.id ?? this.#findPhone(device)?.id)
         if (id === undefined) throw unknownDevice(device)
         const allowed = this.#links.allow(id, port, forMs)
         this.#updateLinks()
@@ -175,6 +189,28 @@ export class Meeting {
       throw error
     })
     return this.#opening
+  }
+
+  #addPhone({ name, endpoint }: Input<'device.addPhone'>): Output<'device.addPhone'> {
+    const isTaken = this.#devices.find(name) ?? this.#findPhone(name)
+    if (!isDeviceName(name) || isTaken !== undefined || name === this.#devices.own.name)
+      throw notRenamed(isDeviceName(name) ? 'nameTaken' : 'badName', 'a phone', name)
+    const { addresses, own: self } = this.#devices
+    const port = this.#links.port ?? this.#options.config.meet.udp_port
+    const target = readEndpoint(endpoint) ?? readEndpoint(`${endpoint}:${port}`)
+    if (target === undefined) {
+      const advice = 'write HOST:PORT, with a port that reaches this device, or set udp_port in [meet]'
+      throw new HopliteError('REQUEST_INVALID', `add a phone: "${endpoint}" is no endpoint`, advice)
+    }
+    const server = { addresses, publicKey: self.keys[0].tunnel.publicKey, endpoint: target }
+    const file = this.#phones.add(name, server)
+    if (file === undefined) throw new HopliteError('REQUEST_INVALID', 'add a phone: there are 16', 'remove one')
+    this.#updateLinks()
+    return { id: this.#findPhone(name)?.id ?? '', file }
+  }
+
+  #findPhone(nameOrId: string): Phone | undefined {
+    return this.#phones.list().find(({ id, name }) => name === nameOrId || id === nameOrId)
   }
 
   async #lines(): Promise<LineCarrier> {
@@ -248,7 +284,7 @@ export class Meeting {
   }
 
   #updateLinks(): void {
-    this.#links.update(this.#devices.own, this.#devices.addresses, this.#devices.list())
+    this.#links.update(this.#devices.own, this.#devices.addresses, this.#devices.list(), this.#phones.list())
   }
 
   #arm(now: number): void {
@@ -279,9 +315,12 @@ export class Meeting {
         ...present(theirs),
       }
     })
+    const phones = this.#phones.list().map(({ id, name, addresses: theirs }) => {
+      return { id, name, isUp: links.get(id)?.isUp ?? false, ...present(theirs) }
+    })
     const { interface: link } = this.#links
     const own = { id: self.id, name: self.name, generation, ...present(addresses) }
-    return { own, devices, ...(link !== undefined && { interface: link }) }
+    return { own, devices, phones, ...(link !== undefined && { interface: link }) }
   }
 
   async #serveNames(listen: string): Promise<DnsServer> {
@@ -310,7 +349,8 @@ export class Meeting {
 
   #names(): Map<string, Device['addresses']> {
     const others = this.#devices.list().map(({ name, addresses }) => [name, addresses] as const)
-    return new Map([...others, [this.#devices.own.name, this.#devices.addresses]])
+    const phones = this.#phones.list().map(({ name, addresses }) => [name, addresses] as const)
+    return new Map([...others, ...phones, [this.#devices.own.name, this.#devices.addresses]])
   }
 }
 

@@ -12,6 +12,7 @@ import { Guards } from '#route/guards.ts'
 import type { Choice } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
 import type { Address } from '#wire/address.ts'
+import type { Price } from '#wire/descriptor.ts'
 import type { Log } from './log.ts'
 
 const CACHE = 'directory.cache'
@@ -26,6 +27,14 @@ const MAX_AVOID_MS = 600_000
 const DOUBT_MS = 900_000
 const MAX_AVOIDED = 1_024
 
+/** What a client needs of relays beyond their roles. */
+export interface RelayNeeds {
+  /** Exits must carry IP packets. */
+  readonly needsTunnel?: boolean
+  /** Whose credits this client has; relays that ask for others' are not used. */
+  readonly issuerId?: string
+}
+
 export class RelayChoice {
   readonly #directory: Directory
   readonly #stateDir: string
@@ -34,17 +43,18 @@ export class RelayChoice {
   #exit: string | undefined
   readonly #log: Log
   readonly #needsTunnel: boolean
+  readonly #issuerId: string
   readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
   #guards = new Guards()
   #candidates: { readonly version: number; readonly relays: readonly Candidate[] } = { version: -1, relays: [] }
 
-  /** @param needsTunnel whether exits must carry IP packets */
-  constructor(directory: Directory, stateDir: string, hopCount: number, log: Log, needsTunnel = false) {
+  constructor(directory: Directory, stateDir: string, hopCount: number, log: Log, needs: RelayNeeds = {}) {
+    this.#needsTunnel = needs.needsTunnel ?? false
+    this.#issuerId = needs.issuerId ?? ''
     this.#directory = directory
     this.#stateDir = stateDir
     this.#hopCount = hopCount
     this.#log = log
-    this.#needsTunnel = needsTunnel
   }
 
   /** Reads what an earlier run kept. A damaged file is set aside and said so. */
@@ -171,10 +181,18 @@ export class RelayChoice {
     }
   }
 
+  /** What the relay with this key asks for. */
+  priceOf(hopKey: Uint8Array): Price | undefined {
+    return this.#directory.list(Date.now()).find(relay => Buffer.from(hopKey).equals(relay.hopKey))?.price
+  }
+
   #relays(): readonly Candidate[] {
     const { version } = this.#directory
     if (this.#candidates.version !== version) {
-      const relays = this.#directory.list(Date.now()).flatMap(candidateOf)
+      const relays = this.#directory
+        .list(Date.now())
+        .filter(({ price }) => price === undefined || price.issuerId === this.#issuerId)
+        .flatMap(candidateOf)
       this.#candidates = { version: this.#directory.version, relays }
     }
     return this.#candidates.relays

@@ -34,6 +34,7 @@ import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
+import { Toll } from './toll.ts'
 import { assertNothingPending } from './tunnel-network.ts'
 import { VERSION } from './version.ts'
 
@@ -95,6 +96,7 @@ class Relay {
   readonly #options: RunOptions
   readonly #roles: readonly Role[]
   readonly #keys: NodeKeys
+  readonly #toll: Toll | undefined
   readonly #hop: Hop
   readonly #loop: ControlLoop
   readonly #exit: ExitStreams | undefined
@@ -124,8 +126,10 @@ class Relay {
     roles: readonly Role[],
     keys: NodeKeys,
     tunnel: ExitTunnel | undefined,
+    toll: Toll | undefined,
   ) {
     this.#tunnel = tunnel
+    this.#toll = toll
     this.#config = config
     this.#options = options
     this.#roles = roles
@@ -145,6 +149,7 @@ class Relay {
           !ownAddresses.has(formatAddress(address)),
         isExit: roles.includes('exit'),
         ...(this.#peer && { wireGuard: this.#peer.gate }),
+        ...(toll && { till: toll.till }),
         lendsOnly: this.#lendsOnly,
         ...(tunnel && { tunnel: tunnel.hop }),
       },
@@ -161,7 +166,8 @@ class Relay {
     tunnel: ExitTunnel | undefined,
   ): Promise<Relay> {
     const keys = readKeys(options.stateDir) ?? makeKeys(options.stateDir)
-    const relay = new Relay(config, options, roles, keys, tunnel)
+    const toll = await Toll.open(config, options.stateDir, options.log)
+    const relay = new Relay(config, options, roles, keys, tunnel, toll)
     try {
       await relay.#start()
     } catch (error) {
@@ -184,6 +190,7 @@ class Relay {
       this.#engine?.close(),
       this.#discovery?.close(),
     ])
+    await this.#toll?.close()
   }
 
   async #start(): Promise<void> {
@@ -210,6 +217,7 @@ class Relay {
     this.#measuring = setInterval(measure, SAMPLE_MS + 50)
     this.#api = await openFace(this.#config, this.#options, {
       status: () => this.#status(),
+      ...this.#toll?.handlers,
       down: () => {
         setImmediate(() => this.#stop.abort())
         return { stopping: true }
@@ -384,6 +392,7 @@ class Relay {
           this.#lendsOnly ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit,
         ),
         software: `hoplite ${VERSION}`,
+        ...(this.#toll && { price: this.#toll.price }),
       },
       this.#keys.identity,
     )

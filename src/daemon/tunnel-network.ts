@@ -2,7 +2,7 @@
 // relays that our own sockets may send to. It stands before the first packet is sent, and longer than the process if that dies.
 
 import { lookup } from 'node:dns/promises'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, readlinkSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
 import type { TunOffload } from '#forward/commands.ts'
 import { Changes } from '#platform/linux/changes.ts'
@@ -152,7 +152,9 @@ export class TunnelNetwork {
 
   /** Closes the TUN, where the data plane that it belonged to is gone without having done so. */
   close(): void {
-    this.#tun.close()
+    // A number that was closed may be somebody else's by now.
+    const isOurs = existsSync(`/proc/self/fd/${this.fd}`) && readlinkSync(`/proc/self/fd/${this.fd}`) === '/dev/net/tun'
+    if (isOurs) this.#tun.close()
   }
 
   /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */
@@ -182,6 +184,12 @@ function assertNoChanges(stateDir: string, what: string, advice: string): void {
   if (pending > 0) throw new HopliteError('CHANGES_PENDING', `${what} (${pending})`, advice)
 }
 
+/** Bootstrap nodes with their names resolved, and where they are. */
+export interface Bootstraps {
+  readonly multiaddrs: string[]
+  readonly endpoints: readonly Endpoint[]
+}
+
 /** Bytes of the longest packet on the links of the default routes; 1500 where there is none to be seen. */
 export function linkMtu(): number {
   const devices = [
@@ -197,9 +205,7 @@ export function linkMtu(): number {
 }
 
 /** Bootstrap multiaddrs with their names resolved, and where they are; one whose name is not found is left out. */
-export async function resolveBootstraps(
-  bootstraps: readonly string[],
-): Promise<{ readonly multiaddrs: string[]; readonly endpoints: Endpoint[] }> {
+export async function resolveBootstraps(bootstraps: readonly string[]): Promise<Bootstraps> {
   const found = await Promise.all(
     bootstraps.map(async text => {
       const [, kind = '', host = '', , port = '', ...rest] = text.split('/')

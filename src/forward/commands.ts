@@ -47,6 +47,12 @@ export type TableCommand =
   /** The control plane has dealt with this many handshake packets: as many more may be reported. */
   | { readonly kind: 'grantHandshakes'; readonly count: number }
   | { readonly kind: 'reportSession'; readonly request: number; readonly session: number }
+  /**
+   * How many bytes a session may carry in all. A hop drops what comes after them; a client is told once when they are
+   * used up.
+   */
+  | { readonly kind: 'limitSession'; readonly session: number; readonly bytes: number }
+  | { readonly kind: 'reportUse'; readonly session: number }
   /** What may be lent, all flows together, in bytes a second: flows to WireGuard servers and, with `hops`, to other hops. */
   | { readonly kind: 'limitLent'; readonly bytesPerSecond: number; readonly hops: boolean }
 
@@ -200,6 +206,8 @@ export type Report =
     }
   | { readonly kind: 'observation'; readonly request: number; readonly observation: Observation }
   | { readonly kind: 'sessionReport'; readonly request: number; readonly packets: number; readonly bytes: number }
+  /** Bytes of a session's frames that carry something: sent, and received ones that something here was waiting for. */
+  | { readonly kind: 'sessionUse'; readonly session: number; readonly sent: number; readonly received: number }
   | { readonly kind: 'entryReady'; readonly entry: number; readonly address: Address }
   /** The server answered a handshake through this leg. */
   | { readonly kind: 'legProven'; readonly entry: number; readonly session: number }

@@ -19,6 +19,7 @@ export const COUNTERS = [
   'dropUnproven',
   'dropFlowType',
   'dropRateLimit',
+  'dropUnpaid',
   'dropNoLeg',
   'dropNotWireGuard',
   'dropTunnel',

@@ -315,3 +315,59 @@ test('a session that is nested in itself does not loop', () => {
   client.forwarder.sendControl(1, Buffer.from('x'))
   assert.deepEqual(client.dropped(), only('dropTooDeep'))
 })
+
+test('both ends of a session count the same bytes, and a hop drops what is not paid for', () => {
+  const { client, hop, deliver } = pair()
+  hop.tables.installFlow(1, 3, THERE, undefined, 0)
+  hop.forwarder.apply({ kind: 'limitSession', session: 1, bytes: 250 })
+  const datagram = new Uint8Array(100).fill(7)
+  for (let i = 0; i < 3; i++) client.forwarder.send(1, 3, datagram, 0, datagram.length)
+  const [ours, theirs] = [client.tables.sessions.get(1), hop.tables.sessions.get(1)]
+  deliver()
+  assert.equal(ours?.sent, 300)
+  assert.equal(theirs?.received, 300, 'the third began below the limit')
+  client.forwarder.send(1, 3, datagram, 0, datagram.length)
+  deliver()
+  assert.deepEqual(hop.dropped(), only('dropUnpaid'))
+  assert.equal(theirs?.received, 300, 'what is dropped does not count')
+  const flow = theirs?.flows.get(3) as HopFlow
+  hop.forwarder.receiveFromFlow(flow, datagram, 0, datagram.length)
+  assert.deepEqual(hop.dropped(), only('dropUnpaid', 2))
+  hop.forwarder.apply({ kind: 'limitSession', session: 1, bytes: 1_000 })
+  hop.forwarder.receiveFromFlow(flow, datagram, 0, datagram.length)
+  assert.equal(theirs?.sent, 100)
+})
+
+test('a client that has used up its limit still gets requests through, payments among them, and then no more', () => {
+  const { client, hop, deliver } = pair()
+  hop.forwarder.apply({ kind: 'limitSession', session: 1, bytes: 0 })
+  const request = new Uint8Array(1_000)
+  for (let i = 0; i < 200; i++) {
+    client.forwarder.sendControl(1, request)
+    deliver()
+  }
+  assert.equal(hop.reports.filter(({ kind }) => kind === 'control').length, 66)
+  assert.deepEqual(hop.dropped(), only('dropUnpaid', 134))
+})
+
+test('a client is told once when a session has used what it was given', () => {
+  const { client } = pair()
+  client.forwarder.apply({ kind: 'limitSession', session: 1, bytes: 150 })
+  const datagram = new Uint8Array(100)
+  for (let i = 0; i < 4; i++) client.forwarder.send(1, 3, datagram, 0, datagram.length)
+  assert.deepEqual(client.reports, [{ kind: 'sessionUse', session: 1, sent: 200, received: 0 }])
+  assert.equal(client.sent.length, 4, 'a client stops nothing')
+})
+
+test('bytes that nobody asked for count as carried at the hop and as accepted nowhere', () => {
+  const { client, hop } = pair()
+  const flow = hop.tables.installFlow(1, 3, THERE, undefined, 0) as HopFlow
+  client.tables.installNesting(1, 3)
+  // A stranger who forges the far end's address: no layer at the client opens it.
+  const forged = new Uint8Array(120)
+  forged[0] = 4
+  hop.forwarder.receiveFromFlow(flow, forged, 0, forged.length)
+  for (const { bytes } of hop.sent.splice(0)) client.forwarder.receive(bytes, 0, bytes.length, THERE)
+  assert.equal(hop.tables.sessions.get(1)?.sent, 120)
+  assert.equal(client.tables.sessions.get(1)?.received, 0)
+})

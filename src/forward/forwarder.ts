@@ -45,6 +45,8 @@ export interface Outlet {
 const MAX_DEPTH = 8
 /** A key seals at most this many packets; handshakes renew it long before. */
 const MAX_COUNTER = 2 ** 48
+/** A hop takes this much of a client's requests beyond what is paid for: payments are among them. */
+const UNPAID_REQUEST_BYTES = 64 * 1024
 /** Handshake packets reported and not yet dealt with. */
 const MAX_PENDING_HANDSHAKES = 256
 /** STUN is reported and not more of it: 500 checks a second, what a peer that guesses our port sends. */
@@ -58,6 +60,7 @@ export class Forwarder {
   /** Where packets are sealed: an engine that sends from memory tells the kernel where it is. */
   readonly slab = new Slab()
   #handshakeRoom = MAX_PENDING_HANDSHAKES
+  #dropped = 0
   #lendsHops = false
   #lentRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
   readonly #stunRate: TokenBucket
@@ -93,6 +96,16 @@ export class Forwarder {
         this.#lendsHops = command.hops
         this.#lentRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
         return
+      case 'limitSession': {
+        const entry = this.tables.sessions.get(command.session)
+        if (entry === undefined) return
+        entry.limitBytes = command.bytes
+        return this.#checkLimit(entry)
+      }
+      case 'reportUse': {
+        const entry = this.tables.sessions.get(command.session)
+        return entry && this.#reportUse(entry)
+      }
       case 'reportSession': {
         const { packets, bytes } = this.tables.sessions.get(command.session) ?? { packets: 0, bytes: 0 }
         return this.#outlet.report({ kind: 'sessionReport', request: command.request, packets, bytes })
@@ -129,6 +142,7 @@ export class Forwarder {
     this.watch?.(buffer, offset, length, false)
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
     if (flow.proof?.admitsInward(buffer, offset, length) === false) return this.#drop('dropFlowType')
+    if (isUsedUp(flow.session)) return this.#drop('dropUnpaid')
     flow.lastUsedMs = this.#outlet.nowMs()
     if (this.#isLent(flow) && !this.#mayLend('lentBytesIn', length, flow.lastUsedMs)) return
     this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, offset, length)
@@ -137,6 +151,7 @@ export class Forwarder {
   /** A datagram that the stream library wrote to a session's tap. */
   receiveFromTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number, maxLength: number): void {
     if (length > maxLength) return this.#drop('dropTooLong')
+    if (isUsedUp(session)) return this.#drop('dropUnpaid')
     this.#frame(session, FRAME.stream, 0, buffer, offset, length)
   }
 
@@ -156,6 +171,8 @@ export class Forwarder {
     writeFrameHeader(buffer, offset - FRAME_HEADER_BYTES, FRAME.datagram, flow)
     entry.packets++
     entry.bytes += framed
+    entry.sent += length
+    this.#checkLimit(entry)
     this.#seal(entry, entry.via, buffer, offset - FRAME_HEADER_BYTES, framed, 0)
   }
 
@@ -218,7 +235,13 @@ export class Forwarder {
     }
     if (plain === 0) return
     if (plain < FRAME_HEADER_BYTES) return this.#drop('dropUnknownFrame')
+    const kind = buffer[body] ?? 0
+    const dropped = this.#dropped
     this.#dispatch(session, buffer, body, plain, from, via, depth)
+    // What was dropped, here or in a layer further in, was nobody's request: it does not count.
+    if (kind < FRAME.datagram || kind > FRAME.stream || this.#dropped !== dropped) return
+    session.received += plain - FRAME_HEADER_BYTES
+    this.#checkLimit(session)
   }
 
   #dispatch(
@@ -236,7 +259,10 @@ export class Forwarder {
       case FRAME.datagram: {
         const flow = session.flows.get(frameFlow(buffer, offset))
         if (flow === undefined) return this.#drop('dropUnknownFlow')
-        if (flow.kind === 'hop') return this.#toFlow(flow, buffer, body, bodyLength)
+        if (flow.kind === 'hop') {
+          if (isUsedUp(session)) return this.#drop('dropUnpaid')
+          return this.#toFlow(flow, buffer, body, bodyLength)
+        }
         if (flow.kind === 'association') return this.#outlet.toAssociation(flow, buffer, body, bodyLength)
         if (flow.kind === 'leg') return this.#outlet.toEntry(flow, buffer, body, bodyLength)
         if (flow.kind === 'packets') return this.#outlet.toPort(flow, buffer, body, bodyLength)
@@ -248,8 +274,10 @@ export class Forwarder {
       }
       case FRAME.stream:
         if (!session.hasTap) return this.#drop('dropUnknownFlow')
+        if (isUsedUp(session)) return this.#drop('dropUnpaid')
         return this.#outlet.toTap(session, buffer, body, bodyLength)
       case FRAME.control:
+        if (isUsedUp(session, UNPAID_REQUEST_BYTES)) return this.#drop('dropUnpaid')
         return this.#outlet.report({
           kind: 'control',
           session: session.session,
@@ -308,6 +336,8 @@ export class Forwarder {
     const at = this.#stage(kind, flow, bytes, offset, length)
     session.packets++
     session.bytes += FRAME_HEADER_BYTES + length
+    session.sent += length
+    this.#checkLimit(session)
     this.#seal(session, session.via, this.slab.buffer, at, FRAME_HEADER_BYTES + length, 0)
   }
 
@@ -338,6 +368,8 @@ export class Forwarder {
     const parent = this.tables.sessions.get(via.session)
     if (parent === undefined) return this.#drop('dropUnknownSession')
     writeFrameHeader(buffer, start - FRAME_HEADER_BYTES, FRAME.datagram, via.flow)
+    parent.sent += sealed
+    this.#checkLimit(parent)
     this.#seal(parent, parent.via, buffer, start - FRAME_HEADER_BYTES, sealed + FRAME_HEADER_BYTES, depth + 1)
   }
 
@@ -375,6 +407,17 @@ export class Forwarder {
     this.#outlet.report({ kind: 'handshake', bytes: copyBytes(buffer, offset, offset + length), from: arrival })
   }
 
+  /** Tells a client once that a session has used up what it was given. */
+  #checkLimit(session: SessionEntry): void {
+    if (session.sent + session.received < session.limitBytes || session.role === 'responder') return
+    session.limitBytes = Number.POSITIVE_INFINITY
+    this.#reportUse(session)
+  }
+
+  #reportUse({ session, sent, received }: SessionEntry): void {
+    this.#outlet.report({ kind: 'sessionUse', session, sent, received })
+  }
+
   #stun(buffer: Uint8Array, offset: number, length: number, from: Address): void {
     if (!this.#stunRate.take(length, this.#outlet.nowMs())) return this.#drop('dropRateLimit')
     const bytes = copyBytes(buffer, offset, offset + length)
@@ -387,6 +430,12 @@ export class Forwarder {
   }
 
   #drop(reason: Counter): void {
+    this.#dropped++
     this.#counters.add(reason)
   }
+}
+
+/** Whether a hop has carried what was paid for, and `more`. */
+function isUsedUp(session: SessionEntry, more = 0): boolean {
+  return session.role === 'responder' && session.sent + session.received >= session.limitBytes + more
 }

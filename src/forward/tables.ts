@@ -30,6 +30,10 @@ export interface SessionEntry {
   hasTap: boolean
   packets: number
   bytes: number
+  /** Bytes that count when carrying is paid for (`sessionUse`), and how many there may be of both together. */
+  sent: number
+  received: number
+  limitBytes: number
 }
 
 export type FlowEntry = HopFlow | NestingFlow | AssociationFlow | LegFlow | PacketFlow
@@ -90,6 +94,9 @@ export class Tables {
       hasTap: false,
       packets: 0,
       bytes: 0,
+      sent: 0,
+      received: 0,
+      limitBytes: Number.POSITIVE_INFINITY,
     }
     entry.current = this.#addKeys(entry, keys)
     this.sessions.set(session, entry)

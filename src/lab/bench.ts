@@ -10,7 +10,9 @@ import { VERSION } from '#daemon/version.ts'
 import { makeDescriptor, verifyDescriptor } from '#discover/descriptor.ts'
 import { finish, hopKeys, initiate, respond } from '#session/hop-handshake.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
+import { benchCredits } from './bench-credits.ts'
 import { offloadRates } from './bench-offload.ts'
+import { benchPaying } from './bench-paying.ts'
 import { portRate } from './bench-port.ts'
 import { measureRelay } from './bench-relay.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
@@ -40,6 +42,8 @@ wireGuard()
 offloads()
 for (const hops of [1, 2, 3]) report(`port.hops${hops}`, portRate(hops), 'PacketsPerSecond')
 descriptors()
+await benchCredits(report, rate)
+await benchPaying(report)
 // The load comes through Linux's own calls.
 if (process.platform === 'linux') await relayForwarding()
 for (const hops of [1, 2, 3]) await route(hops)

@@ -1,11 +1,21 @@
 // The demo: a whole network on this machine, a page through three hops, and who saw what, as each process recorded it.
 
 import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { callAction } from '#api/client.ts'
+import { openBrowser } from '#cli/open-browser.ts'
 import { socketPath } from '#platform/directories.ts'
+import { type IssuerProcess, startIssuerProcess } from './issuer-process.ts'
 import { type Fetched, fetchThrough } from './socks-client.ts'
-import { SIX_RELAYS, type TestNode, Testnet } from './testnet.ts'
+import { SIX_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
+
+const VOUCHER = 20
+const REDEEM_MS = 60_000
+/** Credits for a GiB: one pays for 16 MiB, so a page costs one at each hop. */
+const PRICE = 64
 
 export interface DemoOptions {
   readonly port: number
@@ -27,6 +37,17 @@ export interface DemoResult {
   readonly fetch: { readonly status: number; readonly bytes: number; readonly sha256: string }
   readonly firstByteMs: number
   readonly observed: readonly Observed[]
+  /** What was paid for it; absent where nothing is asked. */
+  readonly credits?: DemoCredits
+}
+
+/** Credits of the wallet before and after, and what each relay was paid: a credit for each session with it. */
+export interface DemoCredits {
+  readonly before: number
+  readonly after: number
+  readonly earned: Readonly<Record<string, number>>
+  /** Whether all sums of the issuer's books agree. */
+  readonly booksAgree: boolean
 }
 
 /** Runs the demo until Ctrl-C, or once; returns the exit code. */
@@ -37,16 +58,30 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     if (!options.json) process.stdout.write(`${text}\n`)
   }
   const startedMs = performance.now()
+  const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-demo-'))
   let net: Testnet | undefined
+  let issuer: IssuerProcess | undefined
   try {
-    net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: options.port, observe: true }, step =>
-      say(`… ${step}`),
-    )
+    say('… starting an issuer of credits')
+    issuer = await startIssuerProcess(directory)
+    const credit = { url: issuer.url, id: issuer.id, price: PRICE, freeMib: 0 }
+    const bank = issuer
+    const prepare = (net: Testnet) => redeem(net, bank)
+    const plan = { relays: SIX_RELAYS, hops: 3, proxyPort: options.port, observe: true, credit, prepare }
+    net = await Testnet.start(plan, step => say(`… ${step}`))
     if (stop.signal.aborted) return 0
-    say(`A network of ${net.nodes.length} processes runs (${((performance.now() - startedMs) / 1000).toFixed(1)} s).\n`)
-    const result = await fetchAndAsk(net)
+    say(
+      `A network of ${net.nodes.length + 1} processes runs (${((performance.now() - startedMs) / 1000).toFixed(1)} s).\n`,
+    )
+    const fetched = await fetchAndAsk(net)
+    const credits = await countCredits(net, issuer)
+    const result = { ...fetched, ok: fetched.ok && credits.booksAgree, credits }
     if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`)
-    else say(await describe(net, result))
+    else {
+      const { url } = await callAction(socketPath(net.client.stateDir), 'login', {})
+      say(await describe(net, result, url))
+      if (!options.once && process.stdout.isTTY) openBrowser(url)
+    }
     if (!options.once)
       await new Promise<void>(resolve => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
     return result.ok ? 0 : 1
@@ -58,7 +93,30 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     return 1
   } finally {
     await net?.stop()
+    await issuer?.stop()
+    rmSync(directory, { recursive: true, force: true })
   }
+}
+
+/** A voucher for the client, as an operator would give or sell it. */
+async function redeem(net: Testnet, issuer: IssuerProcess): Promise<void> {
+  const { codes } = (await issuer.admin('vouchers', '--credits', String(VOUCHER))) as { codes: string[] }
+  const redeemed = () =>
+    callAction(socketPath(net.client.stateDir), 'redeemVoucher', { code: codes[0] ?? '' }, REDEEM_MS).catch(
+      () => undefined,
+    )
+  await waitFor(redeemed, 'the voucher to be redeemed')
+}
+
+async function countCredits(net: Testnet, issuer: IssuerProcess): Promise<DemoCredits> {
+  const { tokens: after } = await callAction(socketPath(net.client.stateDir), 'wallet', {})
+  const earned: Record<string, number> = {}
+  for (const { name, stateDir } of net.relays) {
+    await callAction(socketPath(stateDir), 'handIn', {})
+    earned[name] = (await callAction(socketPath(stateDir), 'earnings', {})).redeemed
+  }
+  const { faults } = (await issuer.admin('audit')) as { faults: unknown[] }
+  return { before: VOUCHER, after, earned, booksAgree: faults.length === 0 }
 }
 
 /** Fetches a page with a marker in its path and asks every process whether it could read it. */
@@ -121,9 +179,8 @@ function named(net: Testnet, addresses: readonly string[]): string[] {
   return [...new Set(addresses.map(address => net.at(address)?.name ?? address))].sort()
 }
 
-async function describe(net: Testnet, result: DemoResult): Promise<string> {
+async function describe(net: Testnet, result: DemoResult, url: string): Promise<string> {
   const { host, port } = await net.proxy()
-  const { url } = await callAction(socketPath(net.client.stateDir), 'login', {})
   const origin = `http://${net.originHost}:${net.originHttpPort}/page`
   const roles = ['guard ', 'middle', 'exit  ']
   const width = Math.max(...result.observed.map(({ process }) => process.length))
@@ -144,6 +201,7 @@ async function describe(net: Testnet, result: DemoResult): Promise<string> {
     'The dashboard of the client (the link works once, within five minutes):',
     `  ${url}`,
     '',
+    ...describeCredits(result.credits),
     'Try it:',
     `  curl -x socks5h://${host}:${port} ${origin}`,
     `  curl -p -x http://${host}:${port} ${origin}`,
@@ -151,4 +209,15 @@ async function describe(net: Testnet, result: DemoResult): Promise<string> {
     '  (the demo network reaches its own origin and nothing else)',
     'Ctrl-C ends it and leaves nothing behind.',
   ].join('\n')
+}
+
+function describeCredits(credits: DemoCredits | undefined): string[] {
+  if (credits === undefined) return []
+  const { before, after, earned, booksAgree } = credits
+  const paid = Object.entries(earned).filter(([, count]) => count > 0)
+  return [
+    `Credits: the client had ${before} and has ${after}; ${paid.map(([name, count]) => `${name} earned ${count}`).join(', ')}.`,
+    `The issuer signed and redeemed them blinded: it cannot tell whose they were. Its books ${booksAgree ? 'agree' : 'DO NOT AGREE'}.`,
+    '',
+  ]
 }

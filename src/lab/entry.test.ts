@@ -56,7 +56,7 @@ test('one’s own VPN through a stranger: it carries, survives its peers, and le
   await t.test('it comes up by itself, and the server sees a peer', async () => {
     const text = await me.hoplite('entry', file, '--config', network.clientConfig())
     assert.match(text, /^Connected: hl\w+ enters your VPN through a stranger\./)
-    await me.run('ping', '-c', '1', '-W', '5', '10.66.0.1')
+    await me.run('ping', '-c', '1', '-W', '1', '10.66.0.1')
     assert.ok(await peerAtServer(network))
     if (dns.length > 0) assert.equal(await me.run('cat', '/etc/resolv.conf'), 'nameserver 10.66.0.1\n')
     assert.ok(!existsSync(hookFile), 'the hook was not run')

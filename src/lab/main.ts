@@ -5,6 +5,8 @@ import type { Report, Scenario } from './scenario.ts'
 import { stopNetworksOnSignal } from './testnet.ts'
 
 const SCENARIOS: Record<string, () => Promise<Scenario>> = {
+  credits: async () => (await import('./scenarios/credits.ts')).credits,
+  'credits-crash': async () => (await import('./scenarios/credits-crash.ts')).creditsCrash,
   demo: async () => (await import('./scenarios/demo.ts')).demo,
   garbage: async () => (await import('./scenarios/garbage.ts')).garbage,
   leaks: async () => (await import('./scenarios/leaks.ts')).leaks,

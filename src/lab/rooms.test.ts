@@ -20,19 +20,21 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   mesh: ['bytes', 'crypto', 'wire', 'session'],
   forward: ['bytes', 'crypto', 'wire', 'session'],
   route: ['bytes', 'crypto', 'wire', 'session', 'forward'],
-  relay: ['bytes', 'crypto', 'wire', 'session', 'forward'],
+  relay: ['bytes', 'crypto', 'wire', 'session', 'forward', 'credit'],
   meet: ['bytes', 'crypto', 'wire'],
   discover: ['bytes', 'crypto', 'wire', 'meet'],
+  credit: ['bytes', 'crypto', 'wire'],
+  issuer: ['bytes', 'crypto', 'wire', 'credit', 'api'],
   stream: ['bytes', 'crypto', 'wire'],
   api: ['bytes'],
   platform: ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward', 'api'],
   daemon: [
     ...['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward'],
     ...['route', 'relay', 'meet', 'discover', 'stream'],
-    ...['api', 'platform', 'web'],
+    ...['credit', 'issuer', 'api', 'platform', 'web'],
   ],
   web: ['api'],
-  cli: ['bytes', 'wire', 'api', 'daemon', 'platform', 'discover'],
+  cli: ['bytes', 'wire', 'api', 'daemon', 'platform', 'discover', 'issuer'],
 }
 
 /** Rooms that may import anything, and what one file may beyond its room. */
@@ -42,7 +44,9 @@ const EXCEPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Rooms that pretend there is no network. */
-const CORE = ['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward', 'route', 'relay', 'meet']
+const CORE = [
+  ...['bytes', 'crypto', 'wire', 'packet', 'session', 'path', 'mesh', 'forward', 'route', 'relay', 'meet', 'credit'],
+]
 const FORBIDDEN_MODULES =
   /^node:(net|dgram|tls|http|https|http2|dns|fs|child_process|worker_threads|timers|os|process|console|inspector)(\/|$)/
 const FORBIDDEN_NAMES =
@@ -51,7 +55,8 @@ const FORBIDDEN_NAMES =
 const OWNERS: readonly { readonly library: RegExp; readonly room: string }[] = [
   { library: /^(libp2p$|@libp2p\/|@chainsafe\/|@multiformats\/)/, room: 'discover' },
   { library: /^udx-native$/, room: 'stream' },
-  { library: /^(@noble\/|sodium-native$)/, room: 'crypto' },
+  { library: /^(@noble\/|sodium-native$|@cloudflare\/)/, room: 'crypto' },
+  { library: /^(fastify|@fastify\/|@serenity-kit\/|pg$)/, room: 'issuer' },
   { library: /^commander$/, room: 'cli' },
   { library: /^prom-client$/, room: 'daemon' },
   { library: /^(preact|uplot|d3-force|vite)(\/|$)/, room: 'web' },

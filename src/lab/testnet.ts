@@ -42,6 +42,10 @@ export interface TestnetOptions {
   /** Port of the client's proxy on 127.0.0.1; 0 takes any. */
   readonly proxyPort: number
   readonly observe: boolean
+  /** What else is to be done while the client looks for a route. */
+  readonly prepare?: (net: Testnet) => Promise<void>
+  /** The issuer whose credits relays ask for, and what they ask. */
+  readonly credit?: { readonly url: string; readonly id: string; readonly price: number; readonly freeMib: number }
 }
 
 /** One process of the network. */
@@ -90,7 +94,7 @@ export class Testnet {
       onStep(`starting ${options.relays.length} relays and a client`)
       for (const plan of options.relays) net.startRelay(plan)
       net.startClient()
-      await net.waitReady()
+      await Promise.all([net.waitReady(), options.prepare?.(net)])
       return net
     } catch (error) {
       await net.stop()
@@ -99,7 +103,7 @@ export class Testnet {
   }
 
   get client(): TestNode {
-    return this.#find('client')
+    return this.nodes.findLast(({ name }) => name === 'client') ?? this.#find('client')
   }
 
   get relays(): TestNode[] {
@@ -112,12 +116,13 @@ export class Testnet {
   }
 
   startRelay(plan: RelayPlan): TestNode {
-    const { websocketPort } = this.#options
+    const { credit, websocketPort } = this.#options
     const own = [
       `operator = "${plan.operator}"`,
       `listen = "${plan.host}:${plan.port ?? 0}"`,
       `control_listen = "${plan.host}:0"`,
       'capacity_kbit = 100000',
+      ...(credit === undefined ? [] : [`price = ${credit.price}`, `free_mib = ${credit.freeMib}`]),
       ...(websocketPort === undefined ? [] : [`websocket_listen = "${plan.host}:${websocketPort}"`]),
     ]
     const exit = plan.isExit
@@ -130,25 +135,20 @@ export class Testnet {
     return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit])
   }
 
-  startClient(): TestNode {
-    const { hops, proxyPort, websocketPort } = this.#options
+  /** Starts a client, with more lines for its `[credit]`. */
+  startClient(name = 'client', host = CLIENT_HOST, port = this.#options.proxyPort, more: string[] = []): TestNode {
+    const { hops, websocketPort } = this.#options
     const websocket = websocketPort === undefined ? [] : ['websocket = "always"', `websocket_port = ${websocketPort}`]
-    const lines = [
-      '[client]',
-      ...websocket,
-      `bind = "${CLIENT_HOST}"`,
-      `hops = ${hops}`,
-      `proxy = "127.0.0.1:${proxyPort}"`,
-    ]
-    return this.#startNode('client', 'client', CLIENT_HOST, ['daemon'], lines)
+    const lines = ['[client]', ...websocket, `bind = "${host}"`, `hops = ${hops}`, `proxy = "127.0.0.1:${port}"`]
+    return this.#startNode(name, 'client', host, ['daemon'], lines, more)
   }
 
   /** Waits until the client has a route and, with more than one hop, a spare way. */
-  async waitReady(withSpare = false): Promise<Status> {
-    const { process: child, log } = this.client
+  async waitReady(withSpare = false, client = this.client): Promise<Status> {
+    const { process: child, log } = client
     return waitFor(async () => {
       if (child.exitCode !== null) throw new Error(`the client ended with code ${child.exitCode}: ${log()}`)
-      const status = await this.status(this.client)
+      const status = await this.status(client)
       if (status?.state !== 'ready') return undefined
       return withSpare && status.routes[0]?.spare === undefined ? undefined : status
     }, 'the client to have a route')
@@ -159,8 +159,8 @@ export class Testnet {
   }
 
   /** `host` and `port` of the client's proxy. */
-  async proxy(): Promise<{ host: string; port: number }> {
-    const [address = ''] = (await this.status(this.client))?.listening['proxy'] ?? []
+  async proxy(client = this.client): Promise<{ host: string; port: number }> {
+    const [address = ''] = (await this.status(client))?.listening['proxy'] ?? []
     return { host: '127.0.0.1', port: Number(address.split(':').at(-1)) }
   }
 
@@ -216,13 +216,25 @@ export class Testnet {
     this.#bootstrap = status.listening['control'] ?? []
   }
 
-  #startNode(name: string, role: TestNode['role'], host: string, command: string[], lines: string[]): TestNode {
+  #startNode(
+    name: string,
+    role: TestNode['role'],
+    host: string,
+    command: string[],
+    lines: string[],
+    more: string[] = [],
+  ): TestNode {
     const stateDir = path.join(this.directory, name)
     const config = path.join(this.directory, `${name}.toml`)
     const network = ['[network]', 'allow_private_addresses = true', `bootstrap = ${JSON.stringify(this.#bootstrap)}`]
     const laboratory = ['[lab]', `observe = ${this.#options.observe}`, '[log]', 'level = "info"']
+    const { credit } = this.#options
+    const issuer =
+      credit && role !== 'bootstrap'
+        ? ['[credit]', `issuer = "${credit.url}"`, `issuer_id = "${credit.id}"`, ...more]
+        : []
     mkdirSync(stateDir, { recursive: true, mode: 0o700 })
-    writeFileSync(config, [...network, ...laboratory, ...lines, ''].join('\n'))
+    writeFileSync(config, [...network, ...laboratory, ...issuer, ...lines, ''].join('\n'))
     const main = fileURLToPath(siblingModule(import.meta.url, '../cli/main'))
     return this.#fork(name, role, host, main, [...command, '--config', config, '--state-dir', stateDir], stateDir)
   }

@@ -165,6 +165,37 @@ test('with new keys of one side a session begins anew', () => {
   assert.equal(a.mesh.status(2_000)[0]?.isUp, true)
 })
 
+test('a plain WireGuard peer is answered where its authenticated packets come from, and nowhere else', () => {
+  const [server, phone] = [device(1, true), device(2)]
+  const answers: { readonly origin: Origin; readonly bytes: Uint8Array }[] = []
+  const { privateKey, publicKey } = x25519FromPrivate(seededRandom('device 1')(32))
+  const mesh = new Mesh({
+    ...{ privateKey, address: 'fd68::1', random: seededRandom('plain'), unixOffsetMs: 1_700_000_000_000 },
+    toPeer: () => assert.fail('there is no path to it'),
+    toOrigin: (origin, bytes) => answers.push({ origin, bytes: Uint8Array.from(bytes) }),
+  })
+  mesh.setPeers([{ ...phone.peer(), isPlain: true }], 1_000)
+  phone.mesh.setPeers([{ ...server.peer(), publicKey }], 1_000)
+  mesh.ping(2, 1_000, () => undefined)
+  assert.equal(answers.length, 0, 'nobody knows where it is')
+  phone.mesh.handlePath(1, 1_000)
+  const carry = (origin: Origin, now: number) => {
+    for (let i = 0; i < 5; i++) {
+      for (const { bytes } of phone.sent.splice(0)) mesh.receive(bytes, origin, now)
+      for (const { bytes } of answers.splice(0)) phone.mesh.receive(bytes, ORIGIN, now)
+    }
+  }
+  carry(ORIGIN, 1_010)
+  assert.equal(mesh.status(1_010)[0]?.isUp, true)
+  const elsewhere: Origin = { local: 1, from: { host: '198.51.100.7', port: 77 } }
+  phone.mesh.ping(1, 2_000, () => undefined)
+  for (const { bytes } of phone.sent.splice(0)) mesh.receive(bytes, elsewhere, 2_000)
+  assert.deepEqual(
+    answers.map(({ origin }) => origin),
+    [elsewhere],
+  )
+})
+
 test('strangers and garbage cause nothing to be sent to anybody', () => {
   const [a, b, mallory] = [device(1), device(2), device(3)]
   pair(a, b)

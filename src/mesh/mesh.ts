@@ -5,7 +5,7 @@
 //   path ──► receive ─► opened ──► firewall: may it come in? ──► outlet.toTunnel
 //
 // A packet goes to a device only along its path, which proved itself; the address that a packet came from counts for nothing
-// here, but that a cookie reply (whose receiver cannot be known) goes back there. Bounds: 64 peers; 64 echoes under way.
+// here, but that a cookie reply (whose receiver cannot be known) goes back there, and whatever goes to a plain WireGuard peer. Bounds: 64 peers; 64 echoes under way.
 
 import type { Random } from '#crypto/random.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
@@ -31,6 +31,8 @@ export interface MeshPeer {
   /** Its own addresses; the first one is asked for echoes. */
   readonly addresses: readonly string[]
   readonly rules: readonly PortRule[]
+  /** A plain WireGuard peer: it is answered where its authenticated packets come from, and has no path. */
+  readonly isPlain?: boolean
 }
 
 /** Where a datagram came from. */
@@ -95,7 +97,7 @@ export class Mesh {
         toEndpoint: (handle, origin, buffer, offset, length) => {
           const bytes = buffer.subarray(offset, offset + length)
           const peer = handle && this.#peers.get(handle.name)
-          if (peer !== undefined) options.toPeer(peer.peer, bytes)
+          if (peer !== undefined && peer.isPlain !== true) options.toPeer(peer.peer, bytes)
           else if (origin !== PATH) options.toOrigin(origin, bytes)
         },
         toTunnel: (handle, buffer, offset, length) => this.#toTunnel(handle.name, buffer, offset, length),
@@ -122,8 +124,7 @@ export class Mesh {
         {
           publicKey: peer.publicKey,
           presharedKey: peer.presharedKey,
-          endpoint: PATH,
-          roaming: 'fixed',
+          ...(peer.isPlain === true ? { roaming: 'free' } : { endpoint: PATH, roaming: 'fixed' }),
           allowedIps: allowedIps.map(address => ({ address, bits: 8 * address.length })),
           replaceAllowedIps: true,
         },

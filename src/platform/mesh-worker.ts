@@ -101,7 +101,8 @@ function setPeers(privateKey: Uint8Array, peers: readonly LinkPeer[]): void {
     linked.delete(peer)
     shell.disconnect(peer)
   }
-  for (const { peer, isControlling } of peers) {
+  for (const { peer, isControlling, isPlain } of peers) {
+    if (isPlain === true) continue
     if (linked.has(peer)) {
       // New keys: the session begins anew along the path that is there.
       if (reached.has(peer)) mesh.handlePath(peer, now)

@@ -25,6 +25,7 @@ import {
   REFUSAL,
 } from '#wire/control.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
+import type { Till } from './till.ts'
 import type { Lease, TunnelPool } from './tunnel-pool.ts'
 import type { WireGuardGate } from './wireguard-gate.ts'
 
@@ -52,6 +53,8 @@ export interface HopOptions {
   readonly isExit: boolean
   /** What this hop lends to WireGuard tunnels; undefined when it lends nothing. */
   readonly wireGuard?: WireGuardGate
+  /** Where clients pay; undefined when carrying is free. */
+  readonly till?: Till
   /** Whether flows to other hops are bounded by that as well: at a hop that lends and does nothing else. */
   readonly lendsOnly?: boolean
   /** The tunnel for IP packets; undefined when this hop has none. */
@@ -158,6 +161,8 @@ export class Hop {
           bytes: report.bytes,
         })
       }
+      case 'sessionUse':
+        return this.#settle(report.session, report.received, report.sent)
       default:
         return
     }
@@ -268,6 +273,7 @@ export class Hop {
     this.#byTicket.set(ticket, session)
     this.#indices.add(keys.localIndex)
     this.#commands.push({ kind: 'installSession', session: session.session, role: 'responder', via, keys })
+    if (this.#options.till !== undefined) this.#commands.push(this.#options.till.open(session.session))
     this.#count('handshakes')
     return true
   }
@@ -336,11 +342,26 @@ export class Hop {
         break
       case 'openTunnel':
         return this.#openTunnel(session, number, request.flow)
+      case 'pay': {
+        const { token, acceptedBytes } = request
+        const command = this.#options.till?.pay(session.session, token, { number, acceptedBytes })
+        if (command === undefined) return this.#refuse(session, number, 'pay', REFUSAL.paymentRefused)
+        this.#commands.push(command)
+        return
+      }
       case 'openStream':
         break
     }
     if (this.#options.isExit) this.#exitRequests.push({ session: session.session, number, request })
     else this.#refuse(session, number, request.kind, REFUSAL.notAllowed)
+  }
+
+  /** Payments have been counted: the session may carry more. */
+  #settle(session: number, outward: number, inward: number): void {
+    const settled = this.#options.till?.handleUse(session, outward, inward)
+    if (settled === undefined) return
+    this.#commands.push(settled.command)
+    for (const { number, outwardBytes } of settled.receipts) this.answer(session, number, { kind: 'pay', outwardBytes })
   }
 
   #openHopFlow(session: Session, number: number, request: OpenRequest, now: number): void {
@@ -462,6 +483,7 @@ export class Hop {
 
   #remove(session: Session): void {
     this.#sessions.delete(session.session)
+    this.#options.till?.close(session.session)
     this.#byTicket.delete(session.ticket)
     for (const localIndex of session.keys.keys()) this.#indices.delete(localIndex)
     this.#flows -= session.flows.size

@@ -64,6 +64,7 @@ test('a packet reaches the server from a peer, two spares are proven, and the cl
     'two spares',
   )
   assert.deepEqual(serverHeard(made).sort(), ['10.1.0.1', '10.2.0.1', '10.3.0.1'])
+  assert.ok(route(tunnel).isProven)
   server.send(FROM_SERVER)
   assert.ok(
     net.run(1_000, () => tunnel.inbox.length === 1),
@@ -204,6 +205,22 @@ test('a peer that answers probes and carries nothing is found out by the handsha
     'another peer carries it',
   )
   assert.notEqual(route(tunnel).hops[0]?.id, '10.1.0.1')
+})
+
+test('a server that never answers: peers are ready and not proven, none is blamed, and nothing but handshakes goes out', () => {
+  const made = world('wrong key')
+  const { net, server, pick } = made
+  net.kill(SERVER.host)
+  const tunnel = new VirtualTunnel(net, '10.100.0.1', server, pick)
+  assert.ok(net.run(2_000, () => kinds(tunnel).includes('ready')))
+  for (let i = 0; i < 30; i++) {
+    tunnel.send()
+    net.run(1_000)
+    assert.equal(route(tunnel).isProven, false)
+  }
+  const lengths = net.wire.filter(({ to }) => to.startsWith(SERVER.host)).map(({ bytes }) => bytes.length)
+  assert.ok(lengths.length > 0 && lengths.every(length => length === 148), String(lengths))
+  assert.equal(kinds(tunnel).filter(kind => kind === 'hopFailed').length, 0)
 })
 
 test('a server that is down is told from lost peers, and found again when it is back', () => {

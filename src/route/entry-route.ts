@@ -112,6 +112,11 @@ export class EntryRoute {
       .map(({ hops, isProven }) => ({ hops, isProven }))
   }
 
+  /** Whether the server has answered through the peers in use. */
+  get isProven(): boolean {
+    return this.#active?.isProven ?? false
+  }
+
   /** Round trip to the last peer. */
   get rttMs(): number | undefined {
     return this.#active?.health.rttMs

@@ -125,6 +125,11 @@ export class Layer {
     return this.#state
   }
 
+  /** The key of the hop that this is a session with. */
+  get hopKey(): Uint8Array {
+    return this.#options.hopKey
+  }
+
   /** Where this layer's packets go. */
   get via(): Via | undefined {
     return this.#via

@@ -57,6 +57,13 @@ export class Routes {
     return this.#slots.get(key)?.route
   }
 
+  /** The route that a session belongs to. */
+  routeOf(session: number): Route | undefined {
+    for (const { route } of this.#slots.values())
+      if (route?.layers().some(layer => layer.session === session)) return route
+    return undefined
+  }
+
   /** Why a key has no route; undefined while it has one or the first is being built. */
   problem(key: string): string | undefined {
     return this.#slots.get(key)?.problem
@@ -169,10 +176,8 @@ export class Routes {
   }
 
   #findLayer(session: number): Layer | undefined {
-    for (const { route } of this.#slots.values()) {
-      const layer = route?.layers().find(layer => layer.session === session)
-      if (layer !== undefined) return layer
-    }
-    return undefined
+    return this.routeOf(session)
+      ?.layers()
+      .find(layer => layer.session === session)
   }
 }

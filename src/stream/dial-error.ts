@@ -22,6 +22,7 @@ export const DESCRIPTIONS: Record<Refusal, string> = {
   [REFUSAL.unknownRequest]: 'the exit does not know this request',
   [REFUSAL.nameNotFound]: 'the name does not exist',
   [REFUSAL.tooMany]: 'too many streams are open at the exit',
+  [REFUSAL.paymentRefused]: 'the exit does not take the payment',
 }
 
 /** The reason that stands for an error of `net.connect` or a resolver. */

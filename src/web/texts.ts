@@ -236,6 +236,8 @@ export const texts = {
       relay: 'As a relay',
       exit: 'As an exit',
       peer: 'As a peer',
+      credit: 'Credits',
+      issuer: 'As an issuer',
       meet: 'Your devices',
       api: 'Dashboard',
       metrics: 'Metrics',

@@ -15,6 +15,7 @@
 //   kind 4  report       empty; the answer: packets and bytes carried in the session, u64 each, both directions together
 //   kind 5  openStream   stream u32 (the asker's stream id), target
 //   kind 6  openTunnel   flow u24: the flow that IP packets go in, at an exit with a tunnel
+//   kind 8  pay          token (354 bytes, token.ts), inward bytes of the session that the payer has accepted so far u64
 //   kind 7  notice       flow u24, reason u8: the hop tells the client, unasked and unanswered, that a flow ended
 //
 //   target: kind u8 = 4 (IPv4, 4 bytes), 6 (IPv6, 16 bytes) or 3 (name: length u8, 1 to 253 bytes of LDH ASCII), port u16
@@ -24,15 +25,27 @@
 //     openTunnel done: families u8 (1 IPv4, 2 IPv6, at least one), mtu u16 (from 1280), DNS servers: count u8, 1 to 4, then
 //       kind u8 = 4 or 6 and the address each
 //     open done: empty
+//     pay done: outward bytes of the session that the hop has carried so far u64
 //
 // Length policy: exact, except the first datagram, which is the rest of the message. Decoders return `undefined` for
 // anything else. Source: our own; the verbs are those of RFC 9298 (CONNECT-UDP) and RFC 1928 (the reasons).
 
+import { copyBytes } from '#bytes/copy.ts'
 import { Reader } from '#bytes/reader.ts'
 import { Writer } from '#bytes/writer.ts'
 import { formatIPv6, parseIp } from './address.ts'
+import { TOKEN_BYTES } from './token.ts'
 
-export const CONTROL_KIND = { open: 1, close: 2, ping: 3, report: 4, openStream: 5, openTunnel: 6, notice: 7 } as const
+export const CONTROL_KIND = {
+  open: 1,
+  close: 2,
+  ping: 3,
+  report: 4,
+  openStream: 5,
+  openTunnel: 6,
+  notice: 7,
+  pay: 8,
+} as const
 
 /** Why a request was refused. The numbers below 9 are those of SOCKS5 replies (RFC 1928 §6). */
 export const REFUSAL = {
@@ -45,6 +58,7 @@ export const REFUSAL = {
   unknownRequest: 7,
   nameNotFound: 16,
   tooMany: 17,
+  paymentRefused: 18,
 } as const
 export type Refusal = (typeof REFUSAL)[keyof typeof REFUSAL]
 
@@ -71,6 +85,7 @@ export type ControlRequest =
   | { readonly kind: 'report' }
   | { readonly kind: 'openStream'; readonly stream: number; readonly target: Target }
   | { readonly kind: 'openTunnel'; readonly flow: number }
+  | { readonly kind: 'pay'; readonly token: Uint8Array; readonly acceptedBytes: number }
 
 /** What an exit's tunnel carries. */
 export interface TunnelOffer {
@@ -87,6 +102,7 @@ export type ControlAnswer =
   | { readonly kind: 'report'; readonly packets: number; readonly bytes: number }
   | { readonly kind: 'openStream'; readonly stream: number }
   | ({ readonly kind: 'openTunnel' } & TunnelOffer)
+  | { readonly kind: 'pay'; readonly outwardBytes: number }
   | { readonly kind: 'refused'; readonly request: ControlRequest['kind']; readonly reason: Refusal }
 
 export type ControlMessage =
@@ -106,7 +122,7 @@ const NUMERIC = /(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$/
 /** Encodes a message; the result is a new array. */
 export function encodeControl(message: ControlMessage): Uint8Array {
   const first = message.type === 'request' && message.request.kind === 'open' ? message.request.first.length : 0
-  const writer = new Writer(320 + first)
+  const writer = new Writer(400 + first)
   switch (message.type) {
     case 'request':
       writer.u8(CONTROL_KIND[message.request.kind]).u16le(message.number)
@@ -151,6 +167,9 @@ function writeRequest(writer: Writer, request: ControlRequest): void {
       writer.u32le(request.stream)
       writeTarget(writer, request.target)
       return
+    case 'pay':
+      writer.bytes(request.token).u64le(request.acceptedBytes)
+      return
     case 'ping':
     case 'report':
       return
@@ -164,6 +183,7 @@ function writeAnswer(writer: Writer, number: number, answer: ControlAnswer): voi
   if (answer.kind === 'report') writer.u64le(answer.packets).u64le(answer.bytes)
   if (answer.kind === 'openStream') writer.u32le(answer.stream)
   if (answer.kind === 'openTunnel') writeOffer(writer, answer)
+  if (answer.kind === 'pay') writer.u64le(answer.outwardBytes)
 }
 
 function readRequest(reader: Reader, kind: number, number: number): ControlMessage | undefined {
@@ -189,6 +209,10 @@ function readRequest(reader: Reader, kind: number, number: number): ControlMessa
     }
     case CONTROL_KIND.openTunnel:
       return { type: 'request', number, request: { kind: 'openTunnel', flow: reader.u24le() } }
+    case CONTROL_KIND.pay: {
+      const token = copyBytes(reader.bytes(TOKEN_BYTES))
+      return { type: 'request', number, request: { kind: 'pay', token, acceptedBytes: reader.u64le() } }
+    }
     case CONTROL_KIND.notice:
       return { type: 'notice', flow: reader.u24le(), reason: reader.u8() }
     default:
@@ -213,6 +237,8 @@ function readAnswer(reader: Reader, kind: number, number: number): ControlMessag
       const offer = readOffer(reader)
       return offer && { type: 'answer', number, answer: { kind: request, ...offer } }
     }
+    case 'pay':
+      return { type: 'answer', number, answer: { kind: request, outwardBytes: reader.u64le() } }
     default:
       return { type: 'answer', number, answer: { kind: request } }
   }
@@ -292,5 +318,6 @@ const REQUEST_NAMES = new Map<number, ControlRequest['kind']>([
   [4, 'report'],
   [5, 'openStream'],
   [6, 'openTunnel'],
+  [8, 'pay'],
 ])
 const REASONS = new Set<number>(Object.values(REFUSAL))

@@ -6,8 +6,10 @@
 //   32       hop key (X25519)            1        exit ports: count, 0 to 32; then from u16, to u16, ascending, apart
 //   8        sequence                    4        capacity, kbit/s
 //   8        published, Unix ms          1        software: length, 0 to 32; then ASCII
-//   8        expires, Unix ms            3373     signature over all before it
-//   1        roles: 1 guard, 2 middle, 4 exit, 8 peer; 16: the exit has a tunnel
+//   8        expires, Unix ms            4        price, thousandths of a credit for a GiB; 0 is free; else then
+//   1        roles: 1 guard, 2 middle,   4        free allowance of a session, KiB
+//            4 exit, 8 peer; 16: the     32       id of the issuer whose credits are taken
+//            exit has a tunnel           3373     signature over all before it
 //   1        addresses: count, 1 to 4; then addresses (address.ts), ascending
 //   1        control: count, 0 to 4; then length u8 and multiaddr in ASCII
 //
@@ -52,6 +54,17 @@ export interface DescriptorFields {
   readonly exitPorts: readonly PortRange[]
   readonly capacityKbit: number
   readonly software: string
+  /** What carrying costs; undefined for a relay that asks for nothing. */
+  readonly price?: Price
+}
+
+export interface Price {
+  /** Thousandths of a credit for a GiB, above 0. */
+  readonly milliCreditsPerGib: number
+  /** Of each session, before the first credit. */
+  readonly freeKib: number
+  /** 64 hex digits. */
+  readonly issuerId: string
 }
 
 /** The bytes that are signed. Throws for fields that do not fit: they are our own. */
@@ -71,6 +84,7 @@ export function encodeUnsigned(fields: DescriptorFields): Uint8Array {
   for (const { from, to } of fields.exitPorts) writer.u16le(from).u16le(to)
   writer.u32le(fields.capacityKbit)
   writeText(writer, fields.software)
+  writePrice(writer, fields.price)
   const bytes = writer.done()
   if (readFields(new Reader(bytes)) === undefined)
     throw new RangeError('make a descriptor: a field is out of its range')
@@ -103,6 +117,7 @@ function readFields(reader: Reader): DescriptorFields | undefined {
   const exitPorts = list(reader, 32, () => ({ from: reader.u16le(), to: reader.u16le() }))
   const capacityKbit = reader.u32le()
   const software = text(reader, 32, /^[\x20-\x7e]*$/)
+  const price = readPrice(reader)
   const isSound =
     !reader.failed &&
     bits > 0 &&
@@ -139,7 +154,20 @@ function readFields(reader: Reader): DescriptorFields | undefined {
     exitPorts,
     capacityKbit,
     software,
+    ...(price && { price }),
   }
+}
+
+function writePrice(writer: Writer, price: Price | undefined): void {
+  writer.u32le(price?.milliCreditsPerGib ?? 0)
+  if (price !== undefined) writer.u32le(price.freeKib).bytes(Buffer.from(price.issuerId, 'hex'))
+}
+
+function readPrice(reader: Reader): Price | undefined {
+  const milliCreditsPerGib = reader.u32le()
+  if (milliCreditsPerGib === 0) return undefined
+  const freeKib = reader.u32le()
+  return { milliCreditsPerGib, freeKib, issuerId: Buffer.from(reader.bytes(32)).toString('hex') }
 }
 
 function list<T>(reader: Reader, most: number, read: () => T | undefined): T[] | undefined {

@@ -31,6 +31,16 @@ export const devices = defineAction({
         txBytes: z.number(),
       }),
     ),
+    /** Phones with a plain WireGuard app that this device serves. */
+    phones: z.array(
+      z.strictObject({
+        id: z.string(),
+        name: z.string(),
+        ipv6: z.string(),
+        ipv4: z.string().optional(),
+        isUp: z.boolean(),
+      }),
+    ),
     /** The network interface of the tunnels, where there is one. */
     interface: z.string().optional(),
   }),

@@ -13,6 +13,8 @@ const route = z.strictObject({
   spare: z.array(hop).optional(),
   /** The WireGuard server that an entry leads to. */
   server: z.string().optional(),
+  /** Of an entry: whether the server has answered through the peers in use. */
+  isProven: z.boolean().optional(),
   /** An entry's further peers, and whether the server has answered through them. */
   spares: z.array(z.strictObject({ hops: z.array(hop), isProven: z.boolean() })).optional(),
   rttMs: z.number().optional(),

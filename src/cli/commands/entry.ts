@@ -14,6 +14,10 @@ import { print } from '../output.ts'
 import { run } from './run.ts'
 import { describe } from './status.ts'
 
+/** A handshake and its first repetition. */
+const ANSWER_MS = 7_000
+const POLL_MS = 100
+
 export interface EntryOptions {
   config?: string
   stateDir?: string
@@ -30,10 +34,11 @@ export async function entry(file: string | undefined, options: EntryOptions, isD
   const plan = planOf(file, options)
   if (isDaemon) {
     const { runEntry } = await import('#daemon/entry.ts')
+    const memory = {}
     return run(
       'entry',
       options,
-      (config, more) => runEntry(config, more, plan),
+      (config, more) => runEntry(config, more, plan, memory),
       config => config,
     )
   }
@@ -50,7 +55,8 @@ export async function entry(file: string | undefined, options: EntryOptions, isD
   if (plan.kind === 'tunnel' && options.json !== true) sayAboutFile(plan.file, plan.runsHooks)
   const daemon = startDaemon(argumentsOf(file, options), { config, file: configFile(options.config), stateDir })
   const isThere = ({ role, state }: Status) => role === 'entry' && state === 'ready'
-  const status = await waitFor(isThere, stateDir, daemon, progress(options.json))
+  const ready = await waitFor(isThere, stateDir, daemon, progress(options.json))
+  const status = plan.kind === 'tunnel' ? await answered(stateDir, ready) : ready
   print(options.json, { ok: true, ...status }, `${summary(plan, status)}\n${describe(status)}`)
 }
 
@@ -77,6 +83,21 @@ function parseTarget(text: string): Target {
   const [, host = '', port = ''] = /^([^:[\]]+):([0-9]{1,5})$/.exec(text.toLowerCase()) ?? []
   if (isTargetHost(host) && Number(port) >= 1 && Number(port) <= 65_535) return { host, port: Number(port) }
   throw new HopliteError('REQUEST_INVALID', `read --to: found "${text}"`, 'write it like vpn.example.net:51820')
+}
+
+/** Gives the servers the time of a handshake to answer our own device. */
+async function answered(stateDir: string, ready: Status): Promise<Status> {
+  const until = performance.now() + ANSWER_MS
+  let status = ready
+  while (!hasAnswered(status) && performance.now() < until) {
+    await new Promise(resolve => setTimeout(resolve, POLL_MS))
+    status = (await callAction(socketPath(stateDir), 'status', {}).catch(() => undefined)) ?? status
+  }
+  return status
+}
+
+function hasAnswered({ routes }: Status): boolean {
+  return routes.every(({ isProven }) => isProven)
 }
 
 /** The same again for the process in the background. */
@@ -107,7 +128,10 @@ function sayAboutFile({ hooks, notes, peers }: WgQuickConfig, runsHooks: boolean
 }
 
 function summary(plan: EntryPlan, status: Status): string {
-  if (plan.kind === 'tunnel') return `Connected: ${status.interface} enters your VPN through a stranger.`
+  if (plan.kind === 'tunnel')
+    return hasAnswered(status)
+      ? `Connected: ${status.interface} enters your VPN through a stranger.`
+      : `${status.interface} is up, and your VPN has not answered yet: are the file's keys and Endpoint right?`
   return [
     "Ready. Change two lines in your WireGuard client's file:",
     `  [Interface] MTU = ${status.mtu}`,

@@ -39,7 +39,13 @@ export async function rendezvous(options: NodeOptions): Promise<void> {
 }
 
 export type DaemonOptions = NodeOptions &
-  MachineFlags & { readonly hops?: number; readonly proxy?: string; readonly off?: boolean; readonly tun?: boolean }
+  MachineFlags & {
+    readonly hops?: number
+    readonly proxy?: string
+    readonly spendLimit?: number
+    readonly off?: boolean
+    readonly tun?: boolean
+  }
 
 export async function daemon(options: DaemonOptions): Promise<void> {
   const { runClient } = await import('#daemon/client.ts')
@@ -50,6 +56,11 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   }
   const main = (config: Config, more: RunOptions) => runClient(config, { startsOff, onSwitched, ...more }, plan)
   await run('client', options, main, config => withFlags(config, options))
+}
+
+export async function issuer(options: NodeOptions): Promise<void> {
+  const { runIssuer } = await import('#daemon/issuer.ts')
+  await run('issuer', options, runIssuer, config => config)
 }
 
 /** Runs a node until it is told to stop, and ends the process. */

@@ -27,7 +27,8 @@ export function describe(status: Status): string {
     const name = route.isolation === '' ? 'route' : `route ${route.isolation.slice(0, 6)}`
     const rtt = route.rttMs === undefined ? '' : `, ${route.rttMs.toFixed(1)} ms`
     const carries = route.server === undefined ? `${route.streams} streams` : `to ${route.server}`
-    lines.push(`${name.padEnd(10)} ${route.state}, ${carries}${rtt}`)
+    const silence = route.isProven === false && route.state === 'ready' ? ', no answer yet' : ''
+    lines.push(`${name.padEnd(10)} ${route.state}, ${carries}${rtt}${silence}`)
     for (const [i, hop] of route.hops.entries())
       lines.push(`           ${i + 1}  ${hop.address}  ${hop.operator}  ${hop.id.slice(0, 12)}`)
     if (route.spare !== undefined) lines.push(`           spare way: ${route.spare.map(hop => hop.address).join(', ')}`)

@@ -18,6 +18,7 @@ export interface UpOptions extends Partial<MachineFlags> {
   hops?: number
   proxy?: string
   tun?: boolean
+  spendLimit?: number
 }
 
 /** Starts the daemon if none runs, and waits until it has a route; for who has set up devices alone, until it answers. */
@@ -80,6 +81,7 @@ async function findOrStart(
     'daemon',
     ...(options.hops === undefined ? [] : ['--hops', String(options.hops)]),
     ...(options.proxy === undefined ? [] : ['--proxy', options.proxy]),
+    ...(options.spendLimit === undefined ? [] : ['--spend-limit', String(options.spendLimit)]),
     ...(startsOff ? ['--off'] : []),
     ...(plan === undefined ? [] : ['--tun', ...machineWords(plan)]),
   ]

@@ -1,0 +1,31 @@
+import { z } from 'zod'
+import { defineAction } from '../action.ts'
+
+const count = z.number().int().min(0)
+
+export const earnings = defineAction({
+  name: 'earnings',
+  summary: 'What this relay was paid',
+  permission: 'read',
+  input: z.strictObject({}),
+  output: z.strictObject({
+    /** Tokens taken and not yet handed in. */
+    queued: count,
+    redeemed: count,
+    /** Spent elsewhere before this relay handed them in. */
+    refused: count,
+    days: z.array(z.strictObject({ day: z.string(), redeemed: count })),
+    /** Credits on the account at the issuer; absent when it does not answer. */
+    account: count.optional(),
+    /** Credits drawn as new tokens, in this relay's wallet. */
+    tokens: count,
+  }),
+})
+
+export const handIn = defineAction({
+  name: 'handIn',
+  summary: 'Hand in what was taken now, and not with the next batch',
+  permission: 'write',
+  input: z.strictObject({}),
+  output: z.strictObject({ handedIn: count }),
+})

@@ -1,0 +1,57 @@
+// What a user does with the wallet, whoever has it open: a command, or the daemon on its behalf.
+
+import type { Handlers, Output } from '#api/table.ts'
+import { readTokens, writeTokens } from './token-file.ts'
+import type { WalletKeeper } from './wallet-keeper.ts'
+
+/** The wallet's part of a node's API. */
+export function walletHandlers(wallet: WalletKeeper) {
+  return {
+    wallet: () => showWallet(wallet),
+    redeemVoucher: ({ code }) => redeemVoucher(wallet, code),
+    topUp: ({ offer }) => topUp(wallet, offer),
+    deposit: ({ count }) => deposit(wallet, count),
+    sendCredits: ({ count, file }) => sendCredits(wallet, count, file),
+    receiveCredits: ({ file }) => receiveCredits(wallet, file),
+  } as const satisfies Handlers
+}
+
+/** What the wallet holds and what came and went. */
+function showWallet(wallet: WalletKeeper): Output<'wallet'> {
+  const { tokens, withdrawing, depositing, doubtful } = wallet.balance()
+  const history = wallet.state.history.map(({ atMs, kind, credits }) => ({ atMs, kind, credits }))
+  return { tokens, withdrawing, doubtful: doubtful + depositing, history }
+}
+
+async function redeemVoucher(wallet: WalletKeeper, code: string): Promise<Output<'redeemVoucher'>> {
+  const credits = await wallet.redeemVoucher(code)
+  return { credits, tokens: wallet.balance().tokens }
+}
+
+/** Lists offers, or takes one; then withdraws whatever the account has. */
+async function topUp(wallet: WalletKeeper, offer: string | undefined): Promise<Output<'topUp'>> {
+  const offers = offer === undefined ? await wallet.offers() : []
+  const order = offer === undefined ? undefined : await wallet.order(offer)
+  const received = await wallet.withdraw(await wallet.accountBalance())
+  const orders = (await wallet.orders()).filter(({ state }) => state === 'open' || state === 'seen' || state === 'late')
+  return { offers, ...(order && { order }), orders, received, tokens: wallet.balance().tokens }
+}
+
+/** Gives so many tokens back to the account, or all. */
+async function deposit(wallet: WalletKeeper, count: number | undefined): Promise<Output<'deposit'>> {
+  const taken = await wallet.deposit(count ?? wallet.balance().tokens)
+  return { taken, account: await wallet.accountBalance(), tokens: wallet.balance().tokens }
+}
+
+/** Withdraws what the wallet lacks, and puts so many credits in a file. */
+async function sendCredits(wallet: WalletKeeper, count: number, file: string): Promise<Output<'sendCredits'>> {
+  const missing = count - wallet.balance().tokens
+  if (missing > 0) await wallet.withdraw(missing)
+  const sent = await wallet.takeOut(count, tokens => writeTokens(file, tokens))
+  return { sent, tokens: wallet.balance().tokens }
+}
+
+async function receiveCredits(wallet: WalletKeeper, file: string): Promise<Output<'receiveCredits'>> {
+  const received = await wallet.takeIn(readTokens(file))
+  return { received, tokens: wallet.balance().tokens }
+}

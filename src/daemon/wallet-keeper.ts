@@ -1,0 +1,436 @@
+// The wallet with its file and its issuer: carries out what the machine in #credit/wallet.ts decides. Whatever is begun is
+// written down first, so that the next start goes on with it.
+
+import { mkdirSync } from 'node:fs'
+import path from 'node:path'
+import { HopliteError } from '#api/errors.ts'
+import { type IssuerKeys, openKeyDirectory, signingKey } from '#credit/keys.ts'
+import {
+  emptyWallet,
+  MAX_WITHDRAWAL,
+  restoredWallet,
+  Wallet,
+  type WalletBalance,
+  type WalletState,
+  type WalletToken,
+} from '#credit/wallet.ts'
+import { decodeWallet, encodeWallet, MAX_WALLET_BYTES } from '#credit/wallet-file.ts'
+import { blind, finalize } from '#crypto/blind-rsa.ts'
+import type { Random } from '#crypto/random.ts'
+import type { AnswerOf } from '#issuer/endpoints.ts'
+import { type IssuerClient, IssuerRefusal } from '#issuer/issuer-client.ts'
+import { logIn, register, type Stretching } from '#issuer/sign-in.ts'
+import { assertPrivate, readStateFile, writeStateFile } from '#platform/state-file.ts'
+import { lockState } from '#platform/state-lock.ts'
+import { decodeToken, encodeToken, NONCE_BYTES, tokenInput } from '#wire/token.ts'
+
+/** Tokens that are in the hand at once: what a crash makes doubtful. */
+const HAND = 32
+const MAX_KEYS_BYTES = 64 * 1024
+const SESSION_MARGIN_MS = 30_000
+
+export interface WalletKeeperOptions {
+  /** Where the wallet's file is; made when it is not there. */
+  readonly directory: string
+  readonly issuerId: string
+  readonly client: IssuerClient
+  readonly random: Random
+  readonly clock: () => number
+  /** How the wallet's own, generated password is stretched. */
+  readonly stretching?: Stretching
+}
+
+export class WalletKeeper {
+  readonly #options: WalletKeeperOptions
+  readonly #unlock: () => void
+  #wallet: Wallet
+  #keys: IssuerKeys | undefined
+  #session: { readonly bearer: string; readonly expiresMs: number } | undefined
+  #turn: Promise<unknown> = Promise.resolve()
+  #isClosed = false
+
+  /** Opens the wallet of a directory. Throws STATE_LOCKED, STATE_UNREADABLE, WALLET_FAILED. */
+  static open(options: WalletKeeperOptions): WalletKeeper {
+    mkdirSync(options.directory, { recursive: true, mode: 0o700 })
+    const unlock = lockState(options.directory)
+    try {
+      const { random, issuerId } = options
+      const found = readWallet(options.directory)
+      if (found !== undefined && found.issuerId !== issuerId)
+        throw new HopliteError(
+          'WALLET_FAILED',
+          'open the wallet: it belongs to another issuer',
+          'set [credit] issuer_id back, or use another --state-dir',
+        )
+      const name = () => Buffer.from(random(32)).toString('base64url')
+      return new WalletKeeper(options, found ?? emptyWallet(issuerId, { name: name(), password: name() }), unlock)
+    } catch (error) {
+      unlock()
+      throw error
+    }
+  }
+
+  private constructor(options: WalletKeeperOptions, state: WalletState, unlock: () => void) {
+    this.#options = options
+    this.#unlock = unlock
+    this.#wallet = new Wallet(state)
+    this.#save()
+  }
+
+  get state(): WalletState {
+    return this.#wallet.state
+  }
+
+  balance(): WalletBalance {
+    return this.#wallet.balance()
+  }
+
+  /** Credits on the account at the issuer, not yet withdrawn. */
+  async accountBalance(): Promise<number> {
+    return (await this.#withSession(bearer => this.#options.client.ask('account', {}, bearer))).balance
+  }
+
+  /** Goes on with whatever was interrupted: a withdrawal, a deposit, doubtful tokens. */
+  resume(): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#finishWithdrawal()
+      await this.#depositAll(0)
+    })
+  }
+
+  /** Puts a voucher's credits on the account and withdraws them. Returns the credits. */
+  redeemVoucher(code: string): Promise<number> {
+    return this.#inTurn(async () => {
+      const { client, clock } = this.#options
+      const { credits, balance } = await this.#withSession(bearer => client.ask('redeemVoucher', { code }, bearer))
+      this.#wallet.note('voucher', credits, clock())
+      this.#save()
+      // A voucher that was redeemed before is answered the same, and its credits may be gone from the account.
+      await this.#withdraw(Math.min(credits, balance))
+      return credits
+    })
+  }
+
+  /** Withdraws up to `count` credits of the account's balance. Returns how many tokens came. */
+  withdraw(count: number): Promise<number> {
+    return this.#inTurn(() => this.#withdraw(count))
+  }
+
+  /** Gives up to `count` unspent tokens back to the account. Returns how many the issuer took. */
+  deposit(count: number): Promise<number> {
+    return this.#inTurn(() => {
+      this.#wallet.putBack()
+      return this.#depositAll(count)
+    })
+  }
+
+  /** Changes tokens that end soon for new ones. */
+  renew(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#wallet.retire(this.#options.clock()) === 0) return
+      this.#save()
+      await this.#withdraw(await this.#depositAll(0))
+    })
+  }
+
+  /** What credits can be bought for. */
+  async offers(): Promise<AnswerOf<'offers'>['offers']> {
+    return (await this.#options.client.ask('offers', {})).offers
+  }
+
+  /** Orders what an offer offers; the answer says where to pay. */
+  order(offer: string): Promise<AnswerOf<'makeOrder'>> {
+    return this.#withSession(bearer => this.#options.client.ask('makeOrder', { offer }, bearer))
+  }
+
+  async orders(): Promise<AnswerOf<'orders'>['orders']> {
+    return (await this.#withSession(bearer => this.#options.client.ask('orders', {}, bearer))).orders
+  }
+
+  /** Hands in tokens that others paid with, for the account; the same batch again is answered the same. */
+  async handIn(tokens: readonly Uint8Array[]): Promise<AnswerOf<'redeem'>['results']> {
+    const body = { tokens: tokens.map(toText) }
+    return (await this.#withSession(bearer => this.#options.client.ask('redeem', body, bearer))).results
+  }
+
+  /** The issuer's keys as they were last fetched, or as they are. */
+  async issuerKeys(): Promise<IssuerKeys> {
+    const { clock } = this.#options
+    const known = this.#keys
+    return known !== undefined && signingKey(known, clock()) !== undefined ? known : this.fetchIssuerKeys()
+  }
+
+  /** The issuer's keys as they are now. Throws WALLET_FAILED when another issuer signed them. */
+  async fetchIssuerKeys(): Promise<IssuerKeys> {
+    const { client, issuerId } = this.#options
+    const { directory } = await client.ask('keys', {})
+    const keys = openKeyDirectory(Buffer.from(directory, 'base64url'), issuerId)
+    if (keys === undefined)
+      throw new HopliteError(
+        'WALLET_FAILED',
+        "read the issuer's keys: another issuer signed them",
+        'check [credit] issuer and issuer_id',
+      )
+    this.#keys = keys
+    writeStateFile(keysFile(this.#options.directory), Buffer.from(directory, 'base64url'))
+    return keys
+  }
+
+  /** The keys as they were fetched the last time, perhaps by an earlier process; `undefined` when there are none. */
+  keptIssuerKeys(): IssuerKeys | undefined {
+    const bytes = readStateFile(keysFile(this.#options.directory), MAX_KEYS_BYTES)
+    return bytes && openKeyDirectory(bytes, this.#options.issuerId)
+  }
+
+  /** Up to `count` tokens for another wallet. `write` must have put them in a safe place when it returns. */
+  takeOut(count: number, write: (tokens: readonly Uint8Array[]) => void): Promise<number> {
+    return this.#inTurn(async () => {
+      this.#wallet.putBack()
+      const { state } = this.#wallet
+      const taken = this.#wallet.takeOut(count, this.#options.clock())
+      try {
+        write(taken.map(encodeToken))
+      } catch (error) {
+        this.#wallet = new Wallet(state)
+        throw error
+      }
+      this.#save()
+      return taken.length
+    })
+  }
+
+  /** Takes another wallet's tokens: hands them in and withdraws as many new ones. Returns how many were good. */
+  takeIn(tokens: readonly Uint8Array[]): Promise<number> {
+    return this.#inTurn(async () => {
+      const { keys } = await this.fetchIssuerKeys()
+      const known = tokens.flatMap(bytes => {
+        const token = decodeToken(bytes)
+        const key = token && keys.get(Buffer.from(token.keyId).toString('hex'))
+        return token && key ? [{ ...token, acceptedUntilMs: key.acceptedUntilMs }] : []
+      })
+      if (known.length > this.#wallet.room())
+        throw new HopliteError(
+          'WALLET_FAILED',
+          'take credits in: the wallet has no room for so many',
+          'deposit some first: hoplite wallet deposit',
+        )
+      this.#wallet.takeIn(known, this.#options.clock())
+      this.#save()
+      const taken = await this.#depositAll(0)
+      await this.#withdraw(taken)
+      return taken
+    })
+  }
+
+  /** A token to show to a relay, at once; `undefined` when there is none. Written down before, by the handful. */
+  show(): WalletToken | undefined {
+    const shown = this.#wallet.show()
+    if (shown !== undefined) return shown
+    if (this.#wallet.takeInHand(HAND, this.#options.clock()) === 0) return undefined
+    this.#save()
+    return this.#wallet.show()
+  }
+
+  /** A relay took a token that was shown. */
+  settle(token: WalletToken): void {
+    this.#wallet.settle(token, this.#options.clock())
+  }
+
+  /** A relay did not take a token that was shown, or perhaps did not. */
+  doubt(token: WalletToken): void {
+    this.#wallet.doubt(token)
+    this.#save()
+  }
+
+  /** Closes in order: what is in the hand and was not shown is put back. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    await this.#turn.catch(() => undefined)
+    this.#wallet.putBack()
+    this.#save()
+    this.#unlock()
+  }
+
+  async #withdraw(count: number): Promise<number> {
+    await this.#finishWithdrawal()
+    let received = 0
+    while (received < count) {
+      const wanted = Math.min(count - received, MAX_WITHDRAWAL, this.#wallet.room())
+      if (wanted === 0)
+        throw new HopliteError(
+          'WALLET_FAILED',
+          'withdraw: the wallet is full',
+          'spend or deposit some tokens first; the rest stays on the account',
+        )
+      await this.#beginWithdrawal(wanted)
+      received += await this.#finishWithdrawal()
+    }
+    return received
+  }
+
+  async #beginWithdrawal(count: number): Promise<void> {
+    const { random, clock } = this.#options
+    const keys = await this.issuerKeys()
+    const key = signingKey(keys, clock())
+    if (key === undefined)
+      throw new HopliteError(
+        'WALLET_FAILED',
+        'withdraw: no key of the issuer signs now',
+        'check the clock of this machine',
+      )
+    const items = []
+    for (let i = 0; i < count; i++) {
+      const nonce = new Uint8Array(random(NONCE_BYTES))
+      const input = tokenInput({ nonce, challengeDigest: keys.challengeDigest, keyId: key.id })
+      items.push({ nonce, ...(await blind(key, input)) })
+    }
+    this.#wallet.beginWithdrawal({ keyId: key.id, acceptedUntilMs: key.acceptedUntilMs, items })
+    this.#save()
+  }
+
+  /** Asks for the withdrawal that is under way, if one is. Returns how many tokens came. */
+  async #finishWithdrawal(): Promise<number> {
+    const { withdrawal } = this.#wallet.state
+    if (withdrawal === undefined) return 0
+    const { client, clock } = this.#options
+    const keys = await this.issuerKeys()
+    const key = keys.keys.get(Buffer.from(withdrawal.keyId).toString('hex'))
+    const body = { key: toText(withdrawal.keyId), blinded: withdrawal.items.map(item => toText(item.message)) }
+    try {
+      const { signatures } = await this.#withSession(bearer => client.ask('withdraw', body, bearer))
+      const tokens: WalletToken[] = []
+      for (const [at, { nonce, inverse }] of withdrawal.items.entries()) {
+        const fields = { nonce, challengeDigest: keys.challengeDigest, keyId: withdrawal.keyId }
+        const signature = Buffer.from(signatures[at] ?? '', 'base64url')
+        const authenticator = key && (await finalize(key, tokenInput(fields), signature, inverse))
+        if (authenticator === undefined)
+          throw new HopliteError(
+            'WALLET_FAILED',
+            'withdraw: the issuer signed something else',
+            'ask its operator; the wallet keeps the withdrawal and tries again',
+          )
+        tokens.push({ ...fields, authenticator, acceptedUntilMs: withdrawal.acceptedUntilMs })
+      }
+      this.#wallet.finishWithdrawal(tokens, clock())
+      this.#save()
+      return tokens.length
+    } catch (error) {
+      // These two say that the books were not touched; everything else leaves it to be asked for again.
+      if (error instanceof IssuerRefusal && (error.problem === 'balanceTooLow' || error.problem === 'keyNotSigning')) {
+        this.#wallet.dropWithdrawal()
+        this.#keys = undefined
+        this.#save()
+      }
+      throw error
+    }
+  }
+
+  async #depositAll(count: number): Promise<number> {
+    const { client, clock } = this.#options
+    let taken = 0
+    let left = count
+    for (;;) {
+      const isBegun = this.#wallet.state.deposit !== undefined
+      const doubtful = this.#wallet.state.doubtful.length
+      const size = this.#wallet.beginDeposit(left)
+      if (size === 0) return taken
+      if (!isBegun) left -= Math.max(0, size - doubtful)
+      this.#save()
+      const tokens = (this.#wallet.state.deposit ?? []).map(token => toText(encodeToken(token)))
+      const { results } = await this.#withSession(bearer => client.ask('redeem', { tokens }, bearer))
+      const redeemed = results.filter(result => result === 'redeemed').length
+      this.#wallet.finishDeposit(redeemed, clock())
+      this.#save()
+      taken += redeemed
+    }
+  }
+
+  /** Runs with a bearer, of a new session when there is none or it has ended. */
+  async #withSession<T>(run: (bearer: string) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const bearer = await this.#bearer()
+      try {
+        return await run(bearer)
+      } catch (error) {
+        if (!(error instanceof IssuerRefusal) || error.problem !== 'signedOut' || attempt === 2) throw error
+        this.#session = undefined
+      }
+    }
+  }
+
+  async #bearer(): Promise<string> {
+    const { client, clock, stretching = 'random' } = this.#options
+    if (this.#session !== undefined && this.#session.expiresMs - SESSION_MARGIN_MS > clock())
+      return this.#session.bearer
+    const { issuer } = await this.issuerKeys()
+    const { name, password, isRegistered } = this.#wallet.state.account
+    const credentials = { issuer, name, password, stretching }
+    if (!isRegistered) {
+      await register(client, credentials).catch(error => {
+        // The name is random: it is taken only when an answer to us was lost.
+        if (!(error instanceof IssuerRefusal) || error.problem !== 'nameTaken') throw error
+      })
+      this.#wallet.registered()
+      this.#save()
+    }
+    this.#session = await logIn(client, credentials)
+    return this.#session.bearer
+  }
+
+  #save(): void {
+    writeStateFile(walletFile(this.#options.directory), encodeWallet(this.#wallet.state))
+  }
+
+  /** One after the other: each begins from what the one before wrote down. */
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(run, run)
+    this.#turn = done.catch(() => undefined)
+    return done
+  }
+}
+
+/** The state in a wallet's directory; `undefined` when there is none. Throws STATE_UNREADABLE. */
+export function readWallet(directory: string): WalletState | undefined {
+  const file = walletFile(directory)
+  const bytes = readStateFile(file, MAX_WALLET_BYTES)
+  if (bytes === undefined) return undefined
+  assertPrivate(file)
+  const state = decodeWallet(Buffer.from(bytes).toString())
+  if (state === undefined)
+    throw new HopliteError(
+      'STATE_UNREADABLE',
+      `read ${file}: it is not a wallet, or is damaged`,
+      'restore it from a backup: hoplite wallet restore FILE',
+    )
+  return state
+}
+
+/** Puts a backup's state in an empty directory. Throws WALLET_FAILED when a wallet is there. */
+export function restoreWallet(directory: string, state: WalletState, now: number): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const unlock = lockState(directory)
+  try {
+    if (readWallet(directory) !== undefined)
+      throw new HopliteError(
+        'WALLET_FAILED',
+        'restore the wallet: there is one',
+        'move it away, or use another --state-dir',
+      )
+    writeStateFile(walletFile(directory), encodeWallet(restoredWallet(state, now)))
+  } finally {
+    unlock()
+  }
+}
+
+function keysFile(directory: string): string {
+  return path.join(directory, 'issuer-keys')
+}
+
+function walletFile(directory: string): string {
+  return path.join(directory, 'wallet.json')
+}
+
+function toText(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64url')
+}
