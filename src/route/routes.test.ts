@@ -9,10 +9,10 @@ interface World {
   readonly client: VirtualClient
 }
 
-/** Four hops and two exits; the client takes the first hops that are not to be avoided or known to have failed. */
-function build(seed: string, hopCount = 3): World {
+/** Hops and two exits; the client takes the first hops that are not to be avoided or known to have failed. */
+function build(seed: string, hopCount = 3, relays = 4): World {
   const net = new VirtualNet(seed)
-  const hops = [1, 2, 3, 4].map(n => addHop(net, `10.${n}.0.1`))
+  const hops = Array.from({ length: relays }, (_, i) => addHop(net, `10.${i + 1}.0.1`))
   const exits = [8, 9].map(n => addHop(net, `10.${n}.0.1`, { isExit: true }))
   const failed = new Set<string>()
   const pick = (avoid: readonly { id: string }[]) => {
@@ -139,6 +139,19 @@ test('a lost guard or middle moves the route to its spare way within 2 s, with t
     const failed = world.client.events.flatMap(({ event }) => (event.kind === 'hopFailed' ? [event.hop.id] : []))
     assert.deepEqual(failed, [before[position]], 'the right hop is blamed')
   }
+})
+
+test('a way and its spare that are lost together make room for a third, with the same exit session', () => {
+  const world = build('both ways lost', 3, 6)
+  connect(world)
+  assert.ok(world.net.run(5_000, () => world.client.routes.find('')?.spareHops !== undefined))
+  const route = world.client.routes.find('')
+  const session = route?.exitLayer.session
+  world.net.run(2_000)
+  for (const id of [names(world)?.[0], route?.spareHops?.[0]?.id]) world.net.kill(id ?? '')
+  const isBack = () => kinds(world).includes('moved') && world.client.routes.find('')?.state === 'ready'
+  assert.ok(world.net.run(20_000, isBack), 'a third way')
+  assert.equal(world.client.routes.find('')?.exitLayer.session, session)
 })
 
 test('after a move the exit sends back along the new way, though the client sends nothing but claims', () => {
