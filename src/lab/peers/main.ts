@@ -12,6 +12,7 @@ import { measure } from './run.ts'
 import type { Subject } from './subject.ts'
 import { bare } from './subjects/bare.ts'
 import { hopliteSocks } from './subjects/hoplite-socks.ts'
+import { hopliteTun } from './subjects/hoplite-tun.ts'
 import { nebula } from './subjects/nebula.ts'
 import { openvpn } from './subjects/openvpn.ts'
 import { tor } from './subjects/tor.ts'
@@ -26,6 +27,7 @@ const PAGE = fileURLToPath(new URL('../../../docs/benchmarks.md', import.meta.ur
 const SUBJECTS: readonly Subject[] = [
   ...[bare, packaged, nested(1), nested(2), nested(3), nebula, openvpn, tor],
   ...[1, 2, 3].map(hopliteSocks),
+  ...[1, 2, 3].map(hopliteTun),
 ]
 
 const { values } = parseArgs({

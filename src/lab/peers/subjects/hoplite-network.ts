@@ -16,7 +16,7 @@ import { BOOT_ADDRESS, HOP_COUNT, hopAddress, type PeerLab } from '../topology.t
 const EXITS = [5, 6]
 const READY_MS = 45_000
 
-const HOPLITE = fileURLToPath(siblingModule(import.meta.url, '../../../cli/main'))
+export const HOPLITE = fileURLToPath(siblingModule(import.meta.url, '../../../cli/main'))
 export const hopliteVersion = async () => `Hoplite ${VERSION}`
 
 export class HopliteNetwork {
@@ -28,13 +28,14 @@ export class HopliteNetwork {
     this.#lab = lab
   }
 
-  async start(): Promise<void> {
+  /** Starts all nodes; the exits have `exitFlags` too. */
+  async start(...exitFlags: string[]): Promise<void> {
     const boot = ['[relay]', `control_listen = "${BOOT_ADDRESS}:51820"`]
     this.#nodes.push(this.run('boot', ['bootstrap'], boot))
     const told = await waitFor(async () => (await this.status('boot'))?.listening['control']?.[0], 'the bootstrap node')
     this.#bootstrap = told
     for (let number = 1; number <= HOP_COUNT; number++) {
-      const flags = EXITS.includes(number) ? ['--exit'] : []
+      const flags = EXITS.includes(number) ? ['--exit', ...exitFlags] : []
       const address = hopAddress(number)
       const addresses = [`listen = "${address}:51821"`, `control_listen = "${address}:51820"`]
       const own = ['[relay]', ...addresses, `operator = "hop${number}"`, 'capacity_kbit = 1_000_000']
