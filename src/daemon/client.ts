@@ -119,6 +119,7 @@ class Client {
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log, {
       needsTunnel: this.#needsTunnel,
       issuerId: config.credit.issuer_id,
+      bootstrap: config.network.bootstrap,
     })
     this.#tunnel = this.#makeTunnel(network)
     // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
