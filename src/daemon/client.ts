@@ -344,7 +344,7 @@ class Client {
         case 'hopFailed':
           this.#choice.handleFailure(event.hop)
           if (this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) {
-            log.warn('no UDP passes: relays are reached by WebSocket')
+            log.warn(this.#detour.isOn ? 'no UDP passes: relays are tried by WebSocket' : 'relays are tried by UDP')
             this.#tunnel.handleControlChanged()
           }
           log.warn('hop failed', { id: own(event.hop.id) })
