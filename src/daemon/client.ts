@@ -23,6 +23,7 @@ import { ControlLoop } from './control-loop.ts'
 import { Detour } from './detour.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
+import { ISSUER_ISOLATION } from './issuer-way.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import type { MachinePlan } from './machine-plan.ts'
@@ -298,6 +299,10 @@ class Client {
       priceOf: hopKey => this.#choice.priceOf(hopKey),
       run: input => this.#loop.run(input),
       send: (...commands) => this.#engine?.send(...commands),
+      dial: async (target, signal) => {
+        this.#assertOn()
+        return this.#streams.dial(target, ISSUER_ISOLATION, signal)
+      },
       log: this.#options.log,
     })
   }
