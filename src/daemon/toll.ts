@@ -35,7 +35,8 @@ export class Toll {
         'ask a price: no issuer is configured whose credits are taken',
         'set issuer and issuer_id in [credit], or price = 0 in [relay]',
       )
-    const wallet = openWallet(config, path.join(stateDir, 'wallet'))
+    // Everybody knows a relay's address.
+    const wallet = openWallet(config, path.join(stateDir, 'wallet'), fetch)
     try {
       const earnings = await Earnings.open({ directory: stateDir, wallet, random: systemRandom }, Date.now())
       return new Toll(config, earnings, wallet, log)

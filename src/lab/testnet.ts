@@ -45,7 +45,16 @@ export interface TestnetOptions {
   /** What else is to be done while the client looks for a route. */
   readonly prepare?: (net: Testnet) => Promise<void>
   /** The issuer whose credits relays ask for, and what they ask. */
-  readonly credit?: { readonly url: string; readonly id: string; readonly price: number; readonly freeMib: number }
+  readonly credit?: TestCredit
+}
+
+export interface TestCredit {
+  readonly url: string
+  readonly id: string
+  readonly price: number
+  readonly freeMib: number
+  /** Whether wallets ask the issuer without a route: they have to where nothing is free and they have nothing yet. */
+  readonly isDirect?: boolean
 }
 
 /** One process of the network. */
@@ -126,13 +135,16 @@ export class Testnet {
       ...(websocketPort === undefined ? [] : [`websocket_listen = "${plan.host}:${websocketPort}"`]),
     ]
     const exit = plan.isExit
-      ? [
-          '[exit]',
-          'enabled = true',
-          `allow_private = ["${this.originHost}:${this.originHttpPort}", "${this.originHost}:${this.originUdpPort}"]`,
-        ]
+      ? ['[exit]', 'enabled = true', `allow_private = ${JSON.stringify(this.#privateTargets())}`]
       : []
     return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit])
+  }
+
+  /** Where exits let their clients go. */
+  #privateTargets(): string[] {
+    const { credit } = this.#options
+    const origins = [this.originHttpPort, this.originUdpPort].map(port => `${this.originHost}:${port}`)
+    return [...origins, ...(credit === undefined ? [] : [new URL(credit.url).host])]
   }
 
   /** Starts a client, with more lines for its `[credit]`. */
@@ -231,7 +243,13 @@ export class Testnet {
     const { credit } = this.#options
     const issuer =
       credit && role !== 'bootstrap'
-        ? ['[credit]', `issuer = "${credit.url}"`, `issuer_id = "${credit.id}"`, ...more]
+        ? [
+            '[credit]',
+            `issuer = "${credit.url}"`,
+            `issuer_id = "${credit.id}"`,
+            ...(credit.isDirect ? ['issuer_access = "direct"'] : []),
+            ...more,
+          ]
         : []
     mkdirSync(stateDir, { recursive: true, mode: 0o700 })
     writeFileSync(config, [...network, ...laboratory, ...issuer, ...lines, ''].join('\n'))
