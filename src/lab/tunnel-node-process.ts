@@ -9,6 +9,7 @@
 import { execFileSync } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { systemRandom } from '#crypto/random.ts'
+import { BusyMeter } from '#daemon/busy-meter.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { type Engine, startEngineOf } from '#platform/engine.ts'
@@ -95,8 +96,9 @@ function client({ route = [], spare = [], mtu, link }: TunnelNodePlan): Engine {
     pickRoute: () => ({ hops, exit }),
     pickWay: (_exit, avoid) =>
       spareHops.length === 0 || spareHops.some(({ id }) => avoid.some(hop => hop.id === id)) ? undefined : spareHops,
-    isBusy: () => true,
+    isBusy: () => busy.isBusy(engine.counters.get('datagramsIn'), monotonicMs()),
   })
+  const busy = new BusyMeter()
   let tunnelFlow = 0
   const resize = (route: Route, mtu: number, now: number) => {
     const { session } = route.exitLayer

@@ -12,8 +12,8 @@
 // Sizes are in bytes, of what the caller sends. The largest is tried first, as it mostly passes; then halves. A probe is as
 // long as a packet of its size, and the other end answers it; the answer is authenticated, so its size is a fact. Three
 // lost probes of a size mean that it does not pass: a loss tells nothing else, and no data is ever sent larger than what
-// has passed. When the size in use passes no more (a black hole), the base holds at once and the search begins below it; when
-// not even the base passes, the floor holds until it does.
+// has passed. When the size in use passes no more (a black hole), the floor holds at once, the base as soon as it is answered,
+// and the search begins below what was lost. When the base is not answered at the start, the floor holds until it is.
 
 /** Searches begin here: the size that every host of IPv6 expects of a link (RFC 8200 §5). */
 export const BASE_MTU = 1_280
@@ -163,7 +163,8 @@ export class PathMtu {
       return
     }
     const held = this.#mtu
-    this.#resize(held > BASE_MTU ? BASE_MTU : this.#floor)
+    // If the base passes, that is known in a round trip; if it does not, nothing stands still for three probes more.
+    this.#resize(this.#floor)
     this.#state = this.#base(held > BASE_MTU ? held : this.#max + 1, now)
   }
 
