@@ -336,6 +336,10 @@ class Client {
           if (key === '') this.#tunnel.handleLost()
           log.warn('route lost', { reason: own(event.reason) })
           break
+        case 'resized':
+          if (key === '') this.#tunnel.handleResized(route, event.mtu)
+          log.info('packets of another size pass', { mtu: event.mtu })
+          break
         case 'spareReady':
           this.#choice.handleSuccess(event.hops)
           break
