@@ -75,6 +75,7 @@ export class Payments {
 
   /** Why something that should be paid is not, in words for the user; undefined while all is. */
   get problem(): string | undefined {
+    if (!this.wallet.isWritten) return 'the wallet cannot be written, and relays are not paid: make room on the disk'
     switch (this.#purse.problem) {
       case 'empty':
         return 'the wallet is empty, and relays stop carrying: hoplite wallet redeem, or hoplite wallet topup'
