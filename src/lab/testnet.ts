@@ -20,6 +20,8 @@ export interface RelayPlan {
   readonly host: string
   readonly operator: string
   readonly isExit: boolean
+  /** Whether it lends its address to WireGuard tunnels too. */
+  readonly isPeer?: boolean
   /** Where it carries traffic; without it any port, another one after each start. */
   readonly port?: number
 }
@@ -137,7 +139,15 @@ export class Testnet {
     const exit = plan.isExit
       ? ['[exit]', 'enabled = true', `allow_private = ${JSON.stringify(this.#privateTargets())}`]
       : []
-    return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit])
+    const allowed = `allow_private = ["${this.originHost}:${this.originUdpPort}"]`
+    const peer = plan.isPeer ? ['[peer]', 'enabled = true', 'max_clients = 5', allowed] : []
+    return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit, ...peer])
+  }
+
+  /** Starts an entry that leads WireGuard's packets over one peer to the origin's UDP port. */
+  startEntry(host = '127.11.0.1'): TestNode {
+    const words = ['entry-daemon', '--listen', '127.0.0.1:0', '--to', `${this.originHost}:${this.originUdpPort}`]
+    return this.#startNode('entry', 'client', host, words, ['[client]', `bind = "${host}"`])
   }
 
   /** Where exits let their clients go. */
