@@ -15,6 +15,7 @@
 //   kind 4  report       empty; the answer: packets and bytes carried in the session, u64 each, both directions together
 //   kind 5  openStream   stream u32 (the asker's stream id), target
 //   kind 6  openTunnel   flow u24: the flow that IP packets go in, at an exit with a tunnel
+//   kind 9  meet         flow u24, token (32 bytes): the flow is joined to that of whoever else shows the token
 //   kind 8  pay          token (354 bytes, token.ts), inward bytes of the session that the payer has accepted so far u64
 //   kind 7  notice       flow u24, reason u8: the hop tells the client, unasked and unanswered, that a flow ended
 //
@@ -24,7 +25,7 @@
 //     openStream done: stream u32 (the answerer's stream id)
 //     openTunnel done: families u8 (1 IPv4, 2 IPv6, at least one), mtu u16 (from 1280), DNS servers: count u8, 1 to 4, then
 //       kind u8 = 4 or 6 and the address each
-//     open done: empty
+//     open and meet done: empty
 //     pay done: outward bytes of the session that the hop has carried so far u64
 //
 // Length policy: exact, except the first datagram, which is the rest of the message. Decoders return `undefined` for
@@ -45,7 +46,10 @@ export const CONTROL_KIND = {
   openTunnel: 6,
   notice: 7,
   pay: 8,
+  meet: 9,
 } as const
+
+export const MEETING_TOKEN_BYTES = 32
 
 /** Why a request was refused. The numbers below 9 are those of SOCKS5 replies (RFC 1928 §6). */
 export const REFUSAL = {
@@ -86,6 +90,7 @@ export type ControlRequest =
   | { readonly kind: 'openStream'; readonly stream: number; readonly target: Target }
   | { readonly kind: 'openTunnel'; readonly flow: number }
   | { readonly kind: 'pay'; readonly token: Uint8Array; readonly acceptedBytes: number }
+  | { readonly kind: 'meet'; readonly flow: number; readonly token: Uint8Array }
 
 /** What an exit's tunnel carries. */
 export interface TunnelOffer {
@@ -98,7 +103,7 @@ export interface TunnelOffer {
 }
 
 export type ControlAnswer =
-  | { readonly kind: 'open' | 'close' | 'ping' }
+  | { readonly kind: 'open' | 'close' | 'ping' | 'meet' }
   | { readonly kind: 'report'; readonly packets: number; readonly bytes: number }
   | { readonly kind: 'openStream'; readonly stream: number }
   | ({ readonly kind: 'openTunnel' } & TunnelOffer)
@@ -170,6 +175,9 @@ function writeRequest(writer: Writer, request: ControlRequest): void {
     case 'pay':
       writer.bytes(request.token).u64le(request.acceptedBytes)
       return
+    case 'meet':
+      writer.u24le(request.flow).bytes(request.token)
+      return
     case 'ping':
     case 'report':
       return
@@ -212,6 +220,11 @@ function readRequest(reader: Reader, kind: number, number: number): ControlMessa
     case CONTROL_KIND.pay: {
       const token = copyBytes(reader.bytes(TOKEN_BYTES))
       return { type: 'request', number, request: { kind: 'pay', token, acceptedBytes: reader.u64le() } }
+    }
+    case CONTROL_KIND.meet: {
+      const flow = reader.u24le()
+      const token = copyBytes(reader.bytes(MEETING_TOKEN_BYTES))
+      return { type: 'request', number, request: { kind: 'meet', flow, token } }
     }
     case CONTROL_KIND.notice:
       return { type: 'notice', flow: reader.u24le(), reason: reader.u8() }
@@ -319,5 +332,6 @@ const REQUEST_NAMES = new Map<number, ControlRequest['kind']>([
   [5, 'openStream'],
   [6, 'openTunnel'],
   [8, 'pay'],
+  [9, 'meet'],
 ])
 const REASONS = new Set<number>(Object.values(REFUSAL))
