@@ -29,6 +29,8 @@ export interface ClientTunnelOptions {
   readonly network: TunnelNetwork | undefined
   readonly log: Log
   readonly routes: () => Routes
+  /** Relays that are spoken to beside the routes. */
+  readonly moreRelays: () => readonly Address[]
   /** Runs an input of the routes machine and carries out what follows. */
   readonly run: (input: (now: number) => void) => void
   /** To the data plane. */
@@ -167,7 +169,8 @@ export class ClientTunnel {
 
   #firstHops(): Address[] {
     const routes = this.#options.routes()
-    return routes.keys.flatMap(key => routes.find(key)?.firstHops.map(({ address }) => address) ?? [])
+    const ofRoutes = routes.keys.flatMap(key => routes.find(key)?.firstHops.map(({ address }) => address) ?? [])
+    return [...ofRoutes, ...this.#options.moreRelays()]
   }
 
   #makeFlow(): TunnelFlow {

@@ -31,6 +31,7 @@ import { Meeting } from './meeting.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
+import { RelayMeetings } from './relay-meetings.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
 import type { OpenTun } from './tunnel-flow.ts'
@@ -91,6 +92,7 @@ class Client {
   readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
   readonly #face: ClientFace
   readonly #meeting: Meeting
+  readonly #relayMeetings: RelayMeetings
   readonly #laboratory: Laboratory
   readonly #tunnel: ClientTunnel
   readonly #startedMs = monotonicMs()
@@ -125,13 +127,22 @@ class Client {
     this.#tunnel = this.#makeTunnel(network)
     // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
     const stunServers = () => (network === undefined ? this.#choice.guardAddresses() : [])
-    this.#meeting = new Meeting({ ...options, config, stunServers })
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
       pickWay: (exit, inUse) => this.#choice.pickWay(exit, inUse),
       isBusy: key => this.#streams.streams(key) > 0 || (key === '' && this.#tunnel.isBusy),
     })
+    this.#relayMeetings = new RelayMeetings({
+      indices: this.#routes.indices,
+      pick: avoid => this.#choice.pickMeetingRelay(avoid),
+      find: relay => this.#choice.find(relay),
+      send: commands => this.#tunnel.send(commands),
+      onNews: news => this.#meeting.handleMeeting(news),
+      onSilent: () => this.#handleSilence(),
+      onFailure: relay => this.#choice.handleFailure(relay),
+    })
+    this.#meeting = new Meeting({ ...options, config, stunServers, meetings: this.#relayMeetings })
     this.#loop = new ControlLoop(this.#routes, now => this.#carryOut(now))
     this.#streams = new RouteStreams({
       routes: this.#routes,
@@ -249,6 +260,7 @@ class Client {
     this.#streams.close()
     for (const key of this.#routes.keys) this.#routes.close(key)
     this.#loop.close()
+    this.#relayMeetings.end()
     const hasFailed = this.#stop.signal.reason instanceof HopliteError
     await this.#tunnel.end(hasFailed)
     this.#watch[Symbol.dispose]()
@@ -271,6 +283,7 @@ class Client {
       network,
       log: this.#options.log,
       routes: () => this.#routes,
+      moreRelays: () => this.#relayMeetings.relays,
       run: input => this.#loop.run(input),
       carryOut: commands => this.#engine?.send(...this.#detour.outward(commands)),
       datagramsIn: () => this.#engine?.counters.get('datagramsIn') ?? 0,
@@ -316,6 +329,7 @@ class Client {
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
     this.#face.handleReport(report)
     this.#loop.run(now => this.#routes.handleReport(report, now))
+    this.#relayMeetings.handleReport(report)
   }
 
   #carryOut(now: number): void {
@@ -353,15 +367,21 @@ class Client {
           break
         case 'hopFailed':
           this.#choice.handleFailure(event.hop)
-          if (this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) {
-            log.warn(this.#detour.isOn ? 'no UDP passes: relays are tried by WebSocket' : 'relays are tried by UDP')
-            this.#tunnel.handleControlChanged()
-          }
+          this.#handleSilence()
           log.warn('hop failed', { id: own(event.hop.id) })
           break
       }
     }
     this.#face.handleChange()
+  }
+
+  /** A relay did not answer: it may be the network that lets no UDP through. */
+  #handleSilence(): void {
+    if (!this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) return
+    this.#options.log.warn(
+      this.#detour.isOn ? 'no UDP passes: relays are tried by WebSocket' : 'relays are tried by UDP',
+    )
+    this.#tunnel.handleControlChanged()
   }
 
   #assertOn(): void {

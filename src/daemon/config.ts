@@ -99,6 +99,8 @@ const schema = z.strictObject({
       free_mib: z.number().int().min(0).max(1_048_576).default(16),
       max_sessions: z.number().int().min(1).max(1_000_000).default(20_000),
       max_flows: z.number().int().min(1).max(1_000_000).default(20_000),
+      max_meetings: z.number().int().min(0).max(1_000_000).default(128),
+      meeting_kbit: z.number().int().min(64).max(4_294_967_295).default(10_000),
     })
     .prefault({}),
   exit: z

@@ -5,9 +5,9 @@ import type { Device } from '#meet/devices.ts'
 import { cardOf, newOwnDevice } from '#meet/own-device.ts'
 import type { MeshEvent, MeshOrder } from '#platform/mesh-engine.ts'
 import type { Address } from '#wire/address.ts'
-import { decodeDeviceSignal, encodeDeviceSignal } from '#wire/device-signal.ts'
+import { decodeDeviceSignal, encodeDeviceSignal, type MeetingPlace } from '#wire/device-signal.ts'
 import { parseConfig } from './config.ts'
-import { DeviceLinks } from './device-links.ts'
+import { DeviceLinks, type DeviceMeetings } from './device-links.ts'
 
 const OFFER = Uint8Array.of(1, 2, 3)
 const SELF = newOwnDevice('self', seededRandom('self'))
@@ -23,7 +23,7 @@ function other(name: string): Device {
   }
 }
 
-function links(t: TestContext, toml = '') {
+function links(t: TestContext, toml = '', meetings?: DeviceMeetings) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_700_000_000_000 })
   const orders: MeshOrder[] = []
   const said: { readonly id: string; readonly data: Uint8Array }[] = []
@@ -36,6 +36,7 @@ function links(t: TestContext, toml = '') {
     log: LOG,
     say: (id, data) => said.push({ id, data }),
     stunServers: () => servers,
+    ...(meetings && { meetings }),
     start: ({ stunServers }, onEvent) => {
       asked.push(stunServers.length)
       tell = onEvent
@@ -176,4 +177,99 @@ test('an echo without tunnels is answered at once, and closing ends them', async
   update(other('laptop'))
   await made.close()
   assert.equal(isClosed(), true)
+})
+
+/** Relays by their first letter; everything that is asked of them. */
+function relays(known: string) {
+  const asked: (MeetingPlace | 'closed')[] = []
+  let next = 0
+  const meetings: DeviceMeetings = {
+    pick: () => known[next++ % Math.max(known.length, 1)]?.repeat(64),
+    open: (_peer, place) => asked.push(place) > 0,
+    close: () => void asked.push('closed'),
+  }
+  return { asked, meetings, know: (more: string) => (known = more) }
+}
+
+const ADDRESS: Address = { host: '127.0.0.1', port: 9 }
+const RELAY: Address = { host: '192.0.2.1', port: 9 }
+/** Devices whose ids come after ours, and before. */
+const NAMES = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j']
+const LATER = NAMES.map(other).find(({ id }) => SELF.id < id) as Device
+const EARLIER = NAMES.map(other).find(({ id }) => id < SELF.id) as Device
+
+test('one of two chooses where to meet and tells it with its offer, and the tunnels get the socket of the flow', t => {
+  const { asked, meetings } = relays('ab')
+  const { made, orders, said, tell, update } = links(t, '', meetings)
+  update(LATER)
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  const [place] = asked
+  assert.ok(place !== undefined && place !== 'closed')
+  const told = decodeDeviceSignal(said[0]?.data ?? OFFER)?.meeting
+  assert.equal(told?.relay, place.relay)
+  assert.equal(Buffer.compare(told?.token ?? OFFER, place.token), 0)
+  made.handleMeeting({ kind: 'open', peer: 1, address: ADDRESS, relay: RELAY })
+  const meeting = { address: ADDRESS, relay: RELAY, isControlling: true, token: place.token }
+  assert.deepEqual(orders.at(-1), { kind: 'meeting', peer: 1, meeting })
+  made.handleMeeting({ kind: 'closed', peer: 1 })
+  assert.deepEqual(orders.at(-1), { kind: 'endMeeting', peer: 1 })
+})
+
+test('where it does not work another relay and another token are chosen; so it is when the way is lost', t => {
+  const { asked, meetings } = relays('ab')
+  const { made, tell, update } = links(t, '', meetings)
+  update(LATER)
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  made.handleMeeting({ kind: 'lost', peer: 1 })
+  t.mock.timers.tick(20_000)
+  tell({ kind: 'path', peer: 1, path: { kind: 'relayed', to: RELAY } })
+  t.mock.timers.tick(600_000)
+  tell({ kind: 'path', peer: 1, path: undefined })
+  const places = asked.filter(each => each !== 'closed')
+  assert.deepEqual(
+    places.map(({ relay }) => relay[0]),
+    ['a', 'b', 'a'],
+  )
+  assert.equal(new Set(places.map(({ token }) => Buffer.from(token).toString('hex'))).size, 3)
+})
+
+test('the other goes where it is told, once, and not to a relay of its own choice', t => {
+  const { asked, meetings } = relays('a')
+  const { made, said, tell, update } = links(t, '', meetings)
+  update(EARLIER)
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  assert.equal(decodeDeviceSignal(said[0]?.data ?? OFFER)?.meeting, undefined)
+  const place = { relay: 'c'.repeat(64), token: new Uint8Array(32).fill(3) }
+  const told = encodeDeviceSignal({ begunMs: 1_000, heardMs: 0, meeting: place, offer: OFFER })
+  made.handle(EARLIER.id, told)
+  made.handle(EARLIER.id, told)
+  assert.deepEqual(asked, [place])
+  const next = { ...place, token: new Uint8Array(32).fill(4) }
+  made.handle(EARLIER.id, encodeDeviceSignal({ begunMs: 1_000, heardMs: 0, meeting: next, offer: OFFER }))
+  assert.deepEqual(asked, [place, 'closed', next])
+})
+
+test('a device that is removed is met no more, and who begins anew is met anew', t => {
+  const { asked, meetings } = relays('a')
+  const { made, tell, update } = links(t, '', meetings)
+  update(LATER)
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  made.handle(LATER.id, signal(1_000))
+  assert.equal(asked.at(-1), 'closed')
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  assert.notEqual(asked.at(-1), 'closed')
+  update()
+  assert.equal(asked.at(-1), 'closed')
+})
+
+test('relays that are known late are met at as soon as they are', async t => {
+  const { asked, meetings, know } = relays('')
+  const { made, said, tell, update } = links(t, '', meetings)
+  update(LATER)
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  await made.handleServersKnown()
+  assert.deepEqual([asked.length, said.length], [0, 1])
+  know('a')
+  await made.handleServersKnown()
+  assert.deepEqual([asked.length, said.length], [1, 2])
 })

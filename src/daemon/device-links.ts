@@ -3,6 +3,7 @@
 // Offers go by letter. One may be lost, so the newest is said again while there is no path: after 20 s, then ever more rarely.
 // A program that began anew has forgotten everything: its first offer is answered with ours, whole.
 
+import { systemRandom } from '#crypto/random.ts'
 import { DEVICE_NETWORK, type DeviceAddresses } from '#meet/device-address.ts'
 import type { Device } from '#meet/devices.ts'
 import type { OwnDevice } from '#meet/own-device.ts'
@@ -10,7 +11,8 @@ import type { PortRule } from '#mesh/firewall.ts'
 import { type LinkPath, type LinkPeer, type MeshEngine, type MeshEvent, startMesh } from '#platform/mesh-engine.ts'
 import { readStateFile } from '#platform/state-file.ts'
 import { type Address, parseAddress } from '#wire/address.ts'
-import { decodeDeviceSignal, encodeDeviceSignal } from '#wire/device-signal.ts'
+import { MEETING_TOKEN_BYTES } from '#wire/control.ts'
+import { decodeDeviceSignal, encodeDeviceSignal, type MeetingPlace } from '#wire/device-signal.ts'
 import type { Config } from './config.ts'
 import { type Log, own } from './log.ts'
 import type { Phone } from './phones.ts'
@@ -28,11 +30,27 @@ export interface DeviceLinksOptions {
   readonly stunServers?: () => readonly Address[]
   /** Carries something to a device by letter. */
   readonly say: (id: string, data: Uint8Array) => void
+  /** Where devices meet while no direct way is known. */
+  readonly meetings?: DeviceMeetings
   /** There is a network interface now. */
   readonly onInterface?: (name: string) => void
   /** What starts the tunnels; tests have another. */
   readonly start?: typeof startMesh
 }
+
+/** Meetings at relays: one at a time for each device, by the number of its link. */
+export interface DeviceMeetings {
+  /** The id of a relay to meet at; `undefined` while none is known. */
+  pick(): string | undefined
+  /** False when the relay is not known, or there are too many. */
+  open(peer: number, place: MeetingPlace): boolean
+  close(peer: number): void
+}
+
+/** What became of a meeting. */
+export type MeetingNews =
+  | { readonly kind: 'open'; readonly peer: number; readonly address: Address; readonly relay: Address }
+  | { readonly kind: 'closed' | 'lost'; readonly peer: number }
 
 /** What is known of the way to a device. */
 export interface LinkStatus {
@@ -45,6 +63,9 @@ export interface LinkStatus {
 interface Link {
   readonly id: string
   readonly peer: number
+  /** Whether it is us who choose where to meet. */
+  readonly isControlling: boolean
+  meeting: MeetingPlace | undefined
   path: LinkPath | undefined
   offer: Uint8Array | undefined
   /** When the other side's program began; 0 while nothing was heard. */
@@ -94,9 +115,10 @@ export class DeviceLinks {
     if (this.#isRestarting || (this.#engine === undefined && ready.length + phones.length === 0)) return
     this.#engine ??= this.#start(self, addresses)
     const ids = new Set([...ready, ...phones].map(({ id }) => id))
-    for (const [id, { again }] of this.#links) {
+    for (const [id, link] of this.#links) {
       if (ids.has(id)) continue
-      clearTimeout(again)
+      clearTimeout(link.again)
+      this.#endMeeting(link)
       this.#links.delete(id)
     }
     const peers = [
@@ -110,17 +132,23 @@ export class DeviceLinks {
     this.#engine.send({ kind: 'peers', privateKey, peers })
   }
 
-  /** More servers may be known: tunnels that began without any, and reach nobody, begin anew. */
+  /** More servers and relays may be known: tunnels that began without any, and reach nobody, begin anew. */
   async handleServersKnown(): Promise<void> {
     const isStuck = ![...this.#links.values()].some(({ path }) => path !== undefined)
-    if (this.#engine === undefined || this.#hasStun || !isStuck || this.#stunServers().length === 0) return
+    if (this.#engine === undefined || this.#hasStun || !isStuck || this.#stunServers().length === 0) {
+      for (const link of this.#links.values()) this.#meetAtLast(link)
+      return
+    }
     const engine = this.#engine
     this.#engine = undefined
     this.#isRestarting = true
     await engine.close()
     this.#isRestarting = false
     this.#told = ''
-    for (const link of this.#links.values()) link.offer = undefined
+    for (const link of this.#links.values()) {
+      link.offer = undefined
+      this.#endMeeting(link)
+    }
     this.#update()
   }
 
@@ -150,10 +178,29 @@ export class DeviceLinks {
       if (signal.begunMs < link.theirsMs && !knowsUs) return
       link.theirsMs = signal.begunMs
       link.epoch++
-      if (!knowsUs) this.#engine?.send({ kind: 'restart', peer: link.peer })
+      if (!knowsUs) {
+        // Its flow at the relay may still be there, and nobody in it.
+        if (link.isControlling) this.#endMeeting(link)
+        this.#engine?.send({ kind: 'restart', peer: link.peer })
+      }
     }
+    if (!link.isControlling && signal.meeting !== undefined) this.#follow(link, signal.meeting)
     const offer = Uint8Array.from(signal.offer)
     this.#engine?.send({ kind: 'offer', peer: link.peer, epoch: link.epoch, offer })
+  }
+
+  /** What became of a meeting at a relay. */
+  handleMeeting(news: MeetingNews): void {
+    const { peer } = news
+    const link = [...this.#links.values()].find(each => each.peer === peer)
+    const meeting = link?.meeting
+    if (link === undefined || meeting === undefined) return
+    if (news.kind === 'closed') this.#engine?.send({ kind: 'endMeeting', peer })
+    if (news.kind === 'lost') link.meeting = undefined
+    if (news.kind !== 'open') return
+    const { address, relay } = news
+    const { isControlling } = link
+    this.#engine?.send({ kind: 'meeting', peer, meeting: { address, relay, isControlling, token: meeting.token } })
   }
 
   /** A session with the device was lost, and what was said in it with that: it is told anew. */
@@ -183,7 +230,10 @@ export class DeviceLinks {
   }
 
   async close(): Promise<void> {
-    for (const { again } of this.#links.values()) clearTimeout(again)
+    for (const link of this.#links.values()) {
+      clearTimeout(link.again)
+      this.#endMeeting(link)
+    }
     for (const { end } of this.#leases.values()) clearTimeout(end)
     this.#links.clear()
     await this.#engine?.close()
@@ -221,7 +271,7 @@ export class DeviceLinks {
   }
 
   #peerOf({ id, card, addresses, tunnelSecret, name }: Device, ownId: string): LinkPeer {
-    const link = this.#links.get(id) ?? this.#newLink(id)
+    const link = this.#links.get(id) ?? this.#newLink(id, ownId < id)
     const { ipv6, ipv4 } = addresses
     return {
       peer: link.peer,
@@ -229,12 +279,12 @@ export class DeviceLinks {
       presharedKey: tunnelSecret as Uint8Array,
       addresses: ipv4 === undefined ? [ipv6] : [ipv6, ipv4],
       rules: this.#rules(id, name),
-      isControlling: ownId < id,
+      isControlling: link.isControlling,
     }
   }
 
   #peerOfPhone({ id, name, publicKey, presharedKey, addresses: { ipv6, ipv4 } }: Phone): LinkPeer {
-    const { peer } = this.#links.get(id) ?? this.#newLink(id)
+    const { peer } = this.#links.get(id) ?? this.#newLink(id, false)
     const addresses = ipv4 === undefined ? [ipv6] : [ipv6, ipv4]
     const rules = this.#rules(id, name)
     return { peer, publicKey, presharedKey, addresses, rules, isControlling: false, isPlain: true }
@@ -250,8 +300,8 @@ export class DeviceLinks {
     return [...lasting, ...leased]
   }
 
-  #newLink(id: string): Link {
-    const known = { path: undefined, offer: undefined, again: undefined }
+  #newLink(id: string, isControlling: boolean): Link {
+    const known = { isControlling, meeting: undefined, path: undefined, offer: undefined, again: undefined }
     const link: Link = { id, peer: this.#nextPeer++, theirsMs: 0, epoch: 0, againMs: FIRST_AGAIN_MS, ...known }
     this.#links.set(id, link)
     return link
@@ -292,6 +342,8 @@ export class DeviceLinks {
     if (path !== undefined) clearTimeout(link.again)
     else if (wasLost && link.offer !== undefined) {
       link.againMs = FIRST_AGAIN_MS
+      // Had the relay carried on, there would be a path.
+      if (link.isControlling) this.#endMeeting(link)
       this.#say(link)
     }
   }
@@ -303,13 +355,50 @@ export class DeviceLinks {
     else if (isAgreed) log.debug('a fresh secret with a device')
   }
 
+  /** Chooses where to meet, if it is ours to choose and nothing is chosen. */
+  #meet(link: Link): void {
+    const { meetings } = this.#options
+    if (meetings === undefined || !link.isControlling || link.meeting !== undefined) return
+    const relay = meetings.pick()
+    if (relay === undefined) return
+    const place = { relay, token: systemRandom(MEETING_TOKEN_BYTES) }
+    link.meeting = place
+    if (!meetings.open(link.peer, place)) link.meeting = undefined
+  }
+
+  /** Relays may be known now. */
+  #meetAtLast(link: Link): void {
+    if (link.path !== undefined || link.offer === undefined || link.meeting !== undefined) return
+    this.#meet(link)
+    if (link.meeting !== undefined) this.#say(link)
+  }
+
+  /** Goes where the other side says. */
+  #follow(link: Link, place: MeetingPlace): void {
+    if (link.meeting !== undefined && Buffer.compare(link.meeting.token, place.token) === 0) return
+    this.#endMeeting(link)
+    link.meeting = place
+    if (this.#options.meetings?.open(link.peer, place) !== true) link.meeting = undefined
+  }
+
+  #endMeeting(link: Link): void {
+    if (link.meeting === undefined) return
+    this.#options.meetings?.close(link.peer)
+    link.meeting = undefined
+    this.#engine?.send({ kind: 'endMeeting', peer: link.peer })
+  }
+
   #say(link: Link): void {
     if (link.offer === undefined) return
-    const signal = { begunMs: this.#begunMs, heardMs: link.theirsMs, offer: link.offer }
+    this.#meet(link)
+    const meeting = link.isControlling ? link.meeting : undefined
+    const signal = { begunMs: this.#begunMs, heardMs: link.theirsMs, meeting, offer: link.offer }
     this.#options.say(link.id, encodeDeviceSignal(signal))
     clearTimeout(link.again)
     link.again = setTimeout(() => {
-      if (link.path === undefined) this.#say(link)
+      if (link.path !== undefined) return
+      if (link.isControlling) this.#endMeeting(link)
+      this.#say(link)
     }, link.againMs)
     link.again.unref()
     link.againMs = Math.min(2 * link.againMs, MAX_AGAIN_MS)

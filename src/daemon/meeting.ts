@@ -17,7 +17,7 @@ import { decodeDeviceMessage } from '#wire/device-message.ts'
 import { readEndpoint } from '#wire/wg-quick-values.ts'
 import type { Config } from './config.ts'
 import { DeviceFile } from './device-file.ts'
-import { DeviceLinks } from './device-links.ts'
+import { DeviceLinks, type DeviceMeetings, type MeetingNews } from './device-links.ts'
 import { hasCarriers, type OpenCarriers, openCarriers } from './letter-carriers.ts'
 import { parseListen } from './listen.ts'
 import { type Log, own } from './log.ts'
@@ -36,6 +36,8 @@ export interface MeetingOptions {
   readonly log: Log
   /** Servers to ask for our address when the configuration names none. */
   readonly stunServers?: () => readonly Address[]
+  /** Where devices meet while no direct way is known. */
+  readonly meetings?: DeviceMeetings
 }
 
 /** What a key is held for: our own of some generation, or a pairing. */
@@ -104,6 +106,11 @@ export class Meeting {
   /** More STUN servers may be known. */
   handleServersKnown(): void {
     void this.#links.handleServersKnown()
+  }
+
+  /** What became of a meeting at a relay. */
+  handleMeeting(news: MeetingNews): void {
+    this.#links.handleMeeting(news)
   }
 
   /** Where questions for names are answered. */

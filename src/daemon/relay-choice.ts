@@ -111,6 +111,27 @@ export class RelayChoice {
     return this.#guards.all.flatMap(({ id }) => this.#directory.find(id)?.addresses ?? [])
   }
 
+  /** Where devices may meet: one of the guards, who know our address anyway, else any that takes no payment. */
+  pickMeetingRelay(avoid: ReadonlySet<string>): RouteHop | undefined {
+    this.#maintainGuards()
+    const free = this.#relays().filter(
+      ({ id, roles }) => roles.includes('guard') && this.#directory.find(id)?.price === undefined,
+    )
+    const guards = free.filter(({ id }) => this.#guards.all.some(guard => guard.id === id))
+    const avoided = new Set([...this.#avoidedNow(), ...avoid])
+    for (const list of [guards, free]) {
+      const fit = list.filter(({ id }) => !avoided.has(id))
+      const chosen = fit[Buffer.from(systemRandom(4)).readUInt32LE() % Math.max(fit.length, 1)]
+      if (chosen !== undefined) return chosen
+    }
+    return free[0]
+  }
+
+  /** A relay of the directory, by its id. */
+  find(relay: string): RouteHop | undefined {
+    return this.#relays().find(({ id }) => id === relay)
+  }
+
   /** The hops of a new route. Whoever is entered by counts from now on as one that knows this client's address. */
   pickRoute(): Choice {
     this.#maintainGuards()

@@ -19,6 +19,7 @@ import { lockState } from '#platform/state-lock.ts'
 import { serveWebSocketRelay, type WebSocketRelay } from '#platform/websocket-relay.ts'
 import { CapacityMeter, SAMPLE_MS } from '#relay/capacity.ts'
 import { type ExitRequest, Hop } from '#relay/hop.ts'
+import { MeetingRoom } from '#relay/meeting-room.ts'
 import { ExitStreams } from '#stream/exit.ts'
 import { ExitPolicy, type ExitRule, isPublicAddress } from '#stream/exit-policy.ts'
 import { StreamLink } from '#stream/link.ts'
@@ -136,7 +137,7 @@ class Relay {
     this.#keys = keys
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
-    const { max_sessions, max_flows } = config.relay
+    const { max_sessions, max_flows, max_meetings } = config.relay
     const ownAddresses = new Set(advertised(config).map(formatAddress))
     if (roles.includes('peer')) this.#peer = this.#makePeer()
     this.#hop = new Hop(
@@ -149,6 +150,7 @@ class Relay {
           !ownAddresses.has(formatAddress(address)),
         isExit: roles.includes('exit'),
         ...(this.#peer && { wireGuard: this.#peer.gate }),
+        ...(this.#lendsOnly || max_meetings === 0 ? {} : { meetings: makeRoom(config) }),
         ...(toll && { till: toll.till }),
         lendsOnly: this.#lendsOnly,
         ...(tunnel && { tunnel: tunnel.hop }),
@@ -513,4 +515,8 @@ function exitPorts(config: Config): PortRange[] {
     else ranges.push({ from: port, to: port })
   }
   return ranges.slice(0, 32)
+}
+
+function makeRoom({ relay }: Config): MeetingRoom {
+  return new MeetingRoom({ maxFlows: 2 * relay.max_meetings, bytesPerSecond: (relay.meeting_kbit * 1000) / 8 })
 }

@@ -55,8 +55,23 @@ export type TableCommand =
    */
   | { readonly kind: 'limitSession'; readonly session: number; readonly bytes: number }
   | { readonly kind: 'reportUse'; readonly session: number }
+  /** A flow of a client that waits for another (relay/meeting-room.ts); what it sends is kept within the rate. */
+  | {
+      readonly kind: 'installMeeting'
+      readonly session: number
+      readonly flow: number
+      readonly bytesPerSecond: number
+    }
+  /** What comes in on one of two flows of that kind goes out on the other; whatever they were joined to before is not heard. */
+  | { readonly kind: 'joinMeeting'; readonly flows: readonly [MeetingEnd, MeetingEnd] }
   /** What may be lent, all flows together, in bytes a second: flows to WireGuard servers and, with `hops`, to other hops. */
   | { readonly kind: 'limitLent'; readonly bytesPerSecond: number; readonly hops: boolean }
+
+/** One of two flows that are joined. */
+export interface MeetingEnd {
+  readonly session: number
+  readonly flow: number
+}
 
 /** Commands that open and close sockets: each engine has its own way. */
 export type SocketCommand =

@@ -1,6 +1,7 @@
 // The packet function: what happens to a datagram that arrives, by the tables alone. Every engine runs this one.
 //
 //   socket ──► open layer ──► datagram of a flow ──► hop: out of the flow's socket
+//                 │                                  meeting: into the flow of the other client
 //                 │                                  client: open the next layer, or an application's datagram
 //                 │                                  client or exit: an IP packet, into the TUN
 //                 ├─► stream datagram ──► tap        control, echo ──► report       probe ──► echo back
@@ -26,7 +27,15 @@ import {
 import type { Report, TableCommand, Via } from './commands.ts'
 import type { Counter, Counters } from './counters.ts'
 import { HEADROOM, Slab } from './slab.ts'
-import type { AssociationFlow, HopFlow, KeypairEntry, LegFlow, PacketFlow, SessionEntry } from './tables.ts'
+import type {
+  AssociationFlow,
+  HopFlow,
+  KeypairEntry,
+  LegFlow,
+  MeetingFlow,
+  PacketFlow,
+  SessionEntry,
+} from './tables.ts'
 import { Tables } from './tables.ts'
 import { TokenBucket } from './token-bucket.ts'
 
@@ -94,6 +103,10 @@ export class Forwarder {
         return this.sendProbe(command.session, command)
       case 'grantHandshakes':
         return this.grantHandshakes(command.count)
+      case 'installMeeting':
+        return this.tables.installMeeting(command.session, command.flow, command.bytesPerSecond, this.#outlet.nowMs())
+      case 'joinMeeting':
+        return this.tables.joinMeeting(command.flows)
       case 'limitLent':
         this.#lendsHops = command.hops
         this.#lentRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
@@ -271,6 +284,7 @@ export class Forwarder {
         if (flow.kind === 'association') return this.#outlet.toAssociation(flow, buffer, body, bodyLength)
         if (flow.kind === 'leg') return this.#outlet.toEntry(flow, buffer, body, bodyLength)
         if (flow.kind === 'packets') return this.#outlet.toPort(flow, buffer, body, bodyLength)
+        if (flow.kind === 'meeting') return this.#toOther(flow, buffer, body, bodyLength)
         if (depth >= MAX_DEPTH) return this.#drop('dropTooDeep')
         if (isTransport(buffer, body, bodyLength)) {
           return this.#open(buffer, body, bodyLength, undefined, flow.via, depth + 1)
@@ -311,6 +325,17 @@ export class Forwarder {
     if (this.#isLent(flow) && !this.#mayLend('lentBytesOut', length, flow.lastUsedMs)) return
     this.#count(length)
     this.#outlet.toFlow(flow, buffer, offset, length)
+  }
+
+  /** From one client of a meeting to the other, sealed anew for it; what is inside is not looked at. */
+  #toOther(flow: MeetingFlow, buffer: Uint8Array, offset: number, length: number): void {
+    const { session, other, rate } = flow
+    if (other === undefined) return this.#drop('dropUnknownFlow')
+    if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
+    if (isUsedUp(session) || isUsedUp(other.session)) return this.#drop('dropUnpaid')
+    flow.lastUsedMs = this.#outlet.nowMs()
+    if (!rate.take(length, flow.lastUsedMs)) return this.#drop('dropRateLimit')
+    this.#frame(other.session, FRAME.datagram, other.flow, buffer, offset, length)
   }
 
   #isLent({ proof }: HopFlow): boolean {

@@ -5,9 +5,10 @@
 
 import { ReplayWindow } from '#session/replay-window.ts'
 import type { Address } from '#wire/address.ts'
-import type { InsideAddresses, Keypair, SessionRole, Via } from './commands.ts'
+import type { InsideAddresses, Keypair, MeetingEnd, SessionRole, Via } from './commands.ts'
 import { FlowProof, type ProofKind } from './flow-proof.ts'
 import type { Leg } from './legs.ts'
+import { TokenBucket } from './token-bucket.ts'
 
 const MAX_KEYPAIRS = 3
 
@@ -36,7 +37,7 @@ export interface SessionEntry {
   limitBytes: number
 }
 
-export type FlowEntry = HopFlow | NestingFlow | AssociationFlow | LegFlow | PacketFlow
+export type FlowEntry = HopFlow | NestingFlow | AssociationFlow | LegFlow | PacketFlow | MeetingFlow
 
 /** At a hop: datagrams to and from one address. */
 export interface HopFlow {
@@ -80,9 +81,22 @@ export interface PacketFlow {
   mtu: number
 }
 
+/** At a relay: datagrams of one client for another, each with a flow of its own. */
+export interface MeetingFlow {
+  readonly kind: 'meeting'
+  readonly session: SessionEntry
+  readonly flow: number
+  readonly rate: TokenBucket
+  /** Undefined while the other has not come, or has gone. */
+  other: MeetingFlow | undefined
+  lastUsedMs: number
+}
+
 export class Tables {
   readonly sessions = new Map<number, SessionEntry>()
   readonly keypairs = new Map<number, KeypairEntry>()
+  /** Those flows of sessions that are joined or wait for it. */
+  readonly meetings = new Set<MeetingFlow>()
 
   installSession(session: number, role: SessionRole, via: Via, keys: Keypair): void {
     this.removeSession(session)
@@ -132,6 +146,7 @@ export class Tables {
     if (entry === undefined) return undefined
     this.sessions.delete(session)
     for (const keypair of [...entry.keypairs]) this.#dropKeys(entry, keypair)
+    for (const flow of entry.flows.values()) if (flow.kind === 'meeting') this.#leave(flow)
     return entry
   }
 
@@ -179,11 +194,40 @@ export class Tables {
     return added
   }
 
+  installMeeting(session: number, flow: number, bytesPerSecond: number, nowMs: number): void {
+    const entry = this.sessions.get(session)
+    if (entry === undefined || entry.flows.has(flow)) return
+    const rate = new TokenBucket(bytesPerSecond, nowMs)
+    const added: MeetingFlow = { kind: 'meeting', session: entry, flow, rate, other: undefined, lastUsedMs: nowMs }
+    entry.flows.set(flow, added)
+    this.meetings.add(added)
+  }
+
+  joinMeeting([a, b]: readonly [MeetingEnd, MeetingEnd]): void {
+    const [one, two] = [this.#meetingOf(a), this.#meetingOf(b)]
+    if (one === undefined || two === undefined || one === two) return
+    for (const flow of [one, two]) if (flow.other !== undefined) flow.other.other = undefined
+    one.other = two
+    two.other = one
+  }
+
   removeFlow(session: number, flow: number): FlowEntry | undefined {
     const entry = this.sessions.get(session)
     const removed = entry?.flows.get(flow)
     entry?.flows.delete(flow)
+    if (removed?.kind === 'meeting') this.#leave(removed)
     return removed
+  }
+
+  #meetingOf({ session, flow }: MeetingEnd): MeetingFlow | undefined {
+    const found = this.sessions.get(session)?.flows.get(flow)
+    return found?.kind === 'meeting' ? found : undefined
+  }
+
+  #leave(flow: MeetingFlow): void {
+    this.meetings.delete(flow)
+    if (flow.other !== undefined) flow.other.other = undefined
+    flow.other = undefined
   }
 
   #addKeys(session: SessionEntry, keys: Keypair): KeypairEntry {

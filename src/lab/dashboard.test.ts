@@ -16,6 +16,7 @@ import { texts } from '#web/texts.ts'
 import { findBarriers, foreignRequests, hasBrowser, openPage, startBrowser } from './browser.ts'
 import { type IssuerProcess, startIssuerProcess } from './issuer-process.ts'
 import { skipUnless } from './skip.ts'
+import { fetchThrough } from './socks-client.ts'
 import { SIX_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
 
 const PAGES = ['home', 'route', 'devices', 'share', 'credits', 'activity', 'settings']
@@ -228,6 +229,8 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     await page.getByText('2 were given back').waitFor()
     for (const what of ['Voucher redeemed', 'Given back'])
       await page.getByRole('listitem').filter({ hasText: what }).first().waitFor()
+    // What a relay carries for nothing is 16 MiB; half of it brings the first payment.
+    await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, `/bytes/${12 * 2 ** 20}`)
     await page.getByRole('listitem').filter({ hasText: 'Spent on routes' }).first().waitFor()
     const { tokens } = await callAction(socketPath(net.client.stateDir), 'wallet', {})
     assert.ok(tokens > 0 && tokens < VOUCHER - 2, `${tokens} tokens`)

@@ -43,8 +43,8 @@ export interface PairWorldOptions {
   /** A carrier NAT in front of each of the two. */
   readonly carrier?: NatOptions
   readonly learnsLifetime?: boolean
-  /** What relays packets: flows on two relays of ours (the rule), a TURN server for each side, or nothing. */
-  readonly relaying?: 'flows' | 'turn' | 'none'
+  /** What relays packets: flows on two relays of ours (the rule), flows that a relay joins, a TURN server for each side, or nothing. */
+  readonly relaying?: 'flows' | 'meeting' | 'turn' | 'none'
 }
 
 /** Two hosts, each behind a NAT of its own, with three relays on the internet. */
@@ -74,6 +74,7 @@ export function pairWorld(seed: string, natA: NatOptions, natB: NatOptions, opti
       isStreamOnly,
       endpoint,
       stunServers,
+      meets: relaying === 'meeting',
       ...more,
     })
   }

@@ -158,7 +158,7 @@ test('a machine that moves to another network is found again within 3 s', () => 
 })
 
 test('when the direct path dies the relay carries packets within 3 s, and the direct one again when it is back', () => {
-  for (const relaying of ['flows', 'turn'] as const) {
+  for (const relaying of ['flows', 'meeting', 'turn'] as const) {
     const world = pairWorld('cut', PORT_RESTRICTED, PORT_RESTRICTED, { relaying })
     settle(world)
     world.net.cut = ['203.0.113.1', '192.0.2.1']
@@ -190,14 +190,16 @@ test('without a relay and without signalling a rebooted NAT that keeps its ports
   assert.ok(longestGap(world, 8_000) < 3_000)
 })
 
-test('a TURN server carries packets at once and until the direct path is there, and after a reboot', () => {
-  for (const [natA, natB] of [
+test('a meeting or a TURN server carries packets at once and until the direct path is there, and after a reboot', () => {
+  const pairs = [
     [PORT_RESTRICTED, PORT_RESTRICTED],
     [SYMMETRIC, SYMMETRIC],
     [SEQUENTIAL, PORT_RESTRICTED],
-  ] as const) {
-    const world = pairWorld('turn', natA, natB, { relaying: 'turn' })
-    const names = `${describeNat(natA)} and ${describeNat(natB)}`
+  ] as const
+  const cases = pairs.flatMap(([natA, natB]) => (['meeting', 'turn'] as const).map(by => ({ natA, natB, by })))
+  for (const { natA, natB, by } of cases) {
+    const world = pairWorld('turn', natA, natB, { relaying: by })
+    const names = `${describeNat(natA)} and ${describeNat(natB)} by ${by}`
     const isPossible = canBeDirect(natA, natB)
     const result = runPair(world, 15_000, ({ directMs, firstByteMs }) => {
       return isPossible ? directMs !== undefined : firstByteMs !== undefined

@@ -9,10 +9,12 @@ import { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
 import { HEADROOM } from '#forward/slab.ts'
 import type { AssociationFlow, FlowEntry, HopFlow, LegFlow, PacketFlow, SessionEntry } from '#forward/tables.ts'
+import { AssociationSockets } from '#platform/association-sockets.ts'
 import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '#platform/datagrams.ts'
 import { Entries } from '#platform/entries.ts'
 import { PacketFlows } from '#platform/packet-flows.ts'
 import { Hop, type HopTunnel } from '#relay/hop.ts'
+import type { MeetingRoom } from '#relay/meeting-room.ts'
 import type { WireGuardGate } from '#relay/wireguard-gate.ts'
 import { type Choice, Routes, type RoutesEvent } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
@@ -109,6 +111,7 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
   readonly #portOf = new Map<HopFlow, number>()
   readonly entries: Entries
   readonly packets: PacketFlows
+  readonly associations: AssociationSockets
   /** IP packets that were written to this host's TUN. */
   readonly written: Uint8Array[] = []
   readonly #sockets = new Map<number, SocketHandlers>()
@@ -122,13 +125,14 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
     this.forwarder = new Forwarder(this, this.counters)
     const report = (report: Report) => this.report(report)
     this.entries = new Entries(this.forwarder, this, this.counters, report, () => net.now)
+    this.associations = new AssociationSockets(this.forwarder, this, report)
     this.packets = new PacketFlows(this.forwarder, this.counters, () => net.now)
     net.add(this)
   }
 
   /** A socket of this host, bound to a port of its address. */
   open({ bind }: SocketPlan, handlers: SocketHandlers): DatagramSocket {
-    const address = { host: this.address.host, port: bind?.port ?? this.#nextPort++ }
+    const address = { host: this.address.host, port: bind?.port || this.#nextPort++ }
     this.#sockets.set(address.port, handlers)
     handlers.onOpen?.(address)
     return {
@@ -197,7 +201,9 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
     this.tapped.push({ session: session.session, bytes: copyBytes(buffer, offset, offset + length) })
   }
 
-  toAssociation(_flow: AssociationFlow): void {}
+  toAssociation(flow: AssociationFlow, buffer: Uint8Array, offset: number, length: number): void {
+    this.associations.deliver(flow, buffer, offset, length)
+  }
 
   toEntry(flow: LegFlow, buffer: Uint8Array, offset: number, length: number): void {
     this.entries.deliver(flow, buffer, offset, length)
@@ -262,11 +268,14 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
         return this.entries.removeLeg(command.entry, command.session)
       case 'proveLeg':
         return this.entries.prove(command.entry)
+      case 'installAssociation':
+        return this.associations.install(command.association, command.session, command.host)
+      case 'installAssociationTarget':
+        return this.associations.installTarget(command.association, command.header, command.flow)
+      case 'removeAssociation':
+        return this.associations.remove(command.association)
       case 'installTunnel':
       case 'reportTunnel':
-      case 'installAssociation':
-      case 'installAssociationTarget':
-      case 'removeAssociation':
       case 'sweep':
       case 'observe':
       case 'reportObservation':
@@ -289,7 +298,12 @@ export interface VirtualHop extends RouteHop {
 export function addHop(
   net: VirtualNet,
   host: string,
-  offers: { readonly isExit?: boolean; readonly wireGuard?: WireGuardGate; readonly tunnel?: HopTunnel } = {},
+  offers: {
+    readonly isExit?: boolean
+    readonly wireGuard?: WireGuardGate
+    readonly tunnel?: HopTunnel
+    readonly meetings?: MeetingRoom
+  } = {},
 ): VirtualHop {
   const { privateKey, publicKey } = generateX25519()
   const machine = new Hop(
@@ -301,6 +315,7 @@ export function addHop(
       isExit: offers.isExit ?? false,
       ...(offers.wireGuard && { wireGuard: offers.wireGuard }),
       ...(offers.tunnel && { tunnel: offers.tunnel }),
+      ...(offers.meetings && { meetings: offers.meetings }),
     },
     net.now,
   )

@@ -15,6 +15,8 @@ export interface VirtualPeerOptions {
   readonly relay?: VirtualRelay
   /** No UDP: the flow on the relay goes through a stream. */
   readonly isStreamOnly?: boolean
+  /** A relay joins a flow of ours to the other's. */
+  readonly meets?: boolean
   readonly endpoint?: Partial<EndpointOptions>
   readonly stunServers: readonly Address[]
   readonly signalMs?: number
@@ -22,6 +24,12 @@ export interface VirtualPeerOptions {
 
 const MAIN = 0
 const RELAY = 1
+const MEETING = 2
+/** They stand for the two ends of a meeting. */
+const ENDS: readonly [Address, Address] = [
+  { host: '100::1', port: 1 },
+  { host: '100::2', port: 1 },
+]
 const MAIN_PORT = 41_000
 const TUNNEL_PORT = 41_001
 const FIRST_EXTRA_PORT = 45_000
@@ -47,6 +55,7 @@ export class VirtualPeer {
   readonly #ports = new Map<number, number>([[MAIN, MAIN_PORT]])
   readonly #locals = new Map<number, number>([[MAIN_PORT, MAIN]])
   #flow: Address | undefined
+  #meetingEnds: { readonly theirs: Address; readonly ours: Address } | undefined
   #realm: Realm
   #host: string
   #nextLocal = 10
@@ -69,7 +78,15 @@ export class VirtualPeer {
     this.other = other
     this.endpoint.addSocket({ local: MAIN, family: 4, port: MAIN_PORT, hosts: [this.#host] }, now)
     this.endpoint.connect(1, isControlling, now)
-    const { relay } = this.#options
+    const { relay, meets } = this.#options
+    if (meets) {
+      const [theirs, ours] = isControlling ? ENDS : [ENDS[1], ENDS[0]]
+      this.#meetingEnds = { theirs, ours }
+      this.#net.at(now + FLOW_MS, () => {
+        this.endpoint.addMeeting(MEETING, 1, theirs, this.#net.now)
+        this.settle()
+      })
+    }
     if (relay !== undefined) {
       const flow = relay.open()
       this.#flow = flow
@@ -158,6 +175,13 @@ export class VirtualPeer {
       if (isStreamOnly) return relay.stream(this.#flow.port, to, copyBytes(bytes))
       const from = { host: this.#host, port: TUNNEL_PORT }
       return this.#net.send(this.#realm, from, tunnelAddress(relay), wrap(this.#flow.port, to, bytes))
+    }
+    if (local === MEETING) {
+      const { other } = this
+      const copy = copyBytes(bytes)
+      const from = this.#meetingEnds?.ours
+      if (from === undefined || other === undefined) return
+      return this.#net.at(this.#net.now + FLOW_MS, () => other.#deliver(copy, from, MEETING))
     }
     const port = this.#ports.get(local)
     if (port !== undefined) this.#net.send(this.#realm, { host: this.#host, port }, to, copyBytes(bytes))

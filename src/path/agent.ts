@@ -134,7 +134,7 @@ export class Agent {
   handleGroundChange(now: number): void {
     if (this.#state === 'closed') return
     this.#offering.soon(now)
-    if (this.#checks.remote !== undefined) this.#checklist.form(this.#ground.bases(), this.#addresses.all())
+    if (this.#checks.remote !== undefined) this.#checklist.form(this.#ground.bases(this.peer), this.#addresses.all())
   }
 
   /** A base is gone, with everything that went over it. */
@@ -247,7 +247,7 @@ export class Agent {
 
   #search(now: number): void {
     if (this.#checks.remote === undefined) return
-    this.#checklist.form(this.#ground.bases(), this.#addresses.all())
+    this.#checklist.form(this.#ground.bases(this.peer), this.#addresses.all())
     this.#checklist.revive()
     if (this.#state !== 'connected') {
       this.#state = 'checking'
@@ -267,7 +267,7 @@ export class Agent {
     }
     this.#retryDelayMs = Math.min(this.#retryDelayMs * 2, MAX_RETRY_MS)
     this.#ground.refresh(now)
-    this.#checklist.form(this.#ground.bases(), this.#addresses.all())
+    this.#checklist.form(this.#ground.bases(this.peer), this.#addresses.all())
     this.#checklist.revive()
     this.#retryMs = now + this.#retryDelayMs
     this.#punch(now)

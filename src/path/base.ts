@@ -16,6 +16,8 @@ export interface Base {
   address: Address | undefined
   /** Opened for one purpose of one peer; it takes no part in ordinary pairs. */
   readonly isExtra: boolean
+  /** A flow that a relay joins to one peer's: it leads to this address, which stands for that peer's end, and nowhere else. */
+  readonly meets?: { readonly peer: number; readonly to: Address }
   /** It is offered at a loopback address, for tests on one machine; only from such a one loopback is checked. */
   readonly isOnLoopback?: boolean
 }
@@ -39,12 +41,13 @@ export function familyOf(host: string): Family {
   return host.includes(':') ? 6 : 4
 }
 
-/** Whether no host can have this address: unspecified, loopback, link-local, multicast, broadcast. */
+/** Whether no host can have this address: unspecified, loopback, link-local, multicast, broadcast, discard-only (RFC 6666). */
 export function isUnreachable(host: string): boolean {
   const ip = parseIp(host)
   if (ip === undefined) return true
   const [a = 0, b = 0] = ip
   if (ip.length === 4) return a === 0 || a === 127 || a >= 224 || (a === 169 && b === 254)
+  if (a === 1 && ip.subarray(1, 8).every(byte => byte === 0)) return true
   if (a === 0xff || (a === 0xfe && (b & 0xc0) === 0x80)) return true
   return ip.subarray(0, 15).every(byte => byte === 0) && (ip[15] ?? 0) < 2
 }

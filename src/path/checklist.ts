@@ -50,6 +50,15 @@ export class Checklist {
   form(bases: Iterable<Base>, remotes: readonly RemoteCandidate[]): void {
     for (const base of bases) {
       if (base.isExtra) continue
+      if (base.meets !== undefined) {
+        // Both know the other's end without being told.
+        this.add(base, {
+          kind: 'peerReflexive',
+          priority: candidatePriority('relayed', base.family),
+          address: base.meets.to,
+        })
+        continue
+      }
       for (const remote of remotes) if (canReach(base, remote.address)) this.add(base, remote)
     }
   }

@@ -96,7 +96,7 @@ export class Endpoint {
       out: this.#out,
       keepaliveMs: () => this.keepaliveMs,
       isGathering: () => [...this.#sockets.values()].some(({ gatherer }) => !gatherer.isDone),
-      bases: () => this.#usableBases(),
+      bases: peer => this.#usableBases(peer),
       candidates: () => this.candidates(),
       nat: () => this.nat(),
       refresh: now => this.#refresh(now),
@@ -140,6 +140,15 @@ export class Endpoint {
     const family = address.host.includes(':') ? 6 : 4
     this.#bases.set(local, { local, kind: 'relay', family, address, isExtra: false })
     this.#groundChanged(now)
+  }
+
+  /** A flow that a relay joins to one of the peer's; `to` stands for the peer there (an address of 100::/64, RFC 6666). */
+  addMeeting(local: number, peer: number, to: Address, now: number): void {
+    if (this.#bases.size >= MAX_BASES || this.#bases.has(local)) return
+    this.#bases.set(local, { local, kind: 'relay', family: 6, address: undefined, isExtra: false, meets: { peer, to } })
+    const agent = this.#agents.get(peer)
+    agent?.handleGroundChange(now)
+    agent?.handleTraffic(now)
   }
 
   /** A socket that `openSockets` asked for; a number of its own, not used before. */
@@ -297,7 +306,7 @@ export class Endpoint {
         add('serverReflexive', address, base.family, i)
       }
     }
-    for (const base of this.#usableBases()) {
+    for (const base of this.#usableBases(undefined)) {
       if (base.address !== undefined) add('relayed', base.address, base.family, base.kind === 'relay' ? 0 : 1)
     }
     return list.toSorted((a, b) => b.priority - a.priority).slice(0, MAX_CANDIDATES)
@@ -309,8 +318,10 @@ export class Endpoint {
     return UNKNOWN_NAT
   }
 
-  *#usableBases(): Generator<Base> {
-    for (const base of this.#bases.values()) if (!base.isExtra) yield base
+  *#usableBases(peer: number | undefined): Generator<Base> {
+    for (const base of this.#bases.values()) {
+      if (!base.isExtra && (base.meets === undefined || base.meets.peer === peer)) yield base
+    }
     for (const { base } of this.#turns) if (base.address !== undefined) yield base
   }
 

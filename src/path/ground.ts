@@ -44,7 +44,8 @@ export interface Ground {
   keepaliveMs(): number
   /** Whether servers have still to answer: candidates may be missing. */
   isGathering(): boolean
-  bases(): Iterable<Base>
+  /** Those that may lead to the peer. */
+  bases(peer: number): Iterable<Base>
   candidates(): readonly Candidate[]
   nat(): NatBehaviour
   /** Asks servers and relays anew what our addresses are. */

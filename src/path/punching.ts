@@ -83,7 +83,7 @@ export class Punching {
   }
 
   #mainSocket(): Base | undefined {
-    for (const base of this.#ground.bases()) if (base.kind === 'socket' && base.family === 4) return base
+    for (const base of this.#ground.bases(this.#peer)) if (base.kind === 'socket' && base.family === 4) return base
     return undefined
   }
 

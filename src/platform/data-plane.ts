@@ -262,10 +262,10 @@ export class DataPlane implements Outlet {
 
   #sweep(idleMs: number): void {
     const oldest = this.nowMs() - idleMs
-    for (const flow of this.#flows.keys()) {
+    for (const flow of [...this.#flows.keys(), ...this.forwarder.tables.meetings]) {
       if (flow.lastUsedMs >= oldest) continue
       this.forwarder.tables.removeFlow(flow.session.session, flow.flow)
-      this.#closeFlow(flow)
+      if (flow.kind === 'hop') this.#closeFlow(flow)
       this.report({ kind: 'flowEnded', session: flow.session.session, flow: flow.flow, reason: 'idle' })
     }
   }

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads'
 import type { MeshPeer, MeshStatus } from '#mesh/mesh.ts'
 import type { TurnServer } from '#path/turn-client.ts'
 import type { Address } from '#wire/address.ts'
+import type { MeetingPort } from './meeting-port.ts'
 import { siblingModule } from './module-url.ts'
 
 export interface MeshSettings {
@@ -33,6 +34,9 @@ export type MeshOrder =
   | { readonly kind: 'offer'; readonly peer: number; readonly epoch: number; readonly offer: Uint8Array }
   /** The other side has lost its state: it is told everything anew. */
   | { readonly kind: 'restart'; readonly peer: number }
+  /** A relay joins a flow of ours to the peer's; it comes and goes by a port on loopback. */
+  | { readonly kind: 'meeting'; readonly peer: number; readonly meeting: MeetingPort }
+  | { readonly kind: 'endMeeting'; readonly peer: number }
   | { readonly kind: 'ping'; readonly peer: number; readonly request: number }
   | { readonly kind: 'status'; readonly request: number }
 

@@ -4,9 +4,11 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { copyBytes } from '#bytes/copy.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { MESH_HEADROOM, MESH_MTU, MESH_TAILROOM, Mesh } from '#mesh/mesh.ts'
+import type { Address } from '#wire/address.ts'
 import { decodePathOffer } from '#wire/path-offer.ts'
 import { monotonicMs } from './clock.ts'
 import type { MeshTun } from './linux/mesh-tun.ts'
+import { type MeetingPort, openMeetingPort, otherEnd } from './meeting-port.ts'
 import type { LinkPeer, MeshEvent, MeshOrder, MeshSettings } from './mesh-engine.ts'
 import { PathShell } from './path-shell.ts'
 
@@ -48,7 +50,9 @@ const shell = new PathShell({
   mapsPorts: settings.mapsPorts,
   onOffer: (peer, offer) => tell({ kind: 'offer', peer, offer }),
   onPath: (peer, path) => {
-    tell({ kind: 'path', peer, path: path && { kind: path.kind, to: path.to } })
+    const meeting = meetings.get(peer)
+    const to = meeting !== undefined && path?.local === meeting.local ? meeting.relay : path?.to
+    tell({ kind: 'path', peer, path: path && to && { kind: path.kind, to } })
     if (path === undefined) reached.delete(peer)
     else {
       reached.add(peer)
@@ -100,6 +104,7 @@ function setPeers(privateKey: Uint8Array, peers: readonly LinkPeer[]): void {
   for (const peer of linked) {
     if (wanted.has(peer)) continue
     linked.delete(peer)
+    endMeeting(peer)
     shell.disconnect(peer)
   }
   for (const { peer, isControlling, isPlain } of peers) {
@@ -116,6 +121,24 @@ function setPeers(privateKey: Uint8Array, peers: readonly LinkPeer[]): void {
   arm()
 }
 
+/** What peers are met by at relays. */
+const meetings = new Map<number, { readonly local: number; readonly relay: Address; readonly close: () => void }>()
+function meet(peer: number, meeting: MeetingPort): void {
+  endMeeting(peer)
+  const to = otherEnd(meeting)
+  const { send, close } = openMeetingPort(meeting, bytes => shell.deliver(bytes, to, local))
+  const local = shell.attachMeeting(peer, to, (_to, bytes) => send(bytes))
+  meetings.set(peer, { local, relay: meeting.relay, close })
+}
+
+function endMeeting(peer: number): void {
+  const meeting = meetings.get(peer)
+  if (meeting === undefined) return
+  meetings.delete(peer)
+  shell.detach(meeting.local)
+  meeting.close()
+}
+
 function carryOut(order: MeshOrder): void {
   const now = monotonicMs()
   switch (order.kind) {
@@ -129,6 +152,10 @@ function carryOut(order: MeshOrder): void {
     }
     case 'restart':
       return shell.do((endpoint, at) => endpoint.restart(order.peer, at))
+    case 'meeting':
+      return meet(order.peer, order.meeting)
+    case 'endMeeting':
+      return endMeeting(order.peer)
     case 'ping':
       mesh.ping(order.peer, now, rttMs => tell({ kind: 'pong', request: order.request, rttMs }))
       return arm()
@@ -150,6 +177,7 @@ port.on('message', (order: MeshOrder | 'close') => {
   if (order !== 'close') return carryOut(order)
   void (async () => {
     clearTimeout(timer)
+    for (const { close } of meetings.values()) close()
     mesh.close()
     await shell[Symbol.asyncDispose]()
     await tun?.close()

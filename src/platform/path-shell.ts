@@ -87,7 +87,15 @@ export class PathShell implements AsyncDisposable {
     return local
   }
 
-  /** Lets go of what `listen`, `attach` or `attachRelay` gave. */
+  /** The same for a flow that a relay joins to one of the peer's: it leads to `to`, which stands for the peer. */
+  attachMeeting(peer: number, to: Address, send: Send): number {
+    const local = this.#nextLocal++
+    this.#attached.set(local, send)
+    this.do((endpoint, now) => endpoint.addMeeting(local, peer, to, now))
+    return local
+  }
+
+  /** Lets go of what `listen` or one of the `attach…` gave. */
   detach(local: number): void {
     this.#attached.delete(local)
     this.#listening.delete(local)

@@ -25,6 +25,7 @@ import {
   REFUSAL,
 } from '#wire/control.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
+import type { MeetingRoom } from './meeting-room.ts'
 import type { Till } from './till.ts'
 import type { Lease, TunnelPool } from './tunnel-pool.ts'
 import type { WireGuardGate } from './wireguard-gate.ts'
@@ -53,6 +54,8 @@ export interface HopOptions {
   readonly isExit: boolean
   /** What this hop lends to WireGuard tunnels; undefined when it lends nothing. */
   readonly wireGuard?: WireGuardGate
+  /** Where two clients' flows are joined; undefined when that is not offered. */
+  readonly meetings?: MeetingRoom
   /** Where clients pay; undefined when carrying is free. */
   readonly till?: Till
   /** Whether flows to other hops are bounded by that as well: at a hop that lends and does nothing else. */
@@ -78,6 +81,7 @@ export interface ExitRequest {
 }
 
 type OpenRequest = Extract<ControlRequest, { kind: 'open' }>
+type MeetRequest = Extract<ControlRequest, { kind: 'meet' }>
 
 interface Session {
   readonly session: number
@@ -342,6 +346,8 @@ export class Hop {
         break
       case 'openTunnel':
         return this.#openTunnel(session, number, request.flow, request.mtu)
+      case 'meet':
+        return this.#meet(session, number, request, now)
       case 'pay': {
         const { token, acceptedBytes } = request
         const command = this.#options.till?.pay(session.session, token, { number, acceptedBytes })
@@ -389,6 +395,23 @@ export class Hop {
     if (!session.flows.has(request.flow)) gate.release(session.session, request.flow)
   }
 
+  #meet(session: Session, number: number, { flow, token }: MeetRequest, now: number): void {
+    const { meetings, limits } = this.#options
+    if (meetings === undefined) return this.#refuse(session, number, 'meet', REFUSAL.notAllowed)
+    if (session.flows.has(flow)) return this.#refuse(session, number, 'meet', REFUSAL.generalFailure)
+    if (this.#flows >= limits.maxFlows || session.flows.size >= limits.maxFlowsPerSession) {
+      return this.#refuse(session, number, 'meet', REFUSAL.tooMany)
+    }
+    const entered = meetings.enter(session, flow, token, now)
+    if ('refusal' in entered) return this.#refuse(session, number, 'meet', entered.refusal)
+    session.flows.add(flow)
+    this.#flows++
+    const end = { session: session.session, flow }
+    this.#commands.push({ kind: 'installMeeting', ...end, bytesPerSecond: meetings.bytesPerSecond })
+    if (entered.other !== undefined) this.#commands.push({ kind: 'joinMeeting', flows: [end, entered.other] })
+    this.answer(session.session, number, { kind: 'meet' })
+  }
+
   /** The first request opens the flow; the same again may change how long its packets are. */
   #openTunnel(session: Session, number: number, flow: number, wanted: number): void {
     const { tunnel } = this.#options
@@ -420,6 +443,11 @@ export class Hop {
     })
   }
 
+  #release(session: number, flow: number): void {
+    this.#options.wireGuard?.release(session, flow)
+    this.#options.meetings?.leave(session, flow)
+  }
+
   #releaseTunnel(session: Session): void {
     if (session.tunnel !== undefined) this.#options.tunnel?.pool.release(session.tunnel.lease)
     session.tunnel = undefined
@@ -428,7 +456,7 @@ export class Hop {
   #removeFlow(session: Session, flow: number): void {
     if (session.tunnel?.flow === flow) this.#releaseTunnel(session)
     if (session.flows.delete(flow)) this.#flows--
-    this.#options.wireGuard?.release(session.session, flow)
+    this.#release(session.session, flow)
     this.#commands.push({ kind: 'removeFlow', session: session.session, flow })
   }
 
@@ -473,7 +501,7 @@ export class Hop {
     if (reason === 'idle') {
       entry.flows.delete(flow)
       this.#flows--
-      this.#options.wireGuard?.release(session, flow)
+      this.#release(session, flow)
     }
     const bytes = encodeControl({ type: 'notice', flow, reason: reason === 'idle' ? 1 : 2 })
     this.#commands.push({ kind: 'sendControl', session, bytes })
@@ -491,7 +519,7 @@ export class Hop {
     this.#byTicket.delete(session.ticket)
     for (const localIndex of session.keys.keys()) this.#indices.delete(localIndex)
     this.#flows -= session.flows.size
-    for (const flow of session.flows) this.#options.wireGuard?.release(session.session, flow)
+    for (const flow of session.flows) this.#release(session.session, flow)
     this.#releaseTunnel(session)
     this.#commands.push({ kind: 'removeSession', session: session.session })
     this.#ended.push(session.session)

@@ -209,7 +209,7 @@ function isWithin(hour: number, { from, to }: Hours): boolean {
 }
 
 /** An IPv4 address, or the /64 of an IPv6 one: what one subscriber has. */
-function originOf(host: string): string {
+export function originOf(host: string): string {
   const ip = parseIp(host)
   return ip?.length === 16 ? ip.subarray(0, 8).join(':') : host
 }

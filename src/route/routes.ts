@@ -38,7 +38,8 @@ interface Slot {
 
 export class Routes {
   readonly #options: RoutesOptions
-  readonly #indices = new LayerIndices()
+  /** For every layer of the client, those of meetings too. */
+  readonly indices = new LayerIndices()
   readonly #slots = new Map<string, Slot>()
   readonly #out: Command[] = []
   #events: RoutesEvent[] = []
@@ -94,7 +95,7 @@ export class Routes {
     switch (report.kind) {
       case 'handshake':
         this.#out.push({ kind: 'grantHandshakes', count: 1 })
-        return this.#indices.handleHandshake(report.bytes, now)
+        return this.indices.handleHandshake(report.bytes, now)
       case 'control':
         return this.#findLayer(report.session)?.handleControl(report.bytes, now)
       case 'echo':
@@ -147,7 +148,7 @@ export class Routes {
       exit: choice.exit,
       random: this.#options.random,
       out: this.#out,
-      indices: this.#indices,
+      indices: this.indices,
       newSession: () => this.#nextSession++,
       pickWay: avoid => this.#options.pickWay(choice.exit, avoid),
       isBusy: () => this.#options.isBusy(slot.key),

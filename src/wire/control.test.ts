@@ -35,6 +35,8 @@ const MESSAGES: ControlMessage[] = [
   { type: 'request', number: 5, request: { kind: 'report' } },
   { type: 'request', number: 6, request: { kind: 'openTunnel', flow: 0x123456, mtu: 1_344 } },
   { type: 'request', number: 7, request: { kind: 'pay', token: new Uint8Array(354).fill(7), acceptedBytes: 2 ** 41 } },
+  { type: 'request', number: 9, request: { kind: 'meet', flow: 0x123456, token: new Uint8Array(32).fill(9) } },
+  { type: 'answer', number: 9, answer: { kind: 'meet' } },
   { type: 'answer', number: 8, answer: { kind: 'pay', outwardBytes: 12 } },
   { type: 'answer', number: 1, answer: { kind: 'open' } },
   { type: 'answer', number: 3, answer: { kind: 'close' } },

@@ -17,6 +17,7 @@
 //   kind 6  openTunnel   flow u24: the flow that IP packets go in, at an exit with a tunnel; mtu u16 (from 576): the longest
 //                        packet that the way carries, which the same request again may change
 //   kind 8  pay          token (354 bytes, token.ts), inward bytes of the session that the payer has accepted so far u64
+//   kind 9  meet         flow u24, token (32 bytes): the flow is joined to that of whoever else shows the token
 //   kind 7  notice       flow u24, reason u8: the hop tells the client, unasked and unanswered, that a flow ended
 //
 //   target: kind u8 = 4 (IPv4, 4 bytes), 6 (IPv6, 16 bytes) or 3 (name: length u8, 1 to 253 bytes of LDH ASCII), port u16
@@ -25,7 +26,7 @@
 //     openStream done: stream u32 (the answerer's stream id)
 //     openTunnel done: families u8 (1 IPv4, 2 IPv6, at least one), mtu u16 (from 1280), DNS servers: count u8, 1 to 4, then
 //       kind u8 = 4 or 6 and the address each
-//     open done: empty
+//     open and meet done: empty
 //     pay done: outward bytes of the session that the hop has carried so far u64
 //
 // Length policy: exact, except the first datagram, which is the rest of the message. Decoders return `undefined` for
@@ -46,7 +47,10 @@ export const CONTROL_KIND = {
   openTunnel: 6,
   notice: 7,
   pay: 8,
+  meet: 9,
 } as const
+
+export const MEETING_TOKEN_BYTES = 32
 
 /** Why a request was refused. The numbers below 9 are those of SOCKS5 replies (RFC 1928 §6). */
 export const REFUSAL = {
@@ -88,6 +92,7 @@ export type ControlRequest =
   /** `mtu`: the longest packet in bytes that the way carries, 576 to 65,535. */
   | { readonly kind: 'openTunnel'; readonly flow: number; readonly mtu: number }
   | { readonly kind: 'pay'; readonly token: Uint8Array; readonly acceptedBytes: number }
+  | { readonly kind: 'meet'; readonly flow: number; readonly token: Uint8Array }
 
 /** What an exit's tunnel carries. */
 export interface TunnelOffer {
@@ -100,7 +105,7 @@ export interface TunnelOffer {
 }
 
 export type ControlAnswer =
-  | { readonly kind: 'open' | 'close' | 'ping' }
+  | { readonly kind: 'open' | 'close' | 'ping' | 'meet' }
   | { readonly kind: 'report'; readonly packets: number; readonly bytes: number }
   | { readonly kind: 'openStream'; readonly stream: number }
   | ({ readonly kind: 'openTunnel' } & TunnelOffer)
@@ -176,6 +181,9 @@ function writeRequest(writer: Writer, request: ControlRequest): void {
     case 'pay':
       writer.bytes(request.token).u64le(request.acceptedBytes)
       return
+    case 'meet':
+      writer.u24le(request.flow).bytes(request.token)
+      return
     case 'ping':
     case 'report':
       return
@@ -220,6 +228,11 @@ function readRequest(reader: Reader, kind: number, number: number): ControlMessa
     case CONTROL_KIND.pay: {
       const token = copyBytes(reader.bytes(TOKEN_BYTES))
       return { type: 'request', number, request: { kind: 'pay', token, acceptedBytes: reader.u64le() } }
+    }
+    case CONTROL_KIND.meet: {
+      const flow = reader.u24le()
+      const token = copyBytes(reader.bytes(MEETING_TOKEN_BYTES))
+      return { type: 'request', number, request: { kind: 'meet', flow, token } }
     }
     case CONTROL_KIND.notice:
       return { type: 'notice', flow: reader.u24le(), reason: reader.u8() }
@@ -327,5 +340,6 @@ const REQUEST_NAMES = new Map<number, ControlRequest['kind']>([
   [5, 'openStream'],
   [6, 'openTunnel'],
   [8, 'pay'],
+  [9, 'meet'],
 ])
 const REASONS = new Set<number>(Object.values(REFUSAL))

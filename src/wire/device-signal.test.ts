@@ -10,6 +10,13 @@ test('a signal is what the table says', () => {
   assert.deepEqual(decodeDeviceSignal(bytes), SIGNAL)
 })
 
+test('a place to meet is told along with the offer', () => {
+  const meeting = { relay: 'ab'.repeat(32), token: new Uint8Array(32).fill(7) }
+  const bytes = encodeDeviceSignal({ ...SIGNAL, meeting })
+  assert.deepEqual(decodeDeviceSignal(bytes), { ...SIGNAL, meeting })
+  for (let length = 0; length <= 81; length++) assert.equal(decodeDeviceSignal(bytes.subarray(0, length)), undefined)
+})
+
 test('what is cut off, of another kind, of no time or too long is no signal', () => {
   const bytes = encodeDeviceSignal(SIGNAL)
   for (let length = 0; length <= 17; length++) assert.equal(decodeDeviceSignal(bytes.subarray(0, length)), undefined)

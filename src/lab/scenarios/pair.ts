@@ -1,38 +1,41 @@
 // Two machines behind NATs, two terminals: they pair by a code, and then have a network. A session like ssh's and a transfer go
 // over it, and go on when both routers have forgotten every mapping. Needs Linux, root, `ip`, `nft`, `sysctl`, `iperf3` and `turnserver`
-// (coturn), which carries sealed packets while nothing straight is known.
+// (coturn), which carries sealed packets while nothing straight is known. Then others, whom no straight way leads to, meet at relays.
 
-import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { addHome, type Home, PORT_RESTRICTED, reboot, SYMMETRIC } from '../home.ts'
+import { addHome, PORT_RESTRICTED, reboot, SYMMETRIC } from '../home.ts'
 import { type Host, missingForNamespaces, Namespaces } from '../netns.ts'
+import {
+  hoplite,
+  IPERF_PORT,
+  json,
+  LINES_PORT,
+  type Machine,
+  MEETING,
+  type Promised,
+  pairThem,
+  ready,
+  refusal,
+  setUp,
+  showCode,
+  startMeeting,
+  untilPath,
+} from '../pair-machine.ts'
+import { checkRelayed } from '../pair-relayed.ts'
 import type { Scenario } from '../scenario.ts'
 
-const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
 const RELAY = fileURLToPath(new URL('../flow-relay.ts', import.meta.url))
 const LINES = fileURLToPath(new URL('../lines.ts', import.meta.url))
 const PROGRAMS = fileURLToPath(new URL('../two-programs.ts', import.meta.url))
 const STUN = ['20.0.0.1', '20.0.0.2', '20.0.0.3'] as const
-const MEETING = '20.0.0.8'
 const TURN = '20.0.0.9'
 const CREDENTIALS = { username: 'lab', password: 'lab' }
-const LINES_PORT = 4_022
-const IPERF_PORT = 5_201
 const CLOSED_PORT = 5_202
 const TRANSFER_SECONDS = 12
 const REBOOT_AFTER_MS = 4_000
-const DIRECT_MS = 30_000
-
-interface Machine {
-  readonly name: string
-  readonly home: Home
-  readonly stateDir: string
-  readonly flags: readonly string[]
-}
 
 export const pair: Scenario = async ({ say, figure, promise }) => {
   const missing = missingForNamespaces('nft', 'sysctl', 'iperf3', 'turnserver')
@@ -52,8 +55,12 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     await lab.plug(meeting, internet, `${MEETING}/8`)
     await startMeeting(meeting, folder)
     await startTurn(lab, internet)
+    writeFileSync(path.join(folder, 'turn.password'), `${CREDENTIALS.password}\n`)
+    const turn = `{ address = "${TURN}:3478", username = "${CREDENTIALS.username}", password_file = "${folder}/turn.password" }`
+    const meet = [`stun = [${STUN.map(address => `"${address}:3478"`).join(', ')}]`, `turn = [${turn}]`]
     for (const [i, nat] of [SYMMETRIC, PORT_RESTRICTED].entries()) {
-      machines.push(setUp(folder, ['tower', 'laptop'][i] ?? '', await addHome(lab, internet, 1 + i, nat)))
+      const home = await addHome(lab, internet, 1 + i, nat)
+      machines.push(setUp(folder, { name: ['tower', 'laptop'][i] ?? '', home, meet }))
     }
     const [tower, laptop] = machines as [Machine, Machine]
     say('  behind a symmetric NAT: tower; behind a port-restricted one: laptop')
@@ -62,7 +69,7 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     const pairedMs = await pairThem(tower, laptop, promise)
     figure('pairedMs', pairedMs)
 
-    const directMs = await untilDirect(laptop, 'tower')
+    const { ms: directMs } = await untilPath(laptop, 'tower', 'direct')
     figure('directAfterPairingMs', directMs)
     promise('the tunnel goes straight from NAT to NAT', directMs >= 0)
     const echo = json(await hoplite(laptop, 'ping', 'tower', '--count', '3', '--json'))
@@ -90,13 +97,13 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     await laptop.home.host.run('sleep', '1.5')
     const left = json(await hoplite(tower, 'devices', '--json')) as { devices: unknown[] }
     promise('a removed device is out, on both sides', left.devices.length === 0)
+
+    await checkRelayed(lab, internet, folder, machines, { say, figure, promise })
   } finally {
     for (const machine of machines) await hoplite(machine, 'down').catch(() => undefined)
     rmSync(folder, { recursive: true, force: true })
   }
 }
-
-type Promised = (text: string, held: boolean) => void
 
 async function checkWrongCode(tower: Machine, laptop: Machine, promise: Promised): Promise<void> {
   const { code, ended } = await showCode(tower)
@@ -108,16 +115,6 @@ async function checkWrongCode(tower: Machine, laptop: Machine, promise: Promised
   promise('a wrong code is refused in words', /code was wrong/.test(said))
   promise('and its guess is gone on both sides', /code was wrong/.test(await ended))
   promise('the right one is of no use any more', (await refusal(laptop, 'join', code, '--json')).includes('used'))
-}
-
-async function pairThem(tower: Machine, laptop: Machine, promise: Promised): Promise<number> {
-  const { code, ended } = await showCode(tower)
-  const began = performance.now()
-  const joined = json(await hoplite(laptop, 'join', code, '--json'))
-  const ms = Math.round(performance.now() - began)
-  const shown = json((await ended).trim().split('\n').at(-1) ?? '')
-  promise('both show the same four words', JSON.stringify(joined['words']) === JSON.stringify(shown['words']))
-  return ms
 }
 
 /** A session like ssh's and a transfer, during which both routers lose every mapping. */
@@ -168,14 +165,6 @@ interface Iperf {
   readonly end: { readonly sum_received: { readonly bits_per_second: number } }
 }
 
-async function startMeeting(host: Host, folder: string): Promise<void> {
-  const config = path.join(folder, 'meeting.toml')
-  writeFileSync(config, `[meet]\nlisten = "${MEETING}:443"\nwork_bits = 8\n`)
-  const flags = ['--config', config, '--state-dir', path.join(folder, 'meeting')]
-  const child = host.start(process.execPath, [MAIN, 'rendezvous', ...flags], { stdio: ['ignore', 'ignore', 'pipe'] })
-  await new Promise(resolve => child.stderr?.once('data', resolve))
-}
-
 async function startTurn(lab: Namespaces, internet: Host): Promise<void> {
   const host = await lab.host('turn')
   const link = await lab.plug(host, internet, `${TURN}/8`)
@@ -184,82 +173,4 @@ async function startTurn(lab: Namespaces, internet: Host): Promise<void> {
   const account = ['--lt-cred-mech', '-u', `${CREDENTIALS.username}:${CREDENTIALS.password}`, '-r', 'lab']
   host.start('turnserver', ['-n', ...account, '-L', TURN, '-E', TURN, '--no-cli', '--no-tls', '--no-dtls'])
   await host.run('sleep', '1')
-}
-
-function setUp(folder: string, name: string, home: Home): Machine {
-  writeFileSync(path.join(folder, 'turn.password'), `${CREDENTIALS.password}\n`)
-  const config = path.join(folder, `${name}.toml`)
-  const stun = STUN.map(address => `"${address}:3478"`).join(', ')
-  writeFileSync(
-    config,
-    `[client]
-proxy = "127.0.0.1:0"
-[meet]
-name = "${name}"
-rendezvous = ["ws://${MEETING}:443"]
-interval_ms = 250
-work_bits = 8
-udp_port = 41000
-stun = [${stun}]
-turn = [{ address = "${TURN}:3478", username = "${CREDENTIALS.username}", password_file = "${folder}/turn.password" }]
-allow = [
-  { device = "*", protocol = "tcp", from_port = ${IPERF_PORT}, to_port = ${IPERF_PORT} },
-  { device = "*", protocol = "tcp", from_port = ${LINES_PORT}, to_port = ${LINES_PORT} },
-  { device = "*", protocol = "udp", from_port = ${LINES_PORT}, to_port = ${LINES_PORT} },
-]
-`,
-  )
-  const stateDir = path.join(folder, name)
-  return { name, home, stateDir, flags: ['--config', config, '--state-dir', stateDir] }
-}
-
-function hoplite({ home, flags }: Machine, ...words: string[]): Promise<string> {
-  return home.host.run(process.execPath, '--no-warnings', MAIN, ...words, ...flags)
-}
-
-/** What a command that must fail says. */
-function refusal(machine: Machine, ...words: string[]): Promise<string> {
-  return hoplite(machine, ...words).then(
-    () => 'it did not fail',
-    (error: { stdout?: string }) => error.stdout ?? '',
-  )
-}
-
-/** Runs `hoplite pair`; the code it shows, and all that it prints until it ends. */
-async function showCode({ home, flags }: Machine): Promise<{ readonly code: string; readonly ended: Promise<string> }> {
-  const words = ['--no-warnings', MAIN, 'pair', '--json', ...flags]
-  const child = home.host.start(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const lines: string[] = []
-  const first = new Promise<string>(resolve => {
-    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', line => {
-      lines.push(line)
-      resolve(line)
-    })
-  })
-  const ended = new Promise<string>(resolve => child.once('close', () => resolve(lines.join('\n'))))
-  return { code: String(json(await first)['code']), ended }
-}
-
-/** How long until packets go straight; -1 when they do not. */
-async function untilDirect(machine: Machine, device: string): Promise<number> {
-  const began = performance.now()
-  while (performance.now() - began < DIRECT_MS) {
-    const text = await hoplite(machine, 'ping', device, '--count', '1', '--json').catch(
-      (error: { stdout?: string }) => error.stdout ?? '{}',
-    )
-    const echo = JSON.parse(text || '{}') as { path?: string; received?: number }
-    if (echo.path === 'direct' && (echo.received ?? 0) > 0) return Math.round(performance.now() - began)
-  }
-  return -1
-}
-
-function json(text: string): Record<string, unknown> {
-  return JSON.parse(text) as Record<string, unknown>
-}
-
-function ready(child: ChildProcess): Promise<void> {
-  return new Promise((resolve, reject) => {
-    child.stdout?.once('data', () => resolve())
-    child.once('exit', () => reject(new Error('a program of the laboratory did not start')))
-  })
 }
