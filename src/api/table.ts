@@ -19,7 +19,7 @@ import { setRoute } from './actions/set-route.ts'
 import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
-import { deposit, receiveCredits, redeemVoucher, sendCredits, topUp, wallet } from './actions/wallet.ts'
+import { deposit, receiveCredits, redeemVoucher, sendCredits, setAccount, topUp, wallet } from './actions/wallet.ts'
 import { wgShow } from './actions/wg-show.ts'
 import { failover } from './events/failover.ts'
 import { log } from './events/log.ts'
@@ -65,6 +65,7 @@ export const ACTIONS = {
   redeemVoucher,
   topUp,
   deposit,
+  setAccount,
   sendCredits,
   receiveCredits,
   earnings,

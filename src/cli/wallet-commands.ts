@@ -1,6 +1,6 @@
 // `hoplite wallet` and its verbs.
 
-import type { Command } from 'commander'
+import { Argument, type Command } from 'commander'
 import { wholeNumber } from './whole-number.ts'
 
 /** Adds the wallet's commands. */
@@ -20,6 +20,12 @@ export function addWalletCommands(wallet: Command, addCommon: (to: Command) => C
     async (count: string | undefined, _, self: Command) =>
       (await run()).deposit(count === undefined ? undefined : wholeNumber(1, 1_000_000)(count), self.optsWithGlobals()),
   )
+  command('account', 'make an account of a name at the issuer, use one, or set a new password by its recovery code')
+    .addArgument(new Argument('<how>').choices(['create', 'use', 'recover']))
+    .argument('<name>')
+    .action(async (how: 'create' | 'use' | 'recover', name: string, _, self: Command) =>
+      (await run()).account(how, name, self.optsWithGlobals()),
+    )
   command('send <count> <file>', 'put credits in a file, for another wallet').action(
     async (count: string, file: string, _, self: Command) =>
       (await run()).send(wholeNumber(1, 4_096)(count), file, self.optsWithGlobals()),

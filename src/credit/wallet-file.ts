@@ -49,7 +49,12 @@ const tokens = z.array(token).max(MAX_TOKENS)
 const schema = z.strictObject({
   version: z.literal(1),
   issuerId: z.string().regex(/^[0-9a-f]{64}$/),
-  account: z.strictObject({ name: z.string().max(256), password: z.string().max(256), isRegistered: z.boolean() }),
+  account: z.strictObject({
+    name: z.string().max(256),
+    password: z.string().max(256),
+    isRegistered: z.boolean(),
+    isNamed: z.boolean().exactOptional(),
+  }),
   tokens,
   hand: tokens,
   doubtful: tokens,

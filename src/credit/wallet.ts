@@ -52,11 +52,19 @@ export interface HistoryEntry {
   readonly credits: number
 }
 
+export interface WalletAccount {
+  readonly name: string
+  readonly password: string
+  readonly isRegistered: boolean
+  /** Whether a person chose name and password; otherwise they are random. */
+  readonly isNamed?: boolean
+}
+
 export interface WalletState {
   /** The issuer's id; a wallet has one issuer. */
   readonly issuerId: string
   /** The account at the issuer: both are secrets. */
-  readonly account: { readonly name: string; readonly password: string; readonly isRegistered: boolean }
+  readonly account: WalletAccount
   readonly tokens: readonly WalletToken[]
   readonly hand: readonly WalletToken[]
   readonly doubtful: readonly WalletToken[]
@@ -118,6 +126,14 @@ export class Wallet {
 
   registered(): void {
     this.#change({ account: { ...this.#state.account, isRegistered: true } })
+  }
+
+  /** Uses another account from now on. Nothing may be under way with the one before. */
+  useAccount(account: WalletAccount): void {
+    const { withdrawal, deposit } = this.#state
+    if (withdrawal !== undefined || deposit !== undefined)
+      throw new Error('use another account: something is under way')
+    this.#change({ account })
   }
 
   /** Begins a withdrawal: `withdrawal` of the state is now to be asked for. One at a time. */

@@ -1,8 +1,13 @@
 // What a user does with the wallet, whoever has it open: a command, or the daemon on its behalf.
 
-import type { Handlers, Output } from '#api/table.ts'
+import { HopliteError } from '#api/errors.ts'
+import type { Handlers, Input, Output } from '#api/table.ts'
+import { newRecoveryCode, readRecoveryCode } from '#credit/recovery-code.ts'
+import { systemRandom } from '#crypto/random.ts'
 import { readTokens, writeTokens } from './token-file.ts'
 import type { WalletKeeper } from './wallet-keeper.ts'
+
+const LEAST_PASSWORD = 10
 
 /** The wallet's part of a node's API. */
 export function walletHandlers(wallet: WalletKeeper) {
@@ -11,6 +16,7 @@ export function walletHandlers(wallet: WalletKeeper) {
     redeemVoucher: ({ code }) => redeemVoucher(wallet, code),
     topUp: ({ offer }) => topUp(wallet, offer),
     deposit: ({ count }) => deposit(wallet, count),
+    setAccount: input => setAccount(wallet, input),
     sendCredits: ({ count, file }) => sendCredits(wallet, count, file),
     receiveCredits: ({ file }) => receiveCredits(wallet, file),
   } as const satisfies Handlers
@@ -41,6 +47,21 @@ async function topUp(wallet: WalletKeeper, offer: string | undefined): Promise<O
 async function deposit(wallet: WalletKeeper, count: number | undefined): Promise<Output<'deposit'>> {
   const taken = await wallet.deposit(count ?? wallet.balance().tokens)
   return { taken, account: await wallet.accountBalance(), tokens: wallet.balance().tokens }
+}
+
+/** Makes, uses or recovers an account of a name. */
+async function setAccount(wallet: WalletKeeper, input: Input<'setAccount'>): Promise<Output<'setAccount'>> {
+  const { how, name, password } = input
+  if (how !== 'use' && password.length < LEAST_PASSWORD) {
+    const problem = `set a password: it has ${LEAST_PASSWORD} characters or more`
+    throw new HopliteError('WALLET_FAILED', problem, 'several words are best')
+  }
+  const recovery = how === 'create' ? newRecoveryCode(systemRandom) : undefined
+  if (recovery !== undefined) await wallet.createAccount(name, password, readRecoveryCode(recovery))
+  else if (how === 'recover') await wallet.recoverAccount(name, password, readRecoveryCode(input.recovery ?? ''))
+  else await wallet.useAccount(name, password)
+  const account = await wallet.accountBalance()
+  return { account, tokens: wallet.balance().tokens, ...(recovery !== undefined && { recovery }) }
 }
 
 /** Withdraws what the wallet lacks, and puts so many credits in a file. */

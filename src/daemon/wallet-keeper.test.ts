@@ -111,6 +111,28 @@ test('tokens near their end are changed for new ones', async t => {
   assert.ok((wallet.state.tokens[0]?.acceptedUntilMs ?? 0) > before)
 })
 
+test('an account of a name takes what the random one had along, is used from elsewhere, and recovered', async t => {
+  const net = await issuer(t)
+  const [code = ''] = await net.issuer.vouchers.make(1, 5, net.clock.now + 1e9)
+  const [first, second] = [open(t, net), open(t, net)]
+  await first.redeemVoucher(code)
+  await first.deposit(2)
+  await first.createAccount('ada', 'correct horse', 'RECOVERY')
+  assert.equal(first.balance().tokens, 5, 'what the random account had was drawn')
+  await first.deposit(4)
+  await assert.rejects(second.createAccount('ada', 'battery staple', 'OTHER'), { problem: 'nameTaken' })
+  await assert.rejects(second.useAccount('ada', 'battery staple'), /wrong name or password/)
+  assert.equal(second.state.account.isNamed, undefined, 'it goes on with its own')
+  await second.useAccount('ada', 'correct horse')
+  assert.equal(await second.withdraw(await second.accountBalance()), 4)
+  await assert.rejects(second.recoverAccount('ada', 'battery staple', 'OTHER'), /wrong name or password/)
+  await second.recoverAccount('ada', 'battery staple', 'RECOVERY')
+  await second.deposit(4)
+  await assert.rejects(first.accountBalance(), /wrong name or password/, 'its session has ended with the password')
+  assert.equal(await second.accountBalance(), 4)
+  assert.deepEqual((await net.issuer.ledger.audit()).faults, [])
+})
+
 async function issuer(t: TestContext): Promise<TestIssuer> {
   const started = await startTestIssuer()
   t.after(() => started.close())

@@ -19,7 +19,7 @@ import { decodeWallet, encodeWallet, MAX_WALLET_BYTES } from '#credit/wallet-fil
 import type { Random } from '#crypto/random.ts'
 import type { AnswerOf } from '#issuer/endpoints.ts'
 import { type IssuerClient, IssuerRefusal } from '#issuer/issuer-client.ts'
-import { logIn, register, type Stretching } from '#issuer/sign-in.ts'
+import { type Credentials, changePassword, logIn, register, type Stretching } from '#issuer/sign-in.ts'
 import { BlindingThread } from '#platform/blinding.ts'
 import { assertPrivate, readStateFile, writeStateFile } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
@@ -37,7 +37,7 @@ export interface WalletKeeperOptions {
   readonly client: IssuerClient
   readonly random: Random
   readonly clock: () => number
-  /** How the wallet's own, generated password is stretched. */
+  /** How passwords are stretched: without it as they need it, a person's more than a generated one. */
   readonly stretching?: Stretching
 }
 
@@ -138,6 +138,30 @@ export class WalletKeeper {
       if (this.#wallet.retire(this.#options.clock()) === 0) return
       this.#save()
       await this.#withdraw(await this.#depositAll(0))
+    })
+  }
+
+  /**
+   * Makes an account of this name, with a recovery code, and uses it from now on. What the wallet's former account has is drawn
+   * first. Throws ISSUER_REFUSED when the name is taken.
+   */
+  createAccount(name: string, password: string, recovery: string): Promise<void> {
+    return this.#changeAccount(name, password, async credentials =>
+      register(this.#options.client, credentials, recovery),
+    )
+  }
+
+  /** Uses an account that was made before, here or elsewhere. Throws ISSUER_REFUSED. */
+  useAccount(name: string, password: string): Promise<void> {
+    return this.#changeAccount(name, password, async () => {})
+  }
+
+  /** Sets a new password by the recovery code, and uses the account. Throws ISSUER_REFUSED. */
+  recoverAccount(name: string, password: string, recovery: string): Promise<void> {
+    return this.#changeAccount(name, password, async credentials => {
+      const { client } = this.#options
+      const { bearer } = await logIn(client, { ...credentials, password: recovery }, 'recovery')
+      await changePassword(client, bearer, credentials)
     })
   }
 
@@ -266,6 +290,25 @@ export class WalletKeeper {
     }
   }
 
+  #changeAccount(name: string, password: string, prepare: (credentials: Credentials) => Promise<void>): Promise<void> {
+    return this.#inTurn(async () => {
+      const { client, stretching = 'person' } = this.#options
+      await this.#finishWithdrawal()
+      await this.#depositAll(0)
+      const { account } = this.#wallet.state
+      const left = account.isRegistered ? await this.accountBalance() : 0
+      // A named account keeps what it has: its owner can come back to it.
+      if (!account.isNamed && left > 0) await this.#withdraw(left)
+      const { issuer } = await this.issuerKeys()
+      const credentials = { issuer, name, password, stretching }
+      await prepare(credentials)
+      const session = await logIn(client, credentials)
+      this.#wallet.useAccount({ name, password, isRegistered: true, isNamed: true })
+      this.#session = session
+      this.#save()
+    })
+  }
+
   async #withdraw(count: number): Promise<number> {
     await this.#finishWithdrawal()
     let received = 0
@@ -374,11 +417,12 @@ export class WalletKeeper {
   }
 
   async #bearer(): Promise<string> {
-    const { client, clock, stretching = 'random' } = this.#options
+    const { client, clock } = this.#options
     if (this.#session !== undefined && this.#session.expiresMs - SESSION_MARGIN_MS > clock())
       return this.#session.bearer
     const { issuer } = await this.issuerKeys()
-    const { name, password, isRegistered } = this.#wallet.state.account
+    const { name, password, isRegistered, isNamed } = this.#wallet.state.account
+    const { stretching = isNamed ? 'person' : 'random' } = this.#options
     const credentials = { issuer, name, password, stretching }
     if (!isRegistered) {
       await register(client, credentials).catch(error => {

@@ -45,6 +45,8 @@ export interface EntryNetworkOptions {
   readonly peers?: number
   /** What each peer carries, in kbit/s; about all that comes, without it. */
   readonly rateKbit?: number
+  /** What peers ask, in credits for a GiB, after their first MiB; an issuer runs then. */
+  readonly price?: number
   /** Whether throughput is measured: `iperf3` then serves at the WireGuard server. */
   readonly measures?: boolean
 }
@@ -211,13 +213,26 @@ export class EntryNetwork implements AsyncDisposable {
     await Promise.all([this.#startServer(), this.#startOrigin()])
     const bootstrap = await this.#startBootstrap()
     const network = ['[network]', `bootstrap = ["${bootstrap}"]`]
-    this.#write('me', [...network])
+    const { price } = this.#options
+    const credit = price === undefined ? [] : await this.#startIssuer()
+    this.#write('me', [...network, ...credit])
     const { rateKbit = 4_000_000 } = this.#options
     for (const name of this.peerNames) {
       const ip = ADDRESSES[name]
       const listen = [`listen = "${ip}:51821"`, `control_listen = "${ip}:51820"`, `operator = "${name}"`]
+      const asked = price === undefined ? [] : [`price = ${price}`, 'free_mib = 1']
       const limits = [`rate_kbit = ${rateKbit}`, 'volume_mib_per_day = 1000000']
-      this.#write(name, [...network, '[relay]', ...listen, '[peer]', ...limits, '[lab]', 'observe = true'])
+      this.#write(name, [
+        ...network,
+        ...credit,
+        '[relay]',
+        ...listen,
+        ...asked,
+        '[peer]',
+        ...limits,
+        '[lab]',
+        'observe = true',
+      ])
     }
     await Promise.all(this.peerNames.map(name => this.startPeer(name)))
   }
@@ -266,6 +281,31 @@ export class EntryNetwork implements AsyncDisposable {
       const status = await callAction(socketPath(this.state('boot')), 'status', {}).catch(() => undefined)
       return status?.listening['control']?.[0]
     }, 'the bootstrap node')
+  }
+
+  /** Starts an issuer beside the bootstrap node; returns what everybody's configuration says of it. */
+  async #startIssuer(): Promise<string[]> {
+    const listen = `${ADDRESSES.boot}:8080`
+    writeFileSync(this.#issuerFile, `[issuer]\nlisten = "${listen}"\n`)
+    const { boot } = this.#hosts
+    boot.start(process.execPath, [COMMAND, 'issuer', '--config', this.#issuerFile, '--state-dir', this.#issuerState])
+    const id = await waitFor(async () => (await this.issuerAdmin('id').catch(() => undefined))?.['id'], 'the issuer')
+    return ['[credit]', `issuer = "http://${listen}"`, `issuer_id = "${String(id)}"`, 'issuer_access = "direct"']
+  }
+
+  /** `hoplite issuer admin …` beside the issuer; what it printed. */
+  async issuerAdmin(...words: string[]): Promise<Record<string, unknown>> {
+    const common = ['--config', this.#issuerFile, '--state-dir', this.#issuerState, '--json']
+    const text = await this.#hosts.boot.run(process.execPath, COMMAND, 'issuer', 'admin', ...words, ...common)
+    return JSON.parse(text) as Record<string, unknown>
+  }
+
+  get #issuerFile(): string {
+    return path.join(this.#directory, 'issuer.toml')
+  }
+
+  get #issuerState(): string {
+    return path.join(this.#directory, 'issuer')
   }
 
   #write(name: Name, lines: readonly string[]): void {

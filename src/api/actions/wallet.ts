@@ -58,6 +58,25 @@ export const deposit = defineAction({
   output: z.strictObject({ taken: count, account: count, tokens: count }),
 })
 
+export const setAccount = defineAction({
+  name: 'setAccount',
+  summary: 'Make an account of a name at the issuer, or use one, perhaps by its recovery code',
+  permission: 'owner',
+  input: z.strictObject({
+    how: z.enum(['create', 'use', 'recover']),
+    name: z.string().min(1).max(64),
+    password: z.string().min(1).max(128),
+    /** With `recover`: the code that came with `create`. */
+    recovery: z.string().min(1).max(128).optional(),
+  }),
+  output: z.strictObject({
+    account: count,
+    tokens: count,
+    /** With `create`: said this once. */
+    recovery: z.string().optional(),
+  }),
+})
+
 export const sendCredits = defineAction({
   name: 'sendCredits',
   summary: 'Put credits of the wallet in a file, for another wallet',

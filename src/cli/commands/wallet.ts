@@ -74,6 +74,19 @@ export async function deposit(count: number | undefined, options: WalletOptions)
   print(options.json, { ok: true, taken, account, tokens }, text)
 }
 
+/** An account of a name, that the wallet uses from now on and that can be used from other machines. */
+export async function account(how: Input<'setAccount'>['how'], name: string, options: WalletOptions): Promise<void> {
+  const isRecovery = how === 'recover'
+  const [password = '', code = ''] = isRecovery
+    ? (await readSecrets(['Recovery code', 'New password'])).toReversed()
+    : await readSecrets(['Password'])
+  const input = { how, name, password, ...(isRecovery && { recovery: code }) }
+  const { account, tokens, recovery } = await act(options, 'setAccount', input)
+  const lines = [`the wallet uses the account ${name}, which has ${account} credits; ${tokens} are in the wallet`]
+  if (recovery !== undefined) lines.push(`write this recovery code down, it is not shown again: ${recovery}`)
+  print(options.json, { ok: true, account, tokens, ...(recovery !== undefined && { recovery }) }, lines.join('\n'))
+}
+
 /** Puts credits in a file, for another wallet of one's own or of somebody else. */
 export async function send(count: number, file: string, options: WalletOptions): Promise<void> {
   const { sent, tokens } = await act(options, 'sendCredits', { count, file: path.resolve(file) })
@@ -161,19 +174,29 @@ function walletDirectory(options: WalletOptions): string {
   return path.join(stateDir, 'wallet')
 }
 
-/** A line of standard input; on a terminal it is asked for and not shown. */
-async function readPassphrase(): Promise<string> {
+/** A line of standard input for each question; on a terminal they are asked, and the answers not shown. */
+async function readSecrets(questions: readonly string[]): Promise<string[]> {
   const { isTTY } = process.stdin
-  if (isTTY) process.stderr.write('Passphrase: ')
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
   const lines = createInterface({ input: process.stdin, ...(isTTY && { output: silent, terminal: true }) })
+  const answers: string[] = []
+  if (isTTY) process.stderr.write(`${questions[0]}: `)
   try {
-    for await (const line of lines) return line
-    return ''
+    for await (const line of lines) {
+      answers.push(line)
+      if (isTTY) process.stderr.write('\n')
+      if (answers.length === questions.length) break
+      if (isTTY) process.stderr.write(`${questions[answers.length]}: `)
+    }
+    return questions.map((_, at) => answers[at] ?? '')
   } finally {
     lines.close()
-    if (isTTY) process.stderr.write('\n')
   }
+}
+
+async function readPassphrase(): Promise<string> {
+  const [passphrase = ''] = await readSecrets(['Passphrase'])
+  return passphrase
 }
 
 function describe({ atMs, kind, credits }: Output<'wallet'>['history'][number]): string {
