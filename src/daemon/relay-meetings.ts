@@ -68,7 +68,9 @@ export class RelayMeetings implements DeviceMeetings {
     this.#loop.run(now => this.#flows.handleReport(report, now))
   }
 
+  /** Leaves every meeting. */
   end(): void {
+    for (const peer of [...this.#relays.keys()]) this.close(peer)
     this.#loop.close()
   }
 

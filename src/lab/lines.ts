@@ -1,9 +1,11 @@
-// A session like ssh's: short lines over one TCP connection, each answered by an echo; and the same over UDP, which shows how long
+// A session as ssh has them: short lines over one TCP connection, each answered by an echo; and the same over UDP, which shows how long
 // the way itself was silent, without TCP's patience.
 //
 //   node src/lab/lines.ts serve PORT
 //   node src/lab/lines.ts talk HOST PORT SECONDS     prints {"lines","answered","silentMs","waySilentMs"} at its end
+//   node src/lab/lines.ts talk HOST PORT SECONDS COMMAND …     the same, over the command's input and output in TCP's place
 
+import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { connect, createServer } from 'node:net'
 
@@ -22,7 +24,7 @@ if (role === 'serve') {
     socket.pipe(socket)
   }).listen(port, '::', () => process.stdout.write('ready\n'))
 } else {
-  const [host = '', port = '', seconds = ''] = words
+  const [host = '', port = '', seconds = '', command, ...rest] = words
   const started = performance.now()
   const silence = { tcp: 0, udp: 0 }
   const heard = { tcp: started, udp: started }
@@ -35,8 +37,8 @@ if (role === 'serve') {
   let answered = 0
   const datagrams = createSocket('udp6')
   datagrams.on('message', () => hear('udp'))
-  const socket = connect({ host, port: Number(port), noDelay: true })
-  socket.on('data', data => {
+  const session = command === undefined ? overTcp(host, Number(port)) : overCommand(command, rest)
+  session.input.on('data', (data: Buffer) => {
     answered += data.length / LINE_BYTES
     hear('tcp')
   })
@@ -45,16 +47,31 @@ if (role === 'serve') {
     process.stdout.write(`${JSON.stringify({ lines, answered, silentMs, waySilentMs, error })}\n`)
     process.exit(error === undefined ? 0 : 1)
   }
-  socket.on('error', error => tell(error.message))
+  for (const stream of [session.input, session.output]) stream.on('error', error => tell(error.message))
   const timer = setInterval(() => {
     const line = String(lines++)
       .padStart(LINE_BYTES - 1, '0')
       .concat('\n')
-    socket.write(line)
+    session.output.write(line)
     datagrams.send(line, Number(port), host)
   }, EVERY_MS)
   setTimeout(() => {
     clearInterval(timer)
     setTimeout(tell, 1_000)
   }, Number(seconds) * 1_000)
+}
+
+interface Session {
+  readonly input: NodeJS.ReadableStream
+  readonly output: NodeJS.WritableStream
+}
+
+function overTcp(host: string, port: number): Session {
+  const socket = connect({ host, port, noDelay: true })
+  return { input: socket, output: socket }
+}
+
+function overCommand(command: string, words: readonly string[]): Session {
+  const { stdin, stdout } = spawn(command, words, { stdio: ['pipe', 'pipe', 'inherit'] })
+  return { input: stdout, output: stdin }
 }

@@ -12,6 +12,7 @@ export const MAIN = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
 export const MEETING = '20.0.0.8'
 export const LINES_PORT = 4_022
 export const IPERF_PORT = 5_201
+export const SSH_PORT = 4_023
 const REACHED_MS = 30_000
 
 export type Promised = (text: string, held: boolean) => void
@@ -50,6 +51,7 @@ export function setUp(folder: string, { name, home, meet, more = [] }: MachineOp
     'allow = [',
     rule('tcp', IPERF_PORT),
     rule('tcp', LINES_PORT),
+    rule('tcp', SSH_PORT),
     rule('udp', LINES_PORT),
     ']',
   ]

@@ -44,6 +44,32 @@ for (const kind of ['portable', 'linux'] as const) {
 }
 
 for (const kind of ['portable', 'linux'] as const) {
+  test(`the ${kind} engine ends a flow that nobody joins, and leaves a fresh one alone`, async t => {
+    if (kind === 'linux' && process.platform !== 'linux') return t.skip('the linux engine needs Linux')
+    const ended = Promise.withResolvers<Report>()
+    const engine = startEngineOf(kind, {
+      host: '127.0.0.1',
+      port: 0,
+      maxStreamDatagram: LENGTH,
+      onReport: report => {
+        if (report.kind !== 'listening') ended.resolve(report)
+      },
+      onFailure: ended.reject,
+    })
+    const via: Via = { kind: 'socket', address: { host: '127.0.0.1', port: 9 } }
+    const keys = { localIndex: 1, remoteIndex: 2, send: new Uint8Array(32), receive: new Uint8Array(32) }
+    engine.send({ kind: 'installSession', session: SESSION, role: 'responder', via, keys })
+    engine.send({ kind: 'installMeeting', session: SESSION, flow: 1, bytesPerSecond: 1_000 })
+    engine.send({ kind: 'sweep', idleMs: 60_000 })
+    engine.send({ kind: 'removeFlow', session: SESSION, flow: 1 })
+    engine.send({ kind: 'installMeeting', session: SESSION, flow: 2, bytesPerSecond: 1_000 })
+    engine.send({ kind: 'sweep', idleMs: -60_000 })
+    assert.deepEqual(await ended.promise, { kind: 'flowEnded', session: SESSION, flow: 2, reason: 'idle' })
+    await engine.close()
+  })
+}
+
+for (const kind of ['portable', 'linux'] as const) {
   test(`the ${kind} engine says when its worker died, and leaves its port to the next one`, async t => {
     if (kind === 'linux' && process.platform !== 'linux') return t.skip('the linux engine needs Linux')
     const start = (port: number) => {

@@ -1,4 +1,4 @@
-// Two machines behind NATs, two terminals: they pair by a code, and then have a network. A session like ssh's and a transfer go
+// Two machines behind NATs, two terminals: they pair by a code, and then have a network. A session of ssh (or like it, where no sshd is) and a transfer go
 // over it, and go on when both routers have forgotten every mapping. Needs Linux, root, `ip`, `nft`, `sysctl`, `iperf3` and `turnserver`
 // (coturn), which carries sealed packets while nothing straight is known. Then others, whom no straight way leads to, meet at relays.
 
@@ -19,6 +19,7 @@ import {
   pairThem,
   ready,
   refusal,
+  SSH_PORT,
   setUp,
   showCode,
   startMeeting,
@@ -26,6 +27,7 @@ import {
 } from '../pair-machine.ts'
 import { checkRelayed } from '../pair-relayed.ts'
 import type { Scenario } from '../scenario.ts'
+import { hasSsh, startSsh } from '../ssh-server.ts'
 
 const RELAY = fileURLToPath(new URL('../flow-relay.ts', import.meta.url))
 const LINES = fileURLToPath(new URL('../lines.ts', import.meta.url))
@@ -79,7 +81,7 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     const book = json(await hoplite(laptop, 'devices', '--json'))
     const { own, devices } = book as { own: Addresses; devices: Addresses[] }
     const { ipv6 = '', ipv4 = '' } = devices[0] ?? {}
-    await carry(tower, laptop, ipv6, ipv4, { say, figure, promise })
+    await carry(tower, laptop, ipv6, ipv4, folder, { say, figure, promise })
 
     const question = `const resolver = new (require('node:dns').promises.Resolver)()
       resolver.setServers(['[${own.ipv6}]:53'])
@@ -117,18 +119,22 @@ async function checkWrongCode(tower: Machine, laptop: Machine, promise: Promised
   promise('the right one is of no use any more', (await refusal(laptop, 'join', code, '--json')).includes('used'))
 }
 
-/** A session like ssh's and a transfer, during which both routers lose every mapping. */
+/** A session and a transfer, during which both routers lose every mapping. */
 async function carry(
   tower: Machine,
   laptop: Machine,
   ipv6: string,
   ipv4: string,
+  folder: string,
   { say, figure, promise }: Pick<Parameters<Scenario>[0], 'say' | 'figure' | 'promise'>,
 ): Promise<void> {
   const { host } = tower.home
   await ready(
     host.start(process.execPath, [LINES, 'serve', String(LINES_PORT)], { stdio: ['ignore', 'pipe', 'ignore'] }),
   )
+  const reach = hasSsh() ? startSsh(host, SSH_PORT, folder) : undefined
+  say(`  the session is ${reach === undefined ? 'a line echo over TCP: no sshd is installed' : 'of ssh'}`)
+  figure('session', reach === undefined ? 'line echo' : 'ssh')
   for (const port of [IPERF_PORT, CLOSED_PORT]) host.start('iperf3', ['-s', '-p', String(port)])
   await host.run('sleep', '0.5')
   const from = laptop.home.host
@@ -141,7 +147,8 @@ async function carry(
   promise('a port without a rule answers nothing', /timed out|timeout/i.test(closed))
 
   say(`  both routers forget every mapping during a transfer of ${TRANSFER_SECONDS} s`)
-  const talk = from.run(process.execPath, LINES, 'talk', ipv6, String(LINES_PORT), String(TRANSFER_SECONDS))
+  const command = reach?.(ipv6) ?? []
+  const talk = from.run(process.execPath, LINES, 'talk', ipv6, String(LINES_PORT), String(TRANSFER_SECONDS), ...command)
   const transfer = from.run('iperf3', '-c', ipv6, '-p', String(IPERF_PORT), '-t', String(TRANSFER_SECONDS), '-J')
   await new Promise(resolve => setTimeout(resolve, REBOOT_AFTER_MS))
   await Promise.all([reboot(tower.home), reboot(laptop.home)])
