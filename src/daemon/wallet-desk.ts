@@ -1,6 +1,6 @@
 // What a user does with the wallet, whoever has it open: a command, or the daemon on its behalf.
 
-import type { Handlers, Output } from '#api/table.ts'
+import type { Handlers, Output, Status } from '#api/table.ts'
 import { readTokens, writeTokens } from './token-file.ts'
 import type { WalletKeeper } from './wallet-keeper.ts'
 
@@ -14,6 +14,12 @@ export function walletHandlers(wallet: WalletKeeper) {
     sendCredits: ({ count, file }) => sendCredits(wallet, count, file),
     receiveCredits: ({ file }) => receiveCredits(wallet, file),
   } as const satisfies Handlers
+}
+
+/** The wallet in a node's status. */
+export function walletStatus(wallet: WalletKeeper): NonNullable<Status['credits']> {
+  const { tokens, withdrawing, depositing, doubtful } = wallet.balance()
+  return { tokens, pending: withdrawing + depositing + doubtful }
 }
 
 /** What the wallet holds and what came and went. */
