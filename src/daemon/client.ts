@@ -36,7 +36,7 @@ import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
 import type { OpenTun } from './tunnel-flow.ts'
 import { assertNothingPending, endpointOf, TUNNEL_MARK, type TunnelNetwork } from './tunnel-network.ts'
-import { walletHandlers } from './wallet-desk.ts'
+import { walletHandlers, walletStatus } from './wallet-desk.ts'
 
 /** An isolated route that carries nothing for this long is closed. */
 const ISOLATED_IDLE_MS = 300_000
@@ -489,6 +489,7 @@ class Client {
       sessions: this.#routes.keys.reduce((sum, key) => sum + (this.#routes.find(key)?.layers().length ?? 0), 0),
       flows: 0,
       streams: this.#streamCount(),
+      ...(this.#payments && { credits: walletStatus(this.#payments.wallet) }),
       ...this.#tunnel.link,
       counters: {
         ...this.#engine?.counters.snapshot(),

@@ -27,7 +27,7 @@ import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
 import { type Bootstraps, linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
-import { walletHandlers } from './wallet-desk.ts'
+import { walletHandlers, walletStatus } from './wallet-desk.ts'
 
 /** What a run leaves to one that takes its place after a failure: the network is shut then, and names cannot be asked. */
 export interface EntryMemory {
@@ -372,6 +372,7 @@ class Entry {
       streams: 0,
       mtu: this.#mtu,
       ...(this.#network && { interface: this.#network.name, killSwitch: this.#network.killSwitch }),
+      ...(this.#payments && { credits: walletStatus(this.#payments.wallet) }),
       counters: { ...this.#engine?.counters.snapshot(), moves: this.#moves },
       ...(problem !== undefined && {
         problem,

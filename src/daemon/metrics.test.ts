@@ -39,26 +39,65 @@ test('what is counted is exposed as Prometheus reads it', async t => {
     'hoplite_info{version="1.2.3",role="client"} 1',
     'hoplite_ready 1',
     'hoplite_sessions 3',
-    'hoplite_datagrams_total{direction="receive"} 10',
-    'hoplite_network_bytes_total{direction="transmit"} 500',
+    'hoplite_datagrams_total{network_io_direction="receive"} 10',
+    'process_network_io_bytes_total{network_io_direction="transmit"} 500',
     'hoplite_drops_total{reason="unknown_session"} 2',
     'hoplite_failovers_total 1',
     'hoplite_events_total{event="proxy_socks"} 4',
   ])
     assert.ok(text.split('\n').includes(line), `${line} in:\n${text}`)
-  assert.match(text, /^hoplite_event_loop_delay_p99_seconds \d/m)
+  assert.match(text, /^nodejs_eventloop_delay_p99_seconds \d/m)
+  assert.match(text, /^process_cpu_time_seconds_total\{cpu_mode="user"\} \d/m)
+})
+
+const PEER: Status['peer'] = {
+  ...{ clients: 2, maxClients: 16, flows: 3, bytesOut: 70, bytesIn: 90, bytesToday: 160, bytesPerDay: 1_000 },
+  ...{ rateKbit: 64, hours: '22-6', closed: 'hours', refused: { clientsOfAddress: 5 } },
+}
+const CREDITS: Status['credits'] = { tokens: 7, pending: 1, queued: 4, redeemed: 30, refused: 2 }
+
+test('handshakes, what a peer lends and credits have metrics of their own', async t => {
+  const counters = { handshakes: 9, renewals: 4, cookieReplies: 1, 'credits.paid': 3 }
+  const { ask } = await serve(t, () => ({ ...STATUS, counters, peer: PEER, credits: CREDITS }))
+  const lines = (await ask('/metrics')).text.split('\n')
+  for (const line of [
+    'hoplite_handshakes_total{result="accepted"} 9',
+    'hoplite_handshakes_total{result="renewed"} 4',
+    'hoplite_handshakes_total{result="asked_for_proof"} 1',
+    'hoplite_peer_open 0',
+    'hoplite_peer_clients 2',
+    'hoplite_peer_day_bytes 160',
+    'hoplite_peer_io_bytes_total{network_io_direction="transmit"} 70',
+    'hoplite_peer_refused_total{reason="clients_of_address"} 5',
+    'hoplite_credits{state="tokens"} 7',
+    'hoplite_credits{state="queued"} 4',
+    'hoplite_credits_handed_in_total{result="refused"} 2',
+    'hoplite_credits_paid_total 3',
+  ])
+    assert.ok(lines.includes(line), line)
+  assert.ok(!lines.some(line => line.startsWith('hoplite_events_total{')), 'nothing is counted twice')
+})
+
+test('what waits at the node’s socket is told where the system tells', async t => {
+  const { ask } = await serve(t, () => ({ ...STATUS, listening: { udp: ['127.0.0.1:9'] } }))
+  const { text } = await ask('/metrics')
+  if (process.platform === 'linux')
+    assert.match(text, /^hoplite_socket_queue_bytes\{network_io_direction="receive"\} \d/m)
+  else assert.doesNotMatch(text, /hoplite_socket_queue_bytes/)
 })
 
 test('the dashboard for Grafana and the alert rules ask for metrics that there are', async t => {
   const routes: Status['routes'] = [{ isolation: '', state: 'ready', hops: [], rttMs: 20, streams: 1 }]
   const counters = Object.fromEntries(COUNTERS.map(name => [name, 1]))
-  const { ask } = await serve(t, () => ({ ...STATUS, routes, counters }))
+  const listening = { udp: ['127.0.0.1:9'] }
+  const { ask } = await serve(t, () => ({ ...STATUS, routes, counters, listening, peer: PEER, credits: CREDITS }))
   const { text } = await ask('/metrics')
   const names = new Set([...text.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name))
   const read = (file: string) => readFileSync(new URL(`../../docs/monitoring/${file}`, import.meta.url), 'utf8')
   for (const file of ['grafana.json', 'alerts.yml']) {
     const asked = read(file)
-    for (const [name] of asked.matchAll(/hoplite_\w+/g)) assert.ok(names.has(name), `${name} in ${file}`)
+    for (const [name] of asked.matchAll(/\b(?:hoplite|process|nodejs)_\w+/g))
+      assert.ok(names.has(name), `${name} in ${file}`)
     for (const [, given = ''] of asked.matchAll(/reason=~?"([\w|]+)"/g))
       for (const reason of given.split('|')) assert.ok(text.includes(`reason="${reason}"`), `${reason} in ${file}`)
   }

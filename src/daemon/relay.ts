@@ -419,6 +419,7 @@ class Relay {
       flows: this.#hop.flows,
       streams: this.#exit?.streams ?? 0,
       ...(this.#peer && { peer: this.#peer.status() }),
+      ...(this.#toll && { credits: this.#toll.status() }),
       ...(this.#tunnel && { interface: this.#tunnel.name, mtu: this.#tunnel.hop.mtu }),
       counters: { ...this.#engine.counters.snapshot(), ...Object.fromEntries(this.#hop.counters) },
     }

@@ -3,7 +3,7 @@
 
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
-import type { Handlers } from '#api/table.ts'
+import type { Handlers, Status } from '#api/table.ts'
 import { tariffOf } from '#credit/meter.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { Till } from '#relay/till.ts'
@@ -12,7 +12,7 @@ import type { Config } from './config.ts'
 import { Earnings } from './earnings.ts'
 import { type Log, own } from './log.ts'
 import { openWallet } from './wallet.ts'
-import { walletHandlers } from './wallet-desk.ts'
+import { walletHandlers, walletStatus } from './wallet-desk.ts'
 import type { WalletKeeper } from './wallet-keeper.ts'
 
 const TICK_MS = 5_000
@@ -71,6 +71,11 @@ export class Toll {
       })
     }
     this.#timer = setInterval(() => void tick(), TICK_MS).unref()
+  }
+
+  /** The wallet and the earnings in the relay's status. */
+  status(): NonNullable<Status['credits']> {
+    return { ...walletStatus(this.#wallet), ...this.#earnings.counts() }
   }
 
   /** What the relay's API says and does about earnings. */

@@ -1,7 +1,7 @@
 // What a user does with the wallet, whoever has it open: a command, or the daemon on its behalf.
 
 import { HopliteError } from '#api/errors.ts'
-import type { Handlers, Input, Output } from '#api/table.ts'
+import type { Handlers, Input, Output, Status } from '#api/table.ts'
 import { newRecoveryCode, readRecoveryCode } from '#credit/recovery-code.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { readTokens, writeTokens } from './token-file.ts'
@@ -20,6 +20,12 @@ export function walletHandlers(wallet: WalletKeeper) {
     sendCredits: ({ count, file }) => sendCredits(wallet, count, file),
     receiveCredits: ({ file }) => receiveCredits(wallet, file),
   } as const satisfies Handlers
+}
+
+/** The wallet in a node's status. */
+export function walletStatus(wallet: WalletKeeper): NonNullable<Status['credits']> {
+  const { tokens, withdrawing, depositing, doubtful } = wallet.balance()
+  return { tokens, pending: withdrawing + depositing + doubtful }
 }
 
 /** What the wallet holds and what came and went. */

@@ -1,10 +1,11 @@
 // Chromium for tests: Debian's, driven by playwright-core, with its own talk to the network off.
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import path from 'node:path'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 
-export const CHROMIUM = '/usr/bin/chromium'
+const CHROMIUM = '/usr/bin/chromium'
 const FLAGS = [
   ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
   ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
@@ -19,8 +20,14 @@ interface AxeResult {
 /** Whether there is a browser to test with. */
 export const hasBrowser: boolean = existsSync(CHROMIUM)
 
-/** @param executablePath Chromium, or a program that becomes it */
-export function startBrowser(executablePath = CHROMIUM): Promise<Browser> {
+export function startBrowser(): Promise<Browser> {
+  return chromium.launch({ executablePath: CHROMIUM, args: FLAGS })
+}
+
+/** Starts it in a network namespace; `folder` is for a program that does so. */
+export function startBrowserIn(namespace: string, folder: string): Promise<Browser> {
+  const executablePath = path.join(folder, 'chromium')
+  writeFileSync(executablePath, `#!/bin/sh\nexec ip netns exec ${namespace} ${CHROMIUM} "$@"\n`, { mode: 0o700 })
   return chromium.launch({ executablePath, args: FLAGS })
 }
 

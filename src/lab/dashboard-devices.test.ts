@@ -9,7 +9,7 @@ import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
 import { socketPath } from '#platform/directories.ts'
-import { CHROMIUM, findBarriers, hasBrowser, openPage, startBrowser } from './browser.ts'
+import { findBarriers, hasBrowser, openPage, startBrowserIn } from './browser.ts'
 import { type Host, missingForNamespaces, Namespaces } from './netns.ts'
 import { skipUnless } from './skip.ts'
 import { waitFor } from './testnet.ts'
@@ -29,9 +29,7 @@ test('two devices pair in a browser, one reaches the other, is called something 
   const [tower, laptop] = [await lab.host('tower'), await lab.host('laptop')]
   await lab.cable(tower, '10.9.0.1/24', laptop, '10.9.0.2/24')
   const [mine, theirs] = await Promise.all([start(tower, folder), start(laptop, folder)])
-  const program = path.join(folder, 'chromium')
-  writeFileSync(program, `#!/bin/sh\nexec ip netns exec ${tower.namespace} ${CHROMIUM} "$@"\n`, { mode: 0o700 })
-  const browser = await startBrowser(program)
+  const browser = await startBrowserIn(tower.namespace, folder)
   try {
     const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce' })
     await page.goto((await callAction(mine, 'login', {})).url)

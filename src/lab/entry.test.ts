@@ -13,6 +13,7 @@ import { socketPath } from '#platform/directories.ts'
 import { CLIENT_MARK } from '#platform/linux/client-options.ts'
 import { detectDnsWay } from '#platform/linux/dns.ts'
 import { isStateLocked } from '#platform/state-lock.ts'
+import { findBarriers, hasBrowser, startBrowserIn } from './browser.ts'
 import { Capture } from './capture.ts'
 import { COMMAND, EntryNetwork } from './entry-network.ts'
 import { patternHash } from './pattern.ts'
@@ -61,6 +62,30 @@ test('one’s own VPN through a stranger: it carries, survives its peers, and le
     if (dns.length > 0) assert.equal(await me.run('cat', '/etc/resolv.conf'), 'nameserver 10.66.0.1\n')
     assert.ok(!existsSync(hookFile), 'the hook was not run')
     assert.deepEqual(await straight(), [])
+  })
+
+  await t.test('the dashboard shows the way, and what wg shows, in a browser on that machine', async t => {
+    if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
+    const browser = await startBrowserIn(network.host('me').namespace, network.state('me'))
+    try {
+      const page = await browser.newPage({ reducedMotion: 'reduce' })
+      await page.goto((await callAction(socketPath(network.state('me')), 'login', {})).url)
+      await page.getByRole('link', { name: 'My VPN' }).click()
+      await page.getByText('Your VPN sees a stranger').waitFor()
+      const peer = await peerAtServer(network)
+      assert.ok(peer)
+      const way = page.getByRole('listitem').filter({ hasText: `${peer} · ${network.address(peer)}` })
+      await way.first().waitFor()
+      await page.getByRole('definition').filter({ hasText: network.server }).waitFor()
+      await page
+        .getByRole('definition')
+        .filter({ hasText: /^\d+ s ago$/ })
+        .waitFor()
+      await page.getByRole('definition').filter({ hasText: '0.0.0.0/0' }).waitFor()
+      assert.deepEqual(await findBarriers(page), [])
+    } finally {
+      await browser.close()
+    }
   })
 
   await t.test(

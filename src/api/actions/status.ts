@@ -42,6 +42,17 @@ const peer = z.strictObject({
   refused: z.record(z.string(), z.number()),
 })
 
+/** What is in the wallet, and what a relay took. */
+const credits = z.strictObject({
+  tokens: z.number(),
+  /** On the way from the issuer or to it, or perhaps spent. */
+  pending: z.number(),
+  /** Of a relay: taken and not yet handed in, redeemed, and spent elsewhere before. */
+  queued: z.number().optional(),
+  redeemed: z.number().optional(),
+  refused: z.number().optional(),
+})
+
 export const status = defineAction({
   name: 'status',
   summary: 'What this node is doing',
@@ -62,6 +73,7 @@ export const status = defineAction({
     flows: z.number(),
     streams: z.number(),
     peer: peer.optional(),
+    credits: credits.optional(),
     /** The interface of an entry's tunnel, and the longest packet that fits it or its client's, in bytes. */
     interface: z.string().optional(),
     mtu: z.number().optional(),
