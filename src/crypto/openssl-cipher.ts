@@ -33,6 +33,8 @@ const STATE = 32
 /** 16 zeros, of which those are taken that the text lacks to a multiple of 16; length of associated data u64, of the text u64. */
 const LENGTHS = 64
 const TAG = 128
+/** The address of a packet, u64. */
+const POINTER = 160
 const POLY1305 = 256
 const MAX_POLY1305_BYTES = 1_024
 const INPUT = 2_048
@@ -65,6 +67,7 @@ function bind(ffi: Ffi): PacketCipher | undefined {
 
   const memory = new Uint8Array(MEMORY_BYTES)
   const words = new Uint32Array(memory.buffer)
+  const pointers = new BigUint64Array(memory.buffer)
   const base = ffi.getRawPointer(memory)
   const at = (offset: number) => base + BigInt(offset)
   const [key, state, tag, poly1305] = [at(KEY), at(STATE), at(TAG), at(POLY1305)]
@@ -82,7 +85,7 @@ function bind(ffi: Ffi): PacketCipher | undefined {
 
   return {
     seal(secret, counter, buffer, offset, length) {
-      const text = BigInt(addressOf(buffer, offset, length + TAG_BYTES))
+      const text = pointerTo(buffer, offset, length + TAG_BYTES)
       copy(inputText, text, integer(length))
       encipher(secret, counter, length)
       const behind = outputs[BLOCK_BYTES + length] ?? outputText + BigInt(length)
@@ -91,7 +94,7 @@ function bind(ffi: Ffi): PacketCipher | undefined {
     },
     open(secret, counter, buffer, offset, length) {
       if (length < TAG_BYTES) return false
-      const text = BigInt(addressOf(buffer, offset, length))
+      const text = pointerTo(buffer, offset, length)
       const textLength = length - TAG_BYTES
       copy(inputText, text, integer(textLength))
       encipher(secret, counter, textLength)
@@ -102,7 +105,7 @@ function bind(ffi: Ffi): PacketCipher | undefined {
     },
   }
 
-  function addressOf(buffer: Uint8Array, offset: number, length: number): number {
+  function pointerTo(buffer: Uint8Array, offset: number, length: number): bigint {
     const isInside = offset >= 0 && length >= TAG_BYTES && offset + length <= buffer.length
     if (!isInside || length > MAX_TEXT_BYTES + TAG_BYTES)
       throw new RangeError(`work on a packet: ${length} bytes at ${offset} of ${buffer.length}`)
@@ -111,7 +114,11 @@ function bind(ffi: Ffi): PacketCipher | undefined {
       lastBuffer = buffer
       addresses.set(buffer, lastAddress)
     }
-    return lastAddress + offset
+    // Compiled without an object, which BigInt(address) would make.
+    const address = lastAddress + offset
+    words[POINTER >>> 2] = address % 0x1_0000_0000
+    words[(POINTER >>> 2) + 1] = Math.floor(address / 0x1_0000_0000)
+    return pointers[POINTER >>> 3] ?? 0n
   }
 
   /** From the input to the output: the one-time key, and the text of `length` bytes. */
