@@ -23,7 +23,10 @@ export interface Tariff {
 
 const GIB = 2 ** 30
 const LOSS_SHARE = 16
-/** A payer's first token goes out this part of a quantum before the free bytes end, so that nothing has to wait for it. */
+/**
+ * A payer's first token goes out this part of a quantum before the free bytes end, so that nothing has to wait for it; but not
+ * before half of them are used, so that a few questions cost nothing.
+ */
 const LEAD_SHARE = 8
 
 /** The tariff of a price in credits for a gibibyte (above 0). */
@@ -84,7 +87,7 @@ export class Payer {
   /** The count of bytes, sent and accepted together, at which the next token is due. */
   dueBytes(): number {
     const { quantumBytes, freeBytes } = this.#tariff
-    const shift = this.#tokens === 0 ? -Math.min(freeBytes, quantumBytes / LEAD_SHARE) : this.#delayBytes
+    const shift = this.#tokens === 0 ? -Math.min(freeBytes / 2, quantumBytes / LEAD_SHARE) : this.#delayBytes
     return freeBytes + this.#tokens * quantumBytes + this.#lost + shift
   }
 

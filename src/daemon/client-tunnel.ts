@@ -15,7 +15,7 @@ import { type Log, own } from './log.ts'
 import type { MachinePlan } from './machine-plan.ts'
 import { RelayGate } from './relay-gate.ts'
 import { CLIENT_ADDRESSES, type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
-import { resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
+import { linkMtu, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
 
 const NAME = 'hoplite0'
 /** How long a command waits for its exit. */
@@ -77,7 +77,7 @@ export class ClientTunnel {
   get link(): { readonly interface?: string; readonly mtu?: number; readonly killSwitch?: boolean } {
     const { network } = this.#options
     if (network === undefined) return {}
-    return { interface: network.name, mtu: TUNNEL_MTU, killSwitch: network.killSwitch }
+    return { interface: network.name, mtu: this.#flow?.mtu ?? TUNNEL_MTU, killSwitch: network.killSwitch }
   }
 
   /** Sends commands to the data plane in their order, behind the firewall's leave to reach the relays they speak to. */
@@ -106,6 +106,13 @@ export class ClientTunnel {
 
   handleReady(route: Route): void {
     this.#flow?.handleReady(route)
+    this.#resizeLink()
+  }
+
+  /** The way in use carries packets of `mtu` bytes. */
+  handleResized(route: Route, mtu: number): void {
+    this.#flow?.handleResized(route, mtu)
+    this.#resizeLink()
   }
 
   /** The exit is gone, and whatever spoke through it. */
@@ -149,16 +156,30 @@ export class ClientTunnel {
     })
   }
 
+  /** The data plane judges every packet by the new size already: this spares it the work. */
+  #resizeLink(): void {
+    const { network, log } = this.#options
+    if (this.#flow === undefined) return
+    network?.resize(this.#flow.mtu).catch((error: Error) => {
+      log.warn('MTU not changed', { error: own(error.message) })
+    })
+  }
+
   #firstHops(): Address[] {
     const routes = this.#options.routes()
     return routes.keys.flatMap(key => routes.find(key)?.firstHops.map(({ address }) => address) ?? [])
   }
 
   #makeFlow(): TunnelFlow {
-    const { run, log, routes, onCarried, onRefused } = this.#options
+    const { network, run, log, routes, onCarried, onRefused } = this.#options
     return new TunnelFlow({
       ask: (route, request, settle) => run(now => route.exitLayer.ask(request, now, settle)),
       send: (...commands) => this.send(commands),
+      onAgreed: (route, offered) => {
+        // The size of a command's TUN is beyond reach once the command runs.
+        const most = network === undefined ? TUNNEL_MTU : offered
+        run(now => route.searchMtu({ link: linkMtu(network?.name), offered: most }, now))
+      },
       onCarried: () => {
         log.info('the exit carries the tunnel')
         this.#whenCarried?.()

@@ -23,6 +23,7 @@ import { ControlLoop } from './control-loop.ts'
 import { Detour } from './detour.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
+import { ISSUER_ISOLATION } from './issuer-way.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import type { MachinePlan } from './machine-plan.ts'
@@ -119,6 +120,7 @@ class Client {
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log, {
       needsTunnel: this.#needsTunnel,
       issuerId: config.credit.issuer_id,
+      bootstrap: config.network.bootstrap,
     })
     this.#tunnel = this.#makeTunnel(network)
     // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
@@ -298,6 +300,10 @@ class Client {
       priceOf: hopKey => this.#choice.priceOf(hopKey),
       run: input => this.#loop.run(input),
       send: (...commands) => this.#engine?.send(...commands),
+      dial: async (target, signal) => {
+        this.#assertOn()
+        return this.#streams.dial(target, ISSUER_ISOLATION, signal)
+      },
       log: this.#options.log,
     })
   }
@@ -330,6 +336,10 @@ class Client {
           if (key === '') this.#tunnel.handleLost()
           log.warn('route lost', { reason: own(event.reason) })
           break
+        case 'resized':
+          if (key === '') this.#tunnel.handleResized(route, event.mtu)
+          log.info('packets of another size pass', { mtu: event.mtu })
+          break
         case 'spareReady':
           this.#choice.handleSuccess(event.hops)
           break
@@ -344,7 +354,7 @@ class Client {
         case 'hopFailed':
           this.#choice.handleFailure(event.hop)
           if (this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) {
-            log.warn('no UDP passes: relays are reached by WebSocket')
+            log.warn(this.#detour.isOn ? 'no UDP passes: relays are tried by WebSocket' : 'relays are tried by UDP')
             this.#tunnel.handleControlChanged()
           }
           log.warn('hop failed', { id: own(event.hop.id) })

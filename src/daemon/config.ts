@@ -127,6 +127,7 @@ const schema = z.strictObject({
         .string()
         .regex(/^([0-9a-f]{64})?$/, 'an issuer id of 64 hex digits')
         .default(''),
+      issuer_access: z.enum(['route', 'direct']).default('route'),
       spend_limit: z.number().int().min(0).max(1_000_000_000).default(0),
     })
     .prefault({}),

@@ -63,16 +63,36 @@ test('text, messages that are too long and a seventeenth connection of one netwo
   socket.close()
 })
 
-test('the detour is taken when nothing is ever heard, and left on another network', () => {
+test('the detour is taken when nothing is heard of two relays, and left on another network', () => {
   using detour = new Detour({ when: 'auto', port: 443 })
   assert.equal(detour.handleFailure(5), false, 'one relay is down, others were heard')
   assert.equal(detour.handleFailure(9), false)
+  assert.equal(detour.handleFailure(9), false, 'two relays may be down')
   assert.equal(detour.handleFailure(9), true)
   assert.ok(detour.isOn)
   detour.handleNetworkChange()
   assert.ok(!detour.isOn)
   using never = new Detour({ when: 'never', port: 443 })
   assert.equal(never.handleFailure(0), false)
+  assert.equal(never.handleFailure(0), false)
+})
+
+test('a client whose first relay is down has no reason for the detour', () => {
+  using detour = new Detour({ when: 'auto', port: 443 })
+  assert.equal(detour.handleFailure(0), false)
+  assert.ok(!detour.isOn)
+})
+
+test('a detour that leads nowhere is left again, and one that was told to be is not', () => {
+  using detour = new Detour({ when: 'auto', port: 443 })
+  detour.handleFailure(0)
+  assert.equal(detour.handleFailure(0), true)
+  assert.equal(detour.handleFailure(0), false)
+  assert.equal(detour.handleFailure(0), true)
+  assert.ok(!detour.isOn)
+  using always = new Detour({ when: 'always', port: 443 })
+  for (let n = 0; n < 5; n++) assert.equal(always.handleFailure(0), false)
+  assert.ok(always.isOn)
 })
 
 test('commands for a relay go to its bridge, and reports of the bridge count as the relay’s', async () => {

@@ -2,7 +2,11 @@
 // (platform/websocket-bridge.ts), and what comes from there counts as come from the relay. Neither the machines nor the data plane
 // know of it.
 //
-//   off ──(a hop failed, and no datagram has come since the last that failed)──► on ──(another network)──► off
+//   off ──(two hops failed in a row, and no datagram came)──► on
+//    ▲                                                        │
+//    └──(another network, or two hops failed in the same way)─┘
+//
+// One hop alone may be down, and where relays have no doors the detour leads nowhere: whatever carries nothing is left again.
 //
 // Bound: 8 bridges, the oldest is closed first.
 
@@ -11,6 +15,8 @@ import { WebSocketBridge } from '#platform/websocket-bridge.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 
 const MAX_BRIDGES = 8
+/** As many failures with nothing heard are no matter of single relays. */
+const SILENT_FAILURES = 2
 
 export interface DetourOptions {
   readonly when: 'auto' | 'always' | 'never'
@@ -24,6 +30,7 @@ export class Detour implements Disposable {
   #isOn: boolean
   /** Datagrams that had come when a hop failed last. */
   #heard = 0
+  #silentFailures = 0
 
   constructor(options: DetourOptions) {
     this.#options = options
@@ -34,17 +41,19 @@ export class Detour implements Disposable {
     return this.#isOn
   }
 
-  /** A hop did not answer; `datagramsIn` counts all that ever came. Whether that turned the detour on. */
+  /** A hop did not answer; `datagramsIn` counts all that ever came. Whether the detour was turned on or off. */
   handleFailure(datagramsIn: number): boolean {
-    const wasHeard = datagramsIn > this.#heard
+    this.#silentFailures = datagramsIn > this.#heard ? 0 : this.#silentFailures + 1
     this.#heard = datagramsIn
-    if (this.#isOn || wasHeard || this.#options.when !== 'auto') return false
-    this.#isOn = true
+    if (this.#silentFailures < SILENT_FAILURES || this.#options.when !== 'auto') return false
+    this.#silentFailures = 0
+    this.#isOn = !this.#isOn
     return true
   }
 
   /** Another network may let UDP through. */
   handleNetworkChange(): void {
+    this.#silentFailures = 0
     if (this.#options.when === 'auto') this.#isOn = false
   }
 

@@ -272,10 +272,12 @@ export class DeviceLinks {
         this.#waiting.delete(event.request)
         return
       case 'offer':
+      case 'secret':
       case 'path': {
         const link = [...this.#links.values()].find(({ peer }) => peer === event.peer)
         if (link === undefined) return
         if (event.kind === 'path') return this.#handlePath(link, event.path)
+        if (event.kind === 'secret') return this.#handleSecret(link, event.isAgreed)
         link.offer = event.offer
         link.againMs = FIRST_AGAIN_MS
         return this.#say(link)
@@ -292,6 +294,13 @@ export class DeviceLinks {
       link.againMs = FIRST_AGAIN_MS
       this.#say(link)
     }
+  }
+
+  /** Where no path is there can be no secret: only the other case is a failure. */
+  #handleSecret(link: Link, isAgreed: boolean): void {
+    const { log } = this.#options
+    if (!isAgreed && link.path !== undefined) log.error('no fresh secret with a device: its tunnel stands still')
+    else if (isAgreed) log.debug('a fresh secret with a device')
   }
 
   #say(link: Link): void {

@@ -51,8 +51,8 @@ export class Earnings {
     this.#nextMs = now + GATHER_MS
   }
 
-  /** Takes a token that a client shows, for good; or says why not. */
-  take(bytes: Uint8Array, now: number): TokenRefusal | 'malformed' | 'spent' | undefined {
+  /** Takes a token that a client shows, for good; or says why not. One that cannot be written down stays the client's. */
+  take(bytes: Uint8Array, now: number): TokenRefusal | 'malformed' | 'spent' | 'unwritten' | undefined {
     const token = decodeToken(bytes)
     if (token === undefined) return 'malformed'
     // The signature first: a stranger's guesses shall not reach the table.
@@ -61,7 +61,11 @@ export class Earnings {
     const { keyId, nonce } = token
     const ends = this.#keys.keys.get(Buffer.from(keyId).toString('hex'))?.redeemedUntilMs ?? now
     if (this.#filter.has(keyId, nonce)) return 'spent'
-    if (!this.#store.add(keyId, nonce, encodeToken(token), epochOf(now), ends)) return 'spent'
+    try {
+      if (!this.#store.add(keyId, nonce, encodeToken(token), epochOf(now), ends)) return 'spent'
+    } catch {
+      return 'unwritten'
+    }
     this.#filter.add(keyId, nonce)
     return undefined
   }

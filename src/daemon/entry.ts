@@ -375,7 +375,9 @@ class Entry {
       counters: { ...this.#engine?.counters.snapshot(), moves: this.#moves },
       ...(problem !== undefined && {
         problem,
-        advice: 'nothing is sent until a peer is found; it goes on trying',
+        advice: isReady
+          ? 'see what it holds: hoplite wallet'
+          : 'nothing is sent until a peer is found; it goes on trying',
       }),
     }
   }

@@ -17,23 +17,31 @@ import { formatIp } from '#wire/ip-prefix.ts'
 import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
 import type { Config } from './config.ts'
 import { TUNNEL_MTU } from './tunnel-flow.ts'
+import { linkMtu } from './tunnel-network.ts'
 
 const NAME = 'hoplite-exit'
 /** The second is systemd-resolved's, for when the first names only itself. */
 const RESOLVERS = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'] as const
 const MAX_RESOLVERS = 4
+/** What clients' packets have around them on the exit's own link: IPv6, UDP, and their session's layer. */
+const AROUND_BYTES = 48 + 36
+/** Longer links are for neighbours. */
+const MAX_LINK_MTU = 1_500
 
 export class ExitTunnel {
   readonly name: string
   readonly fd: number
   readonly offload: TunOffload
+  /** Of the TUN, in bytes: what comes from the internet is answered, when it is too long for its client, and not lost. */
+  readonly mtu: number
   /** For the hop, which admits clients. */
   readonly hop: HopTunnel
   readonly #tun: Tun
   readonly #changes: Changes
 
-  private constructor(tun: Tun, hop: HopTunnel, changes: Changes) {
+  private constructor(tun: Tun, mtu: number, hop: HopTunnel, changes: Changes) {
     this.name = tun.name
+    this.mtu = mtu
     this.fd = tun.fds[0] ?? -1
     this.offload = tun.offload
     this.#tun = tun
@@ -55,20 +63,22 @@ export class ExitTunnel {
         'name one that answers from here: dns = ["192.0.2.53"] in [exit]',
       )
     const changes = Changes.open(stateDir)
+    const mtu = Math.max(Math.min(linkMtu(NAME), MAX_LINK_MTU), TUNNEL_MTU)
     const tun = openTun({ name: NAME, offload: true })
     try {
       const machine = await applyExitNetwork(changes, {
         tun: tun.name,
         addresses: networks.map(ownAddress),
-        mtu: TUNNEL_MTU,
+        mtu,
         denied: NOT_PUBLIC_NETWORKS,
         rules,
         allowed: allow_private.flatMap(text => toEndpoints(parseAddress(text))),
         resolver: { address: TUNNEL_RESOLVER, servers },
         clientsMeet: false,
       })
-      const hop = { pool: poolOf(networks, machine), mtu: TUNNEL_MTU, dns: [TUNNEL_RESOLVER] }
-      return new ExitTunnel(tun, hop, changes)
+      const offered = Math.max(mtu - AROUND_BYTES, TUNNEL_MTU)
+      const hop = { pool: poolOf(networks, machine), mtu: offered, dns: [TUNNEL_RESOLVER] }
+      return new ExitTunnel(tun, mtu, hop, changes)
     } catch (error) {
       tun.close()
       await changes.undoAll().catch(() => undefined)

@@ -10,6 +10,7 @@ import type { Layer } from '#route/layer.ts'
 import type { Price } from '#wire/descriptor.ts'
 import { encodeToken } from '#wire/token.ts'
 import type { Config } from './config.ts'
+import { type Dial, issuerWay } from './issuer-way.ts'
 import type { Log } from './log.ts'
 import { openWallet } from './wallet.ts'
 import type { WalletKeeper } from './wallet-keeper.ts'
@@ -34,6 +35,8 @@ export interface PaymentsOptions {
   /** Runs something on the routes and carries out what follows. */
   readonly run: (input: (now: number) => void) => void
   readonly send: (...commands: Command[]) => void
+  /** Where there are routes to ask the issuer through. */
+  readonly dial?: Dial
   readonly log: Log
 }
 
@@ -49,9 +52,10 @@ export class Payments {
   #told: string | undefined
 
   /** Opens the wallet of a state directory; `undefined` without an issuer: then relays that ask for a price are not used. */
-  static open({ credit, ...config }: Config, stateDir: string, options: PaymentsOptions): Payments | undefined {
+  static open(config: Config, stateDir: string, options: PaymentsOptions): Payments | undefined {
+    const { credit } = config
     if (credit.issuer === '' || credit.issuer_id === '') return undefined
-    const wallet = openWallet({ credit, ...config }, path.join(stateDir, 'wallet'))
+    const wallet = openWallet(config, path.join(stateDir, 'wallet'), issuerWay(config, options.dial))
     const limit = credit.spend_limit === 0 ? Number.POSITIVE_INFINITY : credit.spend_limit
     return new Payments(options, wallet, limit)
   }
@@ -71,6 +75,7 @@ export class Payments {
 
   /** Why something that should be paid is not, in words for the user; undefined while all is. */
   get problem(): string | undefined {
+    if (!this.wallet.isWritten) return 'the wallet cannot be written, and relays are not paid: make room on the disk'
     switch (this.#purse.problem) {
       case 'empty':
         return 'the wallet is empty, and relays stop carrying: hoplite wallet redeem, or hoplite wallet topup'
@@ -171,7 +176,9 @@ export class Payments {
       await wallet.renew()
       const wanted = wallet.balance().tokens < LOW ? Math.min(DRAW, await wallet.accountBalance()) : 0
       if (wanted > 0) await wallet.withdraw(wanted)
-      this.#refillWaitMs = REFILL_MS
+      // An account that has nothing is asked less and less: each time may cost a route.
+      const isDry = wanted === 0 && wallet.balance().tokens < LOW
+      this.#refillWaitMs = isDry ? Math.min(this.#refillWaitMs * 2, MAX_REFILL_MS) : REFILL_MS
     } catch (error) {
       this.#refillWaitMs = Math.min(this.#refillWaitMs * 2, MAX_REFILL_MS)
       log.warn('the wallet was not filled', { retryMs: this.#refillWaitMs, unknown: !(error instanceof Error) })

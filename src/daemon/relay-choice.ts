@@ -1,11 +1,13 @@
-// Which relays the client uses: the directory, its guards, and what failed lately, brought to the choosing functions. Keeps
-// the guards and a copy of the directory in the state directory, so that the client starts with every bootstrap node dead.
+// Which relays the client uses: the directory, its guards, what failed lately and who knows the client's address, brought to
+// the choosing functions. Keeps the guards, the acquaintances and a copy of the directory in the state directory, so that the
+// client starts with every bootstrap node dead.
 
 import path from 'node:path'
 import { systemRandom } from '#crypto/random.ts'
 import type { Descriptor } from '#discover/descriptor.ts'
 import type { Directory } from '#discover/directory.ts'
 import { readStateFile, setAside, writeStateFile } from '#platform/state-file.ts'
+import { Acquaintances } from '#route/acquaintances.ts'
 import { type Candidate, choosePeers, chooseRoute } from '#route/choose.ts'
 import type { PeerChoice } from '#route/entry-route.ts'
 import { Guards } from '#route/guards.ts'
@@ -17,15 +19,19 @@ import type { Log } from './log.ts'
 
 const CACHE = 'directory.cache'
 const GUARDS = 'guards.json'
+const MET = 'acquaintances.json'
 /** The files of the state directory that choices are made by. */
-export const CHOICE_FILES = [CACHE, GUARDS] as const
+export const CHOICE_FILES = [CACHE, GUARDS, MET] as const
 const MAX_CACHE_BYTES = 200 * 1024 * 1024
 const MAX_GUARDS_BYTES = 16 * 1024
+const MAX_MET_BYTES = 256 * 1024
 const FIRST_AVOID_MS = 20_000
 const MAX_AVOID_MS = 600_000
 /** A new route waits for nobody: it does without relays that failed and have not answered since, for this long. */
 const DOUBT_MS = 900_000
 const MAX_AVOIDED = 1_024
+/** A relay that failed as often in a row, and lately, is there no more. */
+const GONE_FAILURES = 3
 
 /** What a client needs of relays beyond their roles. */
 export interface RelayNeeds {
@@ -33,6 +39,8 @@ export interface RelayNeeds {
   readonly needsTunnel?: boolean
   /** Whose credits this client has; relays that ask for others' are not used. */
   readonly issuerId?: string
+  /** Where the directory is asked for first, as multiaddrs. */
+  readonly bootstrap?: readonly string[]
 }
 
 export class RelayChoice {
@@ -44,13 +52,17 @@ export class RelayChoice {
   readonly #log: Log
   readonly #needsTunnel: boolean
   readonly #issuerId: string
+  /** The libp2p ids in the addresses of the bootstrap nodes. */
+  readonly #bootstrap: ReadonlySet<string>
   readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
   #guards = new Guards()
+  #met = new Acquaintances()
   #candidates: { readonly version: number; readonly relays: readonly Candidate[] } = { version: -1, relays: [] }
 
   constructor(directory: Directory, stateDir: string, hopCount: number, log: Log, needs: RelayNeeds = {}) {
     this.#needsTunnel = needs.needsTunnel ?? false
     this.#issuerId = needs.issuerId ?? ''
+    this.#bootstrap = new Set(needs.bootstrap?.flatMap(peerIdOf))
     this.#directory = directory
     this.#stateDir = stateDir
     this.#hopCount = hopCount
@@ -61,11 +73,8 @@ export class RelayChoice {
   load(): void {
     const cache = readStateFile(this.#cacheFile, MAX_CACHE_BYTES)
     if (cache !== undefined && !this.#directory.loadCache(cache, Date.now())) this.#setAside(this.#cacheFile)
-    const guards = readStateFile(this.#guardsFile, MAX_GUARDS_BYTES)
-    if (guards === undefined) return
-    const decoded = Guards.decode(Buffer.from(guards).toString('utf8'))
-    if (decoded === undefined) this.#setAside(this.#guardsFile)
-    else this.#guards = decoded
+    this.#guards = this.#read(this.#guardsFile, MAX_GUARDS_BYTES, Guards.decode) ?? this.#guards
+    this.#met = this.#read(this.#metFile, MAX_MET_BYTES, Acquaintances.decode) ?? this.#met
   }
 
   /** Keeps the directory, after it was refreshed, and draws guards where some are missing. */
@@ -92,16 +101,17 @@ export class RelayChoice {
 
   /** Where the guards are asked for their directories, as multiaddrs. */
   guardSources(): string[] {
-    this.#maintainGuards()
+    this.#meetGuards()
     return this.#guards.all.flatMap(({ id }) => this.#directory.find(id)?.control.slice(0, 1) ?? [])
   }
 
   /** Where guards hear UDP: they know our address anyway, and may be asked what it looks like from outside. */
   guardAddresses(): Address[] {
-    this.#maintainGuards()
+    this.#meetGuards()
     return this.#guards.all.flatMap(({ id }) => this.#directory.find(id)?.addresses ?? [])
   }
 
+  /** The hops of a new route. Whoever is entered by counts from now on as one that knows this client's address. */
   pickRoute(): Choice {
     this.#maintainGuards()
     const options = {
@@ -112,14 +122,25 @@ export class RelayChoice {
       guards: this.#guards.order(Date.now()),
       ...(this.#exit !== undefined && { exit: this.#exit }),
     }
-    for (const avoid of [this.#doubted(), this.#avoidedNow()]) {
-      const chosen = chooseRoute({ ...options, avoid, guardsOnly: true })
-      if ('hops' in chosen) return chosen
+    // With one hop alone whoever is the exit knows both.
+    const notExits = this.#hopCount > 1 ? this.#acquainted() : new Set<string>()
+    const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
+    for (const attempt of [
+      { avoid: doubted, guardsOnly: true, notExits },
+      { avoid: avoided, guardsOnly: true, notExits },
+      // Rather another guard, or a relay that failed lately, than none at all, or an exit that knows this client's address.
+      { avoid: doubted, notExits },
+      { avoid: avoided, notExits },
+      { avoid: this.#gone(), notExits },
+      { avoid: doubted, guardsOnly: true },
+      { avoid: avoided, guardsOnly: true },
+      { avoid: doubted },
+    ]) {
+      const chosen = chooseRoute({ ...options, ...attempt })
+      if ('hops' in chosen) return this.#entered(chosen)
     }
-    // Rather another guard, or a relay that failed lately, than none at all.
-    const chosen = chooseRoute({ ...options, avoid: this.#doubted() })
-    if ('hops' in chosen) return chosen
-    return chooseRoute(options)
+    const chosen = chooseRoute(options)
+    return 'hops' in chosen ? this.#entered(chosen) : chosen
   }
 
   /** Other hops that lead to `exit`. Hops that are in use are avoided as far as the directory allows. */
@@ -138,7 +159,7 @@ export class RelayChoice {
       { guards, avoid: new Set<string>() },
     ]) {
       const chosen = chooseRoute({ ...options, ...attempt })
-      if ('hops' in chosen) return chosen.hops
+      if ('hops' in chosen) return this.#entered(chosen).hops
     }
     return undefined
   }
@@ -153,7 +174,9 @@ export class RelayChoice {
       for (const apartFrom of [used, []]) {
         const avoid = new Set([...failed, ...inUse.map(({ id }) => id)])
         const hops = choosePeers({ ...options, avoid, apartFrom })
-        if (hops.length === count) return { hops }
+        if (hops.length < count) continue
+        this.#meet(hops.slice(0, 1))
+        return { hops }
       }
     }
     const known = relays.filter(({ roles }) => roles.includes('peer')).length
@@ -208,12 +231,53 @@ export class RelayChoice {
     return new Set([...this.#avoided].filter(([, { doubtedUntilMs }]) => doubtedUntilMs > now).map(([id]) => id))
   }
 
+  /** Relays that failed again and again: waiting for them is in vain. */
+  #gone(): Set<string> {
+    const now = Date.now()
+    const isGone = ({ untilMs, failures }: { untilMs: number; failures: number }) =>
+      untilMs > now && failures >= GONE_FAILURES
+    return new Set([...this.#avoided].filter(([, failed]) => isGone(failed)).map(([id]) => id))
+  }
+
+  /** Who knows this client's address, or will. */
+  #acquainted(): Set<string> {
+    const now = Date.now()
+    const asked = this.#directory
+      .list(now)
+      .filter(({ control }) => control.flatMap(peerIdOf).some(peerId => this.#bootstrap.has(peerId)))
+    return new Set([...this.#met.all(now), ...[...asked, ...this.#guards.all].map(({ id }) => id)])
+  }
+
+  #entered<T extends { readonly hops: readonly RouteHop[]; readonly exit: RouteHop }>(chosen: T): T {
+    this.#meet([chosen.hops[0] ?? chosen.exit])
+    return chosen
+  }
+
+  #meetGuards(): void {
+    this.#maintainGuards()
+    this.#meet(this.#guards.all)
+  }
+
+  #meet(relays: readonly { readonly id: string }[]): void {
+    const now = Date.now()
+    const news = relays.map(({ id }) => this.#met.meet(id, now))
+    if (news.includes(true)) this.#write(this.#metFile, this.#met.encode())
+  }
+
   #maintainGuards(): void {
     if (this.#hopCount > 1 && this.#guards.maintain(this.#relays(), systemRandom, Date.now())) this.#saveGuards()
   }
 
   #saveGuards(): void {
     this.#write(this.#guardsFile, this.#guards.encode())
+  }
+
+  #read<T>(file: string, maxBytes: number, decode: (text: string) => T | undefined): T | undefined {
+    const bytes = readStateFile(file, maxBytes)
+    if (bytes === undefined) return undefined
+    const state = decode(Buffer.from(bytes).toString('utf8'))
+    if (state === undefined) this.#setAside(file)
+    return state
   }
 
   /** A full disk costs the copy, not the connection. */
@@ -237,6 +301,15 @@ export class RelayChoice {
   get #guardsFile(): string {
     return path.join(this.#stateDir, GUARDS)
   }
+
+  get #metFile(): string {
+    return path.join(this.#stateDir, MET)
+  }
+}
+
+/** The libp2p id that a multiaddr ends with, if it does. */
+function peerIdOf(multiaddr: string): string[] {
+  return multiaddr.split('/p2p/').slice(1, 2)
 }
 
 function candidateOf(relay: Descriptor): Candidate[] {

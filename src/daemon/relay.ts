@@ -479,8 +479,8 @@ function exitRules(config: Config): ExitRule[] {
   }))
 }
 
-function portOf({ fd, offload, hop }: ExitTunnel): PortPlan {
-  return { fd, offload, mtu: hop.mtu }
+function portOf({ fd, offload, mtu }: ExitTunnel): PortPlan {
+  return { fd, offload, mtu }
 }
 
 function makeExit(config: Config, laboratory: Laboratory): ExitStreams {

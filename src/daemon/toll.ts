@@ -24,6 +24,7 @@ export class Toll {
   readonly #earnings: Earnings
   readonly #wallet: WalletKeeper
   readonly #timer: NodeJS.Timeout
+  #canWrite = true
 
   /** Opens the earnings of a state directory; `undefined` when carrying is free. Throws CONFIG_INVALID, ISSUER_UNREACHABLE. */
   static async open(config: Config, stateDir: string, log: Log): Promise<Toll | undefined> {
@@ -35,7 +36,8 @@ export class Toll {
         'ask a price: no issuer is configured whose credits are taken',
         'set issuer and issuer_id in [credit], or price = 0 in [relay]',
       )
-    const wallet = openWallet(config, path.join(stateDir, 'wallet'))
+    // Everybody knows a relay's address.
+    const wallet = openWallet(config, path.join(stateDir, 'wallet'), fetch)
     try {
       const earnings = await Earnings.open({ directory: stateDir, wallet, random: systemRandom }, Date.now())
       return new Toll(config, earnings, wallet, log)
@@ -53,7 +55,12 @@ export class Toll {
     this.#wallet = wallet
     this.till = new Till({
       tariff: tariffOf(milliCreditsPerGib / 1_000, freeKib * 1_024),
-      take: token => earnings.take(token, Date.now()) === undefined,
+      take: token => {
+        const refusal = earnings.take(token, Date.now())
+        if (refusal === 'unwritten' && this.#canWrite) log.error('a token was not written down, nor taken')
+        this.#canWrite = refusal !== 'unwritten'
+        return refusal === undefined
+      },
     })
     const tick = async () => {
       const failure = await earnings.handleDeadline(Date.now())

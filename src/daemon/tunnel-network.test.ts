@@ -14,8 +14,9 @@ test('the MTU is that of the links of the default routes, whichever IP version h
   const [here, there] = [await lab.host('here'), await lab.host('there')]
   await lab.cable(here, '10.9.0.1/24', there, '10.9.0.2/24')
   await lab.cable(here, '10.8.0.1/24', there, '10.8.0.2/24')
-  const code = `import { linkMtu } from ${JSON.stringify(MODULE)}; process.stdout.write(String(linkMtu()))`
-  const measured = () => here.run(process.execPath, '--no-warnings', '--input-type=module', '--eval', code)
+  const code = `import { linkMtu } from ${JSON.stringify(MODULE)}; process.stdout.write(String(linkMtu(process.argv[1])))`
+  const measured = (...except: string[]) =>
+    here.run(process.execPath, '--no-warnings', '--input-type=module', '--eval', code, ...except)
   assert.equal(await measured(), '1500')
   await here.ip('link', 'set', 'eth0', 'mtu', '1400')
   await here.ip('link', 'set', 'eth1', 'mtu', '1300')
@@ -23,6 +24,7 @@ test('the MTU is that of the links of the default routes, whichever IP version h
   assert.equal(await measured(), '1500')
   await here.ip('-6', 'route', 'add', 'default', 'via', '2001:db8::2', 'dev', 'eth1')
   assert.equal(await measured(), '1300')
+  assert.equal(await measured('eth1'), '1500')
   await here.ip('-6', 'route', 'del', 'default')
   await here.ip('route', 'add', 'default', 'via', '10.9.0.2')
   await here.ip('route', 'add', '0.0.0.0/1', 'via', '10.8.0.2')

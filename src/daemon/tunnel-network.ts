@@ -12,6 +12,7 @@ import {
   kernelHasIpv6,
   resetConnectionsFrom,
   updateControl,
+  updateMtu,
   updateRelays,
 } from '#platform/linux/client-network.ts'
 import {
@@ -30,6 +31,8 @@ import { type Address, formatAddress, parseIp } from '#wire/address.ts'
 export const TUNNEL_MARK = CLIENT_MARK
 /** No link of IPv4 takes less. */
 const MIN_LINK_MTU = 576
+/** Below this the kernel has no IPv6 on an interface. */
+const MIN_TUN_MTU = 1_280
 
 export interface TunnelNetworkOptions {
   readonly stateDir: string
@@ -62,6 +65,7 @@ export class TunnelNetwork {
   readonly #network: ClientNetworkOptions
   #relays = new Set<string>()
   #control: string
+  #mtu: number
   #updating: Promise<void> = Promise.resolve()
 
   private constructor(tun: Tun, changes: Changes, network: ClientNetworkOptions, tookOver: boolean) {
@@ -74,6 +78,7 @@ export class TunnelNetwork {
     this.#changes = changes
     this.#network = network
     this.#control = keyOf(network.control)
+    this.#mtu = network.mtu
   }
 
   /**
@@ -145,6 +150,15 @@ export class TunnelNetwork {
     return this.#updating
   }
 
+  /** Sets the TUN's MTU, but not below what IPv6 needs. Throws CHANGE_FAILED. */
+  resize(mtu: number): Promise<void> {
+    const wanted = Math.max(mtu, MIN_TUN_MTU)
+    if (wanted === this.#mtu) return this.#updating
+    this.#mtu = wanted
+    this.#updating = this.#updating.catch(() => undefined).then(() => updateMtu(this.name, wanted))
+    return this.#updating
+  }
+
   /** Ends TCP connections through the tunnel: their exit is gone. Where the kernel cannot, they wait for an answer first. */
   async resetConnections(): Promise<void> {
     await resetConnectionsFrom(this.#network.addresses)
@@ -190,8 +204,8 @@ export interface Bootstraps {
   readonly endpoints: readonly Endpoint[]
 }
 
-/** Bytes of the longest packet on the links of the default routes; 1500 where there is none to be seen. */
-export function linkMtu(): number {
+/** Bytes of the longest packet on the links of the default routes but `except`; 1500 where there is none to be seen. */
+export function linkMtu(except?: string): number {
   const devices = [
     ...rowsOf('/proc/net/route').flatMap(([device, destination, , , , , , mask]) =>
       destination === '00000000' && mask === '00000000' ? device : [],
@@ -200,7 +214,10 @@ export function linkMtu(): number {
       destination === '0'.repeat(32) && bits === '00' && device !== 'lo' ? device : [],
     ),
   ]
-  const mtus = devices.map(device => Number(read(`/sys/class/net/${device}/mtu`))).filter(mtu => mtu >= MIN_LINK_MTU)
+  const mtus = devices
+    .filter(device => device !== except)
+    .map(device => Number(read(`/sys/class/net/${device}/mtu`)))
+    .filter(mtu => mtu >= MIN_LINK_MTU)
   return mtus.length === 0 ? 1_500 : Math.min(...mtus)
 }
 

@@ -1,5 +1,6 @@
 // The wallet with its file and its issuer: carries out what the machine in #credit/wallet.ts decides. Whatever is begun is
-// written down first, so that the next start goes on with it.
+// written down first, so that the next start goes on with it. On a full disk the issuer is asked nothing and no token is shown
+// that the file does not know of.
 
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
@@ -15,11 +16,11 @@ import {
   type WalletToken,
 } from '#credit/wallet.ts'
 import { decodeWallet, encodeWallet, MAX_WALLET_BYTES } from '#credit/wallet-file.ts'
-import { blind, finalize } from '#crypto/blind-rsa.ts'
 import type { Random } from '#crypto/random.ts'
 import type { AnswerOf } from '#issuer/endpoints.ts'
 import { type IssuerClient, IssuerRefusal } from '#issuer/issuer-client.ts'
 import { logIn, register, type Stretching } from '#issuer/sign-in.ts'
+import { BlindingThread } from '#platform/blinding.ts'
 import { assertPrivate, readStateFile, writeStateFile } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { decodeToken, encodeToken, NONCE_BYTES, tokenInput } from '#wire/token.ts'
@@ -43,10 +44,12 @@ export interface WalletKeeperOptions {
 export class WalletKeeper {
   readonly #options: WalletKeeperOptions
   readonly #unlock: () => void
+  readonly #blinding = new BlindingThread()
   #wallet: Wallet
   #keys: IssuerKeys | undefined
   #session: { readonly bearer: string; readonly expiresMs: number } | undefined
   #turn: Promise<unknown> = Promise.resolve()
+  #isWritten = false
   #isClosed = false
 
   /** Opens the wallet of a directory. Throws STATE_LOCKED, STATE_UNREADABLE, WALLET_FAILED. */
@@ -75,6 +78,11 @@ export class WalletKeeper {
     this.#unlock = unlock
     this.#wallet = new Wallet(state)
     this.#save()
+  }
+
+  /** Whether the file has what the wallet has; it has not while the disk is full. */
+  get isWritten(): boolean {
+    return this.#isWritten
   }
 
   get state(): WalletState {
@@ -227,8 +235,9 @@ export class WalletKeeper {
     const shown = this.#wallet.show()
     if (shown !== undefined) return shown
     if (this.#wallet.takeInHand(HAND, this.#options.clock()) === 0) return undefined
-    this.#save()
-    return this.#wallet.show()
+    if (this.#trySave()) return this.#wallet.show()
+    this.#wallet.putBack()
+    return undefined
   }
 
   /** A relay took a token that was shown. */
@@ -239,17 +248,22 @@ export class WalletKeeper {
   /** A relay did not take a token that was shown, or perhaps did not. */
   doubt(token: WalletToken): void {
     this.#wallet.doubt(token)
-    this.#save()
+    // The file has it in the hand, which is as doubtful.
+    this.#trySave()
   }
 
   /** Closes in order: what is in the hand and was not shown is put back. */
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
+    await this.#blinding.close()
     await this.#turn.catch(() => undefined)
     this.#wallet.putBack()
-    this.#save()
-    this.#unlock()
+    try {
+      this.#save()
+    } finally {
+      this.#unlock()
+    }
   }
 
   async #withdraw(count: number): Promise<number> {
@@ -283,7 +297,7 @@ export class WalletKeeper {
     for (let i = 0; i < count; i++) {
       const nonce = new Uint8Array(random(NONCE_BYTES))
       const input = tokenInput({ nonce, challengeDigest: keys.challengeDigest, keyId: key.id })
-      items.push({ nonce, ...(await blind(key, input)) })
+      items.push({ nonce, ...(await this.#blinding.blind(key, input)) })
     }
     this.#wallet.beginWithdrawal({ keyId: key.id, acceptedUntilMs: key.acceptedUntilMs, items })
     this.#save()
@@ -303,7 +317,7 @@ export class WalletKeeper {
       for (const [at, { nonce, inverse }] of withdrawal.items.entries()) {
         const fields = { nonce, challengeDigest: keys.challengeDigest, keyId: withdrawal.keyId }
         const signature = Buffer.from(signatures[at] ?? '', 'base64url')
-        const authenticator = key && (await finalize(key, tokenInput(fields), signature, inverse))
+        const authenticator = key && (await this.#blinding.finalize(key, tokenInput(fields), signature, inverse))
         if (authenticator === undefined)
           throw new HopliteError(
             'WALLET_FAILED',
@@ -379,12 +393,27 @@ export class WalletKeeper {
   }
 
   #save(): void {
+    this.#isWritten = false
     writeStateFile(walletFile(this.#options.directory), encodeWallet(this.#wallet.state))
+    this.#isWritten = true
+  }
+
+  #trySave(): boolean {
+    try {
+      this.#save()
+    } catch {
+      // `isWritten` says so.
+    }
+    return this.#isWritten
   }
 
   /** One after the other: each begins from what the one before wrote down. */
   #inTurn<T>(run: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(run, run)
+    const begin = async () => {
+      if (!this.#isWritten) this.#save()
+      return run()
+    }
+    const done = this.#turn.then(begin, begin)
     this.#turn = done.catch(() => undefined)
     return done
   }

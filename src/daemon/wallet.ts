@@ -4,15 +4,15 @@ import { readFileSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
 import { MAX_WALLET_BYTES, openBackup, sealBackup } from '#credit/wallet-file.ts'
 import { systemRandom } from '#crypto/random.ts'
-import { IssuerClient } from '#issuer/issuer-client.ts'
+import { type Ask, IssuerClient } from '#issuer/issuer-client.ts'
 import { writeStateFile } from '#platform/state-file.ts'
 import type { Config } from './config.ts'
 import { readWallet, restoreWallet, WalletKeeper } from './wallet-keeper.ts'
 
 const LEAST_PASSPHRASE = 8
 
-/** Opens the wallet of a directory. Throws WALLET_FAILED without an issuer, STATE_LOCKED, STATE_UNREADABLE. */
-export function openWallet({ credit }: Config, directory: string): WalletKeeper {
+/** Opens the wallet of a directory; `ask` is its way to the issuer. Throws WALLET_FAILED without an issuer, STATE_LOCKED, STATE_UNREADABLE. */
+export function openWallet({ credit }: Config, directory: string, ask: Ask): WalletKeeper {
   if (credit.issuer === '' || credit.issuer_id === '')
     throw new HopliteError(
       'WALLET_FAILED',
@@ -22,7 +22,7 @@ export function openWallet({ credit }: Config, directory: string): WalletKeeper 
   return WalletKeeper.open({
     directory,
     issuerId: credit.issuer_id,
-    client: new IssuerClient({ url: credit.issuer }),
+    client: new IssuerClient({ url: credit.issuer, ask }),
     random: systemRandom,
     clock: Date.now,
   })

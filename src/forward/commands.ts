@@ -43,6 +43,8 @@ export type TableCommand =
       /** The far end is to send its packets back this way. */
       readonly claims: boolean
       readonly token: Uint8Array
+      /** Padded to this many bytes behind the frame header, as long as a packet that the way is to carry. */
+      readonly bytes?: number
     }
   /** The control plane has dealt with this many handshake packets: as many more may be reported. */
   | { readonly kind: 'grantHandshakes'; readonly count: number }
@@ -119,7 +121,10 @@ export type SocketCommand =
       readonly session: number
       readonly flow: number
       readonly inside?: InsideAddresses
+      /** The longest packet in bytes. */
+      readonly mtu: number
     }
+  | { readonly kind: 'resizePacketFlow'; readonly session: number; readonly flow: number; readonly mtu: number }
   | { readonly kind: 'reportTunnel'; readonly request: number }
   /** Removes flows that carried nothing for `idleMs`; each is reported. */
   | { readonly kind: 'sweep'; readonly idleMs: number }
@@ -186,7 +191,14 @@ export type Report =
   /** STUN on the node's own socket; what is sent back goes out by `sendHandshake`. */
   | { readonly kind: 'stun'; readonly bytes: Uint8Array; readonly from: Address }
   | { readonly kind: 'control'; readonly session: number; readonly bytes: Uint8Array }
-  | { readonly kind: 'echo'; readonly session: number; readonly token: Uint8Array; readonly atMs: number }
+  /** `bytes`: behind the frame header, padding included. */
+  | {
+      readonly kind: 'echo'
+      readonly session: number
+      readonly token: Uint8Array
+      readonly bytes: number
+      readonly atMs: number
+    }
   /** The other end of a responder's session used these keys for the first time. */
   | { readonly kind: 'confirmed'; readonly session: number; readonly localIndex: number }
   | { readonly kind: 'tapReady'; readonly session: number; readonly address: Address }

@@ -147,14 +147,29 @@ test('a session moves to the address of the newest packet, and an old packet doe
   assert.deepEqual(via(), { kind: 'socket', address: elsewhere })
 })
 
+test('a padded probe has an echo of its own length', () => {
+  const { client, hop } = pair()
+  const token = Buffer.from('12345678')
+  for (const bytes of [0, 8, 9, 1_344, 1_800]) {
+    client.forwarder.sendProbe(1, { claims: false, token, bytes })
+    const probe = client.sent.at(-1)?.bytes ?? new Uint8Array(0)
+    hop.forwarder.receive(probe, 0, probe.length, HERE)
+    const echo = hop.sent.at(-1)?.bytes ?? new Uint8Array(0)
+    assert.deepEqual([probe.length, echo.length], [Math.max(bytes, 8) + 36, probe.length])
+    client.forwarder.receive(echo, 0, echo.length, HERE)
+    const report = client.reports.at(-1)
+    assert.deepEqual(report?.kind === 'echo' && [report.bytes, Buffer.from(report.token)], [Math.max(bytes, 8), token])
+  }
+})
+
 test('a probe is echoed to where it came from and moves nothing; a claim moves the session', () => {
   const { client, hop, deliver } = pair()
   const elsewhere: Address = { host: '198.51.100.9', port: 9 }
-  client.forwarder.sendProbe(1, undefined, false, Buffer.from('12345678'))
+  client.forwarder.sendProbe(1, { claims: false, token: Buffer.from('12345678') })
   deliver(elsewhere)
   assert.equal(hop.sent.at(-1)?.to, 'socket 198.51.100.9:9')
   assert.deepEqual(hop.tables.sessions.get(1)?.via, { kind: 'socket', address: HERE })
-  client.forwarder.sendProbe(1, undefined, true, Buffer.from('12345678'))
+  client.forwarder.sendProbe(1, { claims: true, token: Buffer.from('12345678') })
   deliver(elsewhere)
   assert.deepEqual(hop.tables.sessions.get(1)?.via, { kind: 'socket', address: elsewhere })
   const echo = hop.sent.at(-1)?.bytes ?? new Uint8Array(0)

@@ -12,7 +12,7 @@
 import { copyBytes } from '#bytes/copy.ts'
 import { openInPlace, sealInPlace, TAG_BYTES } from '#crypto/aead.ts'
 import type { Address } from '#wire/address.ts'
-import { FRAME, FRAME_HEADER_BYTES, frameFlow, PROBE_BYTES, writeFrameHeader } from '#wire/frame.ts'
+import { FRAME, FRAME_HEADER_BYTES, frameFlow, PROBE_BYTES, PROBE_TOKEN_BYTES, writeFrameHeader } from '#wire/frame.ts'
 import { isHopHandshake } from '#wire/packet-type.ts'
 import { isStun } from '#wire/stun.ts'
 import {
@@ -29,6 +29,8 @@ import { HEADROOM, Slab } from './slab.ts'
 import type { AssociationFlow, HopFlow, KeypairEntry, LegFlow, PacketFlow, SessionEntry } from './tables.ts'
 import { Tables } from './tables.ts'
 import { TokenBucket } from './token-bucket.ts'
+
+export type ProbeOptions = Omit<Extract<TableCommand, { kind: 'sendProbe' }>, 'kind' | 'session'>
 
 /** Where packets leave to. The bytes belong to the callee until they are sent; no call keeps them longer than that. */
 export interface Outlet {
@@ -89,7 +91,7 @@ export class Forwarder {
       case 'sendControl':
         return this.sendControl(command.session, command.bytes)
       case 'sendProbe':
-        return this.sendProbe(command.session, command.via, command.claims, command.token)
+        return this.sendProbe(command.session, command)
       case 'grantHandshakes':
         return this.grantHandshakes(command.count)
       case 'limitLent':
@@ -192,12 +194,15 @@ export class Forwarder {
     if (entry !== undefined) this.#frame(entry, FRAME.control, 0, bytes, 0, bytes.length)
   }
 
-  /** Sends a probe along `via`, or the session's own way. */
-  sendProbe(session: number, via: Via | undefined, claims: boolean, token: Uint8Array): void {
+  /** Sends a probe along `via`, or the session's own way; padded when it is to have more `bytes` than its token. */
+  sendProbe(session: number, { via, claims, token, bytes = 0 }: ProbeOptions): void {
     const entry = this.tables.sessions.get(session)
     if (entry === undefined) return
-    const at = this.#stage(claims ? FRAME.claim : FRAME.probe, 0, token, 0, token.length)
-    this.#seal(entry, via ?? entry.via, this.slab.buffer, at, FRAME_HEADER_BYTES + token.length, 0)
+    const kind = claims ? FRAME.claim : FRAME.probe
+    const padded = bytes > token.length ? new Uint8Array(Math.min(bytes, MAX_DATAGRAM_BYTES)) : token
+    if (padded !== token) padded.set(token)
+    const at = this.#stage(kind, 0, padded, 0, padded.length)
+    this.#seal(entry, via ?? entry.via, this.slab.buffer, at, FRAME_HEADER_BYTES + padded.length, 0)
   }
 
   /** Sends the datagram that opened a hop's flow. */
@@ -285,11 +290,13 @@ export class Forwarder {
         })
       case FRAME.probe:
       case FRAME.claim:
-        return length === PROBE_BYTES ? this.#echo(session, buffer, body, from, via) : this.#drop('dropUnknownFrame')
+        if (length < PROBE_BYTES || bodyLength > MAX_DATAGRAM_BYTES) return this.#drop('dropUnknownFrame')
+        return this.#echo(session, buffer, body, bodyLength, from, via)
       case FRAME.echo: {
-        if (length !== PROBE_BYTES) return this.#drop('dropUnknownFrame')
-        const token = copyBytes(buffer, body, body + bodyLength)
-        return this.#outlet.report({ kind: 'echo', session: session.session, token, atMs: this.#outlet.nowMs() })
+        if (length < PROBE_BYTES) return this.#drop('dropUnknownFrame')
+        const token = copyBytes(buffer, body, body + PROBE_TOKEN_BYTES)
+        const atMs = this.#outlet.nowMs()
+        return this.#outlet.report({ kind: 'echo', session: session.session, token, bytes: bodyLength, atMs })
       }
       case FRAME.padding:
         return
@@ -324,12 +331,13 @@ export class Forwarder {
     session: SessionEntry,
     buffer: Uint8Array,
     body: number,
+    bodyLength: number,
     from: Address | undefined,
     via: Via | undefined,
   ): void {
-    const at = this.#stage(FRAME.echo, 0, buffer, body, PROBE_BYTES - FRAME_HEADER_BYTES)
+    const at = this.#stage(FRAME.echo, 0, buffer, body, bodyLength)
     const back: Via | undefined = from === undefined ? via : { kind: 'socket', address: from }
-    this.#seal(session, back ?? session.via, this.slab.buffer, at, PROBE_BYTES, 0)
+    this.#seal(session, back ?? session.via, this.slab.buffer, at, FRAME_HEADER_BYTES + bodyLength, 0)
   }
 
   #frame(session: SessionEntry, kind: number, flow: number, bytes: Uint8Array, offset: number, length: number): void {

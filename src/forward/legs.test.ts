@@ -26,7 +26,7 @@ function legsOf(count: number): { readonly legs: Legs; readonly all: readonly Le
 const take = (legs: Legs, bytes: Uint8Array, now: number) => legs.outward(bytes, 0, bytes.length, now)?.session
 
 function prove(legs: Legs, ...all: (Leg | undefined)[]): void {
-  for (const leg of all) if (leg !== undefined) legs.inward(leg, RESPONSE, 0)
+  for (const leg of all) if (leg !== undefined) legs.inward(leg, RESPONSE[0])
 }
 
 test('without a leg in use nothing takes any, be it proven or not', () => {
@@ -56,9 +56,9 @@ test('a leg is proven by a response or a cookie reply, once, and by nothing else
     const { legs, all } = legsOf(1)
     const [leg] = all
     assert.ok(leg !== undefined)
-    for (const bytes of [INITIATION, DATA, KEEPALIVE, message(0, 92)]) assert.equal(legs.inward(leg, bytes, 0), false)
-    assert.equal(legs.inward(leg, answer, 0), true)
-    assert.equal(legs.inward(leg, answer, 0), false)
+    for (const bytes of [INITIATION, DATA, KEEPALIVE, message(0, 92)]) assert.equal(legs.inward(leg, bytes[0]), false)
+    assert.equal(legs.inward(leg, answer[0]), true)
+    assert.equal(legs.inward(leg, answer[0]), false)
     assert.equal(take(legs, DATA, 0), 1)
     assert.ok(!isSpent(leg))
   }
@@ -96,7 +96,7 @@ test('a cookie reply is no end of a handshake: the client repeats its initiation
   const { legs, all } = legsOf(2)
   prove(legs, all[0])
   assert.equal(take(legs, INITIATION, 0), 2)
-  assert.ok(all[1] !== undefined && legs.inward(all[1], COOKIE, 0))
+  assert.ok(all[1] !== undefined && legs.inward(all[1], COOKIE[0]))
   assert.equal(take(legs, INITIATION, 5_000), 1)
 })
 
@@ -146,9 +146,9 @@ test('the leg in use is silent since the first data that nothing answered; keepa
   take(legs, DATA, 11_000)
   assert.equal(legs.silentMs(12_000), 2_000)
   assert.ok(all[0] !== undefined && all[1] !== undefined)
-  legs.inward(all[1], DATA, 0)
+  legs.inward(all[1], DATA[0])
   assert.equal(legs.silentMs(12_000), 2_000, 'what comes by another leg says nothing of this one')
-  legs.inward(all[0], KEEPALIVE, 0)
+  legs.inward(all[0], KEEPALIVE[0])
   assert.equal(legs.silentMs(12_000), 0)
   take(legs, DATA, 13_000)
   legs.use(2)

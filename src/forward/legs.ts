@@ -32,6 +32,8 @@ export class Legs {
   #initiatedMs = Number.NEGATIVE_INFINITY
   #unansweredSinceMs: number | undefined
   #refreshedMs = Number.NEGATIVE_INFINITY
+  /** What the last datagram inward has changed. */
+  readonly #before = { unansweredSinceMs: undefined as number | undefined, initiatedMs: Number.NEGATIVE_INFINITY }
 
   add(session: number, flow: number): Leg {
     this.remove(session)
@@ -72,15 +74,23 @@ export class Legs {
     return leg
   }
 
-  /** A datagram came from the server by `leg`; whether that proves the leg. */
-  inward(leg: Leg, buffer: Uint8Array, offset: number): boolean {
+  /** A datagram of WireGuard's `type` came from the server by `leg`; whether that proves the leg. */
+  inward(leg: Leg, type: number | undefined): boolean {
+    this.#before.unansweredSinceMs = this.#unansweredSinceMs
+    this.#before.initiatedMs = this.#initiatedMs
     if (leg === this.#inUse) this.#unansweredSinceMs = undefined
-    const type = buffer[offset]
     const isAnswer = type === WIREGUARD_HANDSHAKE.response || type === WIREGUARD_HANDSHAKE.cookieReply
     if (type === WIREGUARD_HANDSHAKE.response) this.#initiatedMs = Number.NEGATIVE_INFINITY
     if (leg.isProven || !isAnswer) return false
     leg.isProven = true
     return true
+  }
+
+  /** The datagram of the last `inward` was not the server's: nothing has come. */
+  retract(leg: Leg, wasProof: boolean): void {
+    this.#unansweredSinceMs = this.#before.unansweredSinceMs
+    this.#initiatedMs = this.#before.initiatedMs
+    if (wasProof) leg.isProven = false
   }
 
   /** Proven spare legs that a copy of this transport packet is to take, once a minute. */

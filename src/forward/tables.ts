@@ -76,6 +76,8 @@ export interface PacketFlow {
   readonly flow: number
   /** At an exit: what stands for the client. */
   readonly inside: InsideAddresses | undefined
+  /** The longest packet in bytes. */
+  mtu: number
 }
 
 export class Tables {
@@ -164,10 +166,15 @@ export class Tables {
     return added
   }
 
-  installPacketFlow(session: number, flow: number, inside: InsideAddresses | undefined): PacketFlow | undefined {
+  installPacketFlow(
+    session: number,
+    flow: number,
+    inside: InsideAddresses | undefined,
+    mtu: number,
+  ): PacketFlow | undefined {
     const entry = this.sessions.get(session)
     if (entry === undefined || entry.flows.has(flow)) return undefined
-    const added: PacketFlow = { kind: 'packets', session, flow, inside }
+    const added: PacketFlow = { kind: 'packets', session, flow, inside, mtu }
     entry.flows.set(flow, added)
     return added
   }

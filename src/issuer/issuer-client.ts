@@ -10,12 +10,29 @@ const FIRST_WAIT_MS = 200
 const MAX_WAIT_MS = 10_000
 const MAX_ANSWER_BYTES = 512 * 1024
 
+/** What this needs of `fetch`, which is one. */
+export type Ask = (
+  url: URL,
+  request: AskRequest,
+) => Promise<{
+  readonly status: number
+  readonly body: AsyncIterable<Uint8Array> | null
+}>
+
+export interface AskRequest {
+  readonly method: string
+  readonly headers: Record<string, string>
+  readonly body?: string
+  readonly redirect: 'error'
+  readonly signal: AbortSignal
+}
+
 export interface IssuerClientOptions {
   /** `https://issuer.example` */
   readonly url: string
   /** How many times a request is tried; each waits twice as long as the one before. */
   readonly attempts?: number
-  readonly fetch?: typeof fetch
+  readonly ask?: Ask
   /** Waits for a number of milliseconds; tests pass a quicker one. */
   readonly wait?: (ms: number) => Promise<void>
 }
@@ -44,7 +61,7 @@ export class IssuerClient {
       try {
         return await this.#askOnce(name, body, bearer)
       } catch (error) {
-        if (error instanceof IssuerRefusal || attempt >= attempts) throw error
+        if (isFinal(error) || attempt >= attempts) throw error
         await wait(Math.min(FIRST_WAIT_MS * 2 ** (attempt - 1), MAX_WAIT_MS))
       }
     }
@@ -52,7 +69,7 @@ export class IssuerClient {
 
   async #askOnce<N extends EndpointName>(name: N, body: BodyOf<N>, bearer?: string): Promise<AnswerOf<N>> {
     const endpoint: Endpoint = ENDPOINTS[name]
-    const { url, fetch: ask = fetch } = this.#options
+    const { url, ask = fetch } = this.#options
     let status: number
     let text: string
     try {
@@ -69,6 +86,7 @@ export class IssuerClient {
       status = response.status
       text = await readText(response)
     } catch (error) {
+      if (isFinal(error)) throw error
       throw unreachable(url, error instanceof Error ? error.message : 'no answer', error)
     }
     if (status === 200) {
@@ -98,8 +116,13 @@ function unreachable(url: string, what: string, cause?: unknown): HopliteError {
   )
 }
 
+/** Whether the same question would fail the same way again. */
+function isFinal(error: unknown): boolean {
+  return error instanceof HopliteError && error.code !== 'ISSUER_UNREACHABLE'
+}
+
 /** The body as text, given up above a bound. */
-async function readText(response: Response): Promise<string> {
+async function readText(response: Awaited<ReturnType<Ask>>): Promise<string> {
   const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of response.body ?? []) {

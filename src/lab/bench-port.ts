@@ -37,8 +37,8 @@ export function portRate(hops: number): number {
     node.forwarder.tables.installSession(1, 'responder', { kind: 'socket', address: CLIENT_ADDRESS }, theirs)
     if (i < hops) node.forwarder.tables.installFlow(1, FLOW, address, undefined, 0)
   }
-  client.packets.install(hops, FLOW, undefined)
-  exit.packets.install(1, FLOW, { address4: INSIDE })
+  client.packets.install(hops, FLOW, undefined, MTU)
+  exit.packets.install(1, FLOW, { address4: INSIDE }, MTU)
   const packet = Buffer.from(
     makePacket({ version: 4, protocol: 'tcp', options: TIMESTAMPS, payload: Buffer.alloc(MTU - HEADERS, 0x5a) }),
   )
@@ -66,7 +66,7 @@ class BenchNode implements Outlet {
     const counters = new Counters()
     this.forwarder = new Forwarder(this, counters)
     this.packets = new PacketFlows(this.forwarder, counters, () => 0)
-    this.packets.open({ write: () => this.arrived++, flush: () => {}, close: () => {} }, MTU)
+    this.packets.open({ write: () => this.arrived++, flush: () => {}, limit: () => {}, close: () => {} })
   }
 
   toSocket(_to: unknown, buffer: Uint8Array, offset: number, length: number): void {

@@ -1,19 +1,35 @@
 // Chromium for tests: Debian's, driven by playwright-core, with its own talk to the network off.
 
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 
-const CHROMIUM = '/usr/bin/chromium'
+export const CHROMIUM = '/usr/bin/chromium'
 const FLAGS = [
   ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
   ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
 ]
 
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+interface AxeResult {
+  readonly violations: readonly { readonly id: string; readonly nodes: readonly { readonly html: string }[] }[]
+}
+
 /** Whether there is a browser to test with. */
 export const hasBrowser: boolean = existsSync(CHROMIUM)
 
-export function startBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath: CHROMIUM, args: FLAGS })
+/** @param executablePath Chromium, or a program that becomes it */
+export function startBrowser(executablePath = CHROMIUM): Promise<Browser> {
+  return chromium.launch({ executablePath, args: FLAGS })
+}
+
+/** What axe finds wrong with the page as it is, one line for each rule. */
+export async function findBarriers(page: Page): Promise<string[]> {
+  await page.evaluate(`if (window.axe === undefined) { ${AXE} }`)
+  await page.evaluate('Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => {})))')
+  const { violations } = (await page.evaluate('axe.run()')) as AxeResult
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
 }
 
 /** What a page asked for from anywhere but `origin`. */

@@ -2,8 +2,9 @@
 // heal, change the route and the settings; nothing from outside is fetched and nobody is shut out.
 
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
@@ -12,19 +13,18 @@ import { defaultConfig } from '#daemon/config.ts'
 import { socketPath } from '#platform/directories.ts'
 import { loadBundle } from '#web/bundle.ts'
 import { texts } from '#web/texts.ts'
-import { foreignRequests, hasBrowser, openPage, startBrowser } from './browser.ts'
+import { findBarriers, foreignRequests, hasBrowser, openPage, startBrowser } from './browser.ts'
+import { type IssuerProcess, startIssuerProcess } from './issuer-process.ts'
 import { skipUnless } from './skip.ts'
-import { SIX_RELAYS, Testnet, waitFor } from './testnet.ts'
+import { SIX_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-const PAGES = ['home', 'route', 'activity', 'settings']
+const PAGES = ['home', 'route', 'devices', 'share', 'credits', 'activity', 'settings']
+const RELAYS = SIX_RELAYS.map((plan, i) => ({ ...plan, isPeer: i < 2 }))
+/** More than the route's relays take while it is looked at. */
+const VOUCHER = 40
 /** `npm run lab -- screens` holds it to one second, with nothing else running. */
 const MAX_PAINT_MS = 5_000
 const MAX_SCRIPT_BYTES = 100_000
-
-interface AxeResult {
-  readonly violations: readonly { readonly id: string; readonly nodes: readonly { readonly html: string }[] }[]
-}
 
 test('the scripts of the dashboard have less than 100 kB, compressed', async () => {
   const files = [...(await loadBundle())].filter(([name]) => name.endsWith('.js'))
@@ -45,14 +45,21 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
   let page: Page
   let origin: string
   let foreign: string[]
+  let issuer: IssuerProcess | undefined
+  let entry: TestNode
+  let directory: string | undefined
   const problems: string[] = []
 
   before(async () => {
     if (!hasBrowser) return
+    directory = mkdtempSync(path.join(tmpdir(), 'hoplite-dashboard-'))
+    issuer = await startIssuerProcess(directory)
+    const credit = { url: issuer.url, id: issuer.id, price: 1, freeMib: 16 }
     ;[net, browser] = await Promise.all([
-      Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: false }),
+      Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false, credit }),
       startBrowser(),
     ])
+    entry = net.startEntry()
     const { url } = await callAction(socketPath(net.client.stateDir), 'login', {})
     origin = new URL(url).origin
     context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce' })
@@ -60,13 +67,26 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     page = await context.newPage()
     page.on('pageerror', error => problems.push(error.message))
     page.on('console', message => {
-      if (message.type() === 'error' && !message.text().includes('401')) problems.push(message.text())
+      if (message.type() === 'error' && !/status of (401|409)/.test(message.text())) problems.push(message.text())
     })
     await page.goto(url)
   })
+  /** The dashboard of another node, in a browser that knows none. */
+  const visit = async (node: TestNode) => {
+    const { url } = await callAction(socketPath(node.stateDir), 'login', {})
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce' })
+    const asked = foreignRequests(context, new URL(url).origin)
+    context.on('close', () => foreign.push(...asked))
+    const page = await context.newPage()
+    page.on('pageerror', error => problems.push(error.message))
+    await page.goto(url)
+    return page
+  }
   after(async () => {
     await browser?.close()
     await net?.stop()
+    await issuer?.stop()
+    if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
   })
 
   test('the link signs in, is used up, and paints soon', async t => {
@@ -160,61 +180,103 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     await page.reload()
     await page.getByRole('button', { name: 'Turn off' }).waitFor()
     const reached: string[] = []
-    for (let i = 0; i < 12; i++) {
+    for (let i = 0; i < 15; i++) {
       await page.keyboard.press('Tab')
       reached.push(String(await page.evaluate(`document.activeElement?.textContent?.trim() ?? ''`)))
     }
-    for (const name of ['Skip to the page', 'Home', 'Route', 'Activity', 'Settings', 'Turn off'])
+    for (const name of [
+      'Skip to the page',
+      'Home',
+      'Route',
+      'Devices',
+      'Share',
+      'Credits',
+      'Activity',
+      'Settings',
+      'Turn off',
+    ])
       assert.ok(reached.includes(name), `${name} in ${reached.join(' | ')}`)
   })
 
   test('axe finds nothing wrong with any page in either theme', async t => {
     if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
-    await page.evaluate(AXE)
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme })
       for (const name of PAGES) {
         await openPage(page, name)
-        await page.evaluate('Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => {})))')
-        const { violations } = (await page.evaluate('axe.run()')) as AxeResult
-        const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
-        assert.deepEqual(found, [], `${name}, ${colorScheme}`)
+        assert.deepEqual(await findBarriers(page), [], `${name}, ${colorScheme}`)
       }
     }
   })
 
-  test('actions that the dashboard was not written for have pages made from their schemas', async t => {
+  test('a voucher is redeemed, credits are given back, and the history has both', async t => {
     if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
-    const calls = await pretend(page)
-    await page.reload()
-    await page.evaluate(AXE)
-    const found: string[] = []
-    const examine = async (name: string) => {
-      await openPage(page, name)
-      const { violations } = (await page.evaluate('axe.run()')) as AxeResult
-      found.push(...violations.map(({ id, nodes }) => `${name}: ${id}: ${nodes.map(({ html }) => html).join(' ')}`))
-    }
-    await page.getByRole('link', { name: 'Devices' }).click()
-    const invite = page.locator('form').filter({ hasText: 'device.invite' })
-    await invite.getByLabel('Name').fill('laptop')
-    await invite.getByRole('button', { name: 'Do it' }).click()
-    await page.getByRole('img', { name: 'The same as a QR picture' }).waitFor()
-    await examine('devices')
-    await page.getByRole('link', { name: 'Credits' }).click()
-    await page.getByText('Tokens left').waitFor()
-    await examine('credits')
-    await page.getByRole('link', { name: 'My VPN' }).click()
-    const file = { name: 'x.conf', mimeType: 'text/plain', buffer: Buffer.from('no such file') }
-    await page.locator('input[type=file]').setInputFiles(file)
-    await page.getByText('it has no [Interface] section').waitFor()
-    await page.locator('input[type=file]').setInputFiles({ ...file, buffer: Buffer.from('[Interface]\n') })
-    await page.getByText('Connected to').waitFor()
-    await examine('vpn')
-    assert.deepEqual(found, [])
-    assert.deepEqual(calls.get('device.invite'), { name: 'laptop' })
-    assert.deepEqual(calls.get('entry.start'), { config: '[Interface]\n' })
-    await page.unrouteAll({ behavior: 'wait' })
-    await page.reload()
+    assert.ok(issuer)
+    const { codes } = (await issuer.admin('vouchers', '--credits', String(VOUCHER))) as { codes: string[] }
+    await openPage(page, 'credits')
+    await page.getByText('0 credits').first().waitFor()
+    await page.getByLabel('Code').fill('not-a-voucher')
+    await page.getByLabel('Code').press('Enter')
+    await page.getByText('That did not work').waitFor()
+    await page.getByLabel('Code').fill(codes[0] ?? '')
+    await page.getByLabel('Code').press('Enter')
+    await page.getByText(`${VOUCHER} credits were added.`).waitFor()
+    await page.getByRole('button', { name: 'Show offers' }).click()
+    await page.getByText('The issuer sells nothing').waitFor()
+    await page.getByLabel('Credits').fill('2')
+    await page.getByRole('button', { name: 'Give back' }).click()
+    await page.getByText('2 were given back').waitFor()
+    for (const what of ['Voucher redeemed', 'Given back'])
+      await page.getByRole('listitem').filter({ hasText: what }).first().waitFor()
+    await page.getByRole('listitem').filter({ hasText: 'Spent on routes' }).first().waitFor()
+    const { tokens } = await callAction(socketPath(net.client.stateDir), 'wallet', {})
+    assert.ok(tokens > 0 && tokens < VOUCHER - 2, `${tokens} tokens`)
+  })
+
+  test('a relay shows what it lends and earns; limits say what they come to before they are saved', async t => {
+    if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
+    const ofEntry = await waitFor(async () => {
+      const status = await net.status(entry)
+      return status?.state === 'ready' ? status : undefined
+    }, 'the entry to have a peer')
+    const relay = net.at(ofEntry.routes[0]?.hops[0]?.address ?? '')
+    assert.ok(relay)
+    const page = await visit(relay)
+    await page.getByText('This node is a relay').waitFor()
+    await openPage(page, 'share')
+    await page.getByText('1 of 5').waitFor()
+    await page.getByText('1 flow', { exact: true }).waitFor()
+    const limits = page.locator('form', { hasText: 'Limits' })
+    await limits.getByLabel('Rate kbit').fill('8000')
+    await limits.getByLabel('Max clients').fill('4')
+    await limits.getByText('With every place taken, each client has 2.0 Mbit/s.').waitFor()
+    await limits.getByRole('button', { name: 'Save' }).click()
+    await limits.getByText('Saved.').waitFor()
+    const { fields } = await callAction(socketPath(relay.stateDir), 'settings', {})
+    assert.equal(fields.find(({ key }) => key === 'peer.rate_kbit')?.inFile, 8_000)
+    const found = await findBarriers(page)
+    await openPage(page, 'credits')
+    await page.getByText('Earned by carrying').waitFor()
+    assert.deepEqual([...found, ...(await findBarriers(page))], [])
+    await page.context().close()
+  })
+
+  test('an entry shows its server, its peer, and where one’s own WireGuard connects', async t => {
+    if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
+    const status = await net.status(entry)
+    const page = await visit(entry)
+    await openPage(page, 'vpn')
+    await page.getByText('A peer stands ready').waitFor()
+    await page.getByRole('heading', { name: `${net.originHost}:${net.originUdpPort}` }).waitFor()
+    await page
+      .getByText(status?.listening['wireguard']?.[0] ?? 'none')
+      .first()
+      .waitFor()
+    await page.getByText(`${status?.mtu} bytes`).waitFor()
+    assert.deepEqual(await findBarriers(page), [])
+    await page.setViewportSize({ width: 360, height: 740 })
+    assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 360)
+    await page.context().close()
   })
 
   test('no page is wider than a narrow screen', async t => {
@@ -243,35 +305,3 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     assert.deepEqual(ours, [])
   })
 })
-
-/** Makes the page believe that the daemon has more actions; gives what they were called with. */
-async function pretend(page: Page): Promise<ReadonlyMap<string, unknown>> {
-  const calls = new Map<string, unknown>()
-  const answers: Record<string, unknown> = {
-    'device.invite': { link: 'hoplite:pair/abcdef' },
-    'credit.balance': { tokensLeft: 12, isLow: false, spent: [] },
-    'entry.status': { connectedTo: 'a peer' },
-    'entry.start': {},
-    'entry.stop': {},
-  }
-  const nothing = { type: 'object', properties: {} }
-  const named = { type: 'object', properties: { name: { type: 'string' } }, required: ['name'] }
-  await page.route('**/v1/openapi.json', async route => {
-    const document = (await (await route.fetch()).json()) as { paths: Record<string, unknown> }
-    for (const name of Object.keys(answers)) {
-      const schema = name === 'device.invite' ? named : nothing
-      const permission = name === 'credit.balance' || name === 'entry.status' ? 'read' : 'write'
-      const requestBody = { content: { 'application/json': { schema } } }
-      document.paths[`/v1/${name}`] = {
-        post: { operationId: name, summary: name, 'x-permission': permission, requestBody },
-      }
-    }
-    await route.fulfill({ json: document })
-  })
-  await page.route(/v1\/(device|credit|entry)\./, async route => {
-    const name = route.request().url().split('/').at(-1) ?? ''
-    calls.set(name, route.request().postDataJSON())
-    await route.fulfill({ json: answers[name] })
-  })
-  return calls
-}

@@ -64,7 +64,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   try {
     say('… starting an issuer of credits')
     issuer = await startIssuerProcess(directory)
-    const credit = { url: issuer.url, id: issuer.id, price: PRICE, freeMib: 0 }
+    const credit = { url: issuer.url, id: issuer.id, price: PRICE, freeMib: 0, isDirect: true }
     const bank = issuer
     const prepare = (net: Testnet) => redeem(net, bank)
     const plan = { relays: SIX_RELAYS, hops: 3, proxyPort: options.port, observe: true, credit, prepare }

@@ -60,7 +60,8 @@ function converse(hosts: readonly string[]) {
     { onDatagram: (buffer, offset, length, from) => theirs.device.receive(buffer, offset, length, from, net.now) },
   )
   client.entries.tunnel = {
-    receive: (_entry, buffer, offset, length) => mine.device.receive(buffer, offset, length, serverAddress, net.now),
+    receive: (_entry, buffer, offset, length) =>
+      mine.device.receive(buffer, offset, length, serverAddress, net.now) === undefined,
     initiate() {},
     keepalive() {},
   }

@@ -67,19 +67,30 @@ describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
 
   test('a client whose data plane dies again and again stays, switched off, and says what to do', async () => {
     for (let n = 0; n < 8; n++) {
-      const status = await waitFor(() => net.status(net.client), 'the client to answer')
-      if (status.state === 'off') break
-      await crash(net.client).catch(() => {})
-      await waitFor(
-        async () => (((await net.status(net.client))?.uptimeMs ?? 0) < status.uptimeMs ? true : undefined),
-        'the client to start again',
-      )
+      const { state } = await waitFor(() => net.status(net.client), 'the client to answer')
+      if (state === 'off') break
+      const crashedMs = performance.now()
+      await crash(net.client)
+      await waitFor(async () => {
+        const now = await net.status(net.client)
+        return now !== undefined && now.uptimeMs < performance.now() - crashedMs ? now : undefined
+      }, 'the client to start again')
     }
-    const status = await net.status(net.client)
-    assert.equal(status?.state, 'off')
+    const status = await waitFor(() => net.status(net.client), 'the client to answer')
+    assert.equal(status.state, 'off')
     assert.equal(status.problem, 'move packets: told to crash')
     assert.match(status.advice ?? '', /doctor --bundle/)
     await callAction(socketPath(net.client.stateDir), 'connect', {})
     await net.waitReady()
+  })
+
+  test('a client whose guard died while it was away enters by another', async () => {
+    const [guard] = (await net.waitReady()).routes[0]?.hops ?? []
+    assert.ok(guard)
+    await net.kill(net.client)
+    await net.kill(net.at(guard.address) as TestNode)
+    net.startClient()
+    await net.waitReady()
+    await assertFetches()
   })
 })

@@ -20,6 +20,8 @@ export interface RelayPlan {
   readonly host: string
   readonly operator: string
   readonly isExit: boolean
+  /** Whether it lends its address to WireGuard tunnels too. */
+  readonly isPeer?: boolean
   /** Where it carries traffic; without it any port, another one after each start. */
   readonly port?: number
 }
@@ -45,7 +47,16 @@ export interface TestnetOptions {
   /** What else is to be done while the client looks for a route. */
   readonly prepare?: (net: Testnet) => Promise<void>
   /** The issuer whose credits relays ask for, and what they ask. */
-  readonly credit?: { readonly url: string; readonly id: string; readonly price: number; readonly freeMib: number }
+  readonly credit?: TestCredit
+}
+
+export interface TestCredit {
+  readonly url: string
+  readonly id: string
+  readonly price: number
+  readonly freeMib: number
+  /** Whether wallets ask the issuer without a route: they have to where nothing is free and they have nothing yet. */
+  readonly isDirect?: boolean
 }
 
 /** One process of the network. */
@@ -126,13 +137,24 @@ export class Testnet {
       ...(websocketPort === undefined ? [] : [`websocket_listen = "${plan.host}:${websocketPort}"`]),
     ]
     const exit = plan.isExit
-      ? [
-          '[exit]',
-          'enabled = true',
-          `allow_private = ["${this.originHost}:${this.originHttpPort}", "${this.originHost}:${this.originUdpPort}"]`,
-        ]
+      ? ['[exit]', 'enabled = true', `allow_private = ${JSON.stringify(this.#privateTargets())}`]
       : []
-    return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit])
+    const allowed = `allow_private = ["${this.originHost}:${this.originUdpPort}"]`
+    const peer = plan.isPeer ? ['[peer]', 'enabled = true', 'max_clients = 5', allowed] : []
+    return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit, ...peer])
+  }
+
+  /** Starts an entry that leads WireGuard's packets over one peer to the origin's UDP port. */
+  startEntry(host = '127.11.0.1'): TestNode {
+    const words = ['entry-daemon', '--listen', '127.0.0.1:0', '--to', `${this.originHost}:${this.originUdpPort}`]
+    return this.#startNode('entry', 'client', host, words, ['[client]', `bind = "${host}"`])
+  }
+
+  /** Where exits let their clients go. */
+  #privateTargets(): string[] {
+    const { credit } = this.#options
+    const origins = [this.originHttpPort, this.originUdpPort].map(port => `${this.originHost}:${port}`)
+    return [...origins, ...(credit === undefined ? [] : [new URL(credit.url).host])]
   }
 
   /** Starts a client, with more lines for its `[credit]`. */
@@ -231,7 +253,13 @@ export class Testnet {
     const { credit } = this.#options
     const issuer =
       credit && role !== 'bootstrap'
-        ? ['[credit]', `issuer = "${credit.url}"`, `issuer_id = "${credit.id}"`, ...more]
+        ? [
+            '[credit]',
+            `issuer = "${credit.url}"`,
+            `issuer_id = "${credit.id}"`,
+            ...(credit.isDirect ? ['issuer_access = "direct"'] : []),
+            ...more,
+          ]
         : []
     mkdirSync(stateDir, { recursive: true, mode: 0o700 })
     writeFileSync(config, [...network, ...laboratory, ...issuer, ...lines, ''].join('\n'))

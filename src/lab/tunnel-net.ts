@@ -67,11 +67,15 @@ export interface TunnelNetOptions {
   /** What the TUNs themselves take. */
   readonly deviceMtu?: number
   readonly offload?: boolean
+  /** What the client takes its link to carry; it then looks for the longest packet. */
+  readonly link?: number
+  /** The longest packet that the exit takes. */
+  readonly exitMtu?: number
 }
 
 /** Starts every node; packets flow when it returns. */
 export async function startTunnelNet(lab: Namespaces, options: TunnelNetOptions): Promise<TunnelNet> {
-  const { hops: count, hasSpare = false, deviceMtu = TUNNEL_MTU, offload = true } = options
+  const { hops: count, hasSpare = false, deviceMtu = TUNNEL_MTU, offload = true, link, exitMtu = TUNNEL_MTU } = options
   const [middle, origin] = [await lab.switch('switch'), await lab.host('origin')]
   const tun = { deviceMtu, offload }
   const hops: TunnelNode[] = []
@@ -85,7 +89,7 @@ export async function startTunnelNet(lab: Namespaces, options: TunnelNetOptions)
     const node = new TunnelNode(host, {
       host: address,
       key: Buffer.from(privateKey).toString('hex'),
-      mtu: TUNNEL_MTU,
+      mtu: exitMtu,
       ...(i === count && { tun: { ...tun, addresses: [INSIDE[4], INSIDE[6]], routes: [] } }),
     })
     assert.equal(await node.line(), 'ready')
@@ -98,6 +102,7 @@ export async function startTunnelNet(lab: Namespaces, options: TunnelNetOptions)
   const client = new TunnelNode(host, {
     host: '10.30.0.1',
     mtu: TUNNEL_MTU,
+    ...(link !== undefined && { link }),
     tun: { ...tun, addresses, routes: ['10.40.0.0/24', 'fd40::/64'] },
     route: named.slice(0, count),
     spare: named.slice(count),

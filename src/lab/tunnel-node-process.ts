@@ -9,12 +9,14 @@
 import { execFileSync } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { systemRandom } from '#crypto/random.ts'
+import { BusyMeter } from '#daemon/busy-meter.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { type Engine, startEngineOf } from '#platform/engine.ts'
 import { openTun } from '#platform/linux/tun.ts'
 import { Hop } from '#relay/hop.ts'
 import { TunnelPool } from '#relay/tunnel-pool.ts'
+import type { Route } from '#route/route.ts'
 import { Routes } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
 import { hopKeys } from '#session/hop-handshake.ts'
@@ -39,8 +41,10 @@ export interface TunnelNodePlan {
     readonly deviceMtu: number
     readonly offload: boolean
   }
-  /** The longest packet of a flow. */
+  /** The longest packet of a flow; at a client, the one to begin with. */
   readonly mtu: number
+  /** What a client's link carries: up to that, longer packets are tried. */
+  readonly link?: number
   readonly key?: string
   readonly route?: readonly NamedHop[]
   /** Other hops that lead to the same exit. */
@@ -83,7 +87,7 @@ function hop({ tun, mtu }: TunnelNodePlan, key: string): Engine {
   return engine
 }
 
-function client({ route = [], spare = [] }: TunnelNodePlan): Engine {
+function client({ route = [], spare = [], mtu, link }: TunnelNodePlan): Engine {
   const [hops, spareHops] = [route.map(routeHop), spare.map(routeHop)]
   const exit = hops.pop()
   if (exit === undefined) throw new Error('a route without an exit')
@@ -92,17 +96,28 @@ function client({ route = [], spare = [] }: TunnelNodePlan): Engine {
     pickRoute: () => ({ hops, exit }),
     pickWay: (_exit, avoid) =>
       spareHops.length === 0 || spareHops.some(({ id }) => avoid.some(hop => hop.id === id)) ? undefined : spareHops,
-    isBusy: () => true,
+    isBusy: () => busy.isBusy(engine.counters.get('datagramsIn'), monotonicMs()),
   })
+  const busy = new BusyMeter()
+  let tunnelFlow = 0
+  const resize = (route: Route, mtu: number, now: number) => {
+    const { session } = route.exitLayer
+    engine.send({ kind: 'resizePacketFlow', session, flow: tunnelFlow, mtu })
+    route.exitLayer.ask({ kind: 'openTunnel', flow: tunnelFlow, mtu }, now, () => {})
+    engine.send(...routes.take(now))
+  }
   const settle = () => {
     const now = monotonicMs()
     engine.send(...routes.take(now))
     for (const { event, route } of routes.takeEvents()) {
+      if (event.kind === 'resized') resize(route, event.mtu, now)
       if (event.kind !== 'ready') continue
       const flow = route.newFlow()
-      route.exitLayer.ask({ kind: 'openTunnel', flow }, now, answer => {
+      route.exitLayer.ask({ kind: 'openTunnel', flow, mtu }, now, answer => {
         if (answer?.kind !== 'openTunnel') throw new Error(`the exit's answer: ${answer?.kind}`)
-        engine.send({ kind: 'installPacketFlow', session: route.exitLayer.session, flow })
+        engine.send({ kind: 'installPacketFlow', session: route.exitLayer.session, flow, mtu })
+        tunnelFlow = flow
+        if (link !== undefined) route.searchMtu({ link, offered: answer.mtu }, now)
         console.log('ready')
       })
       engine.send(...routes.take(now))
@@ -146,6 +161,6 @@ function start(onReport: (report: Report) => void): Engine {
   for (const address of tun.addresses) ip('address', 'add', address, 'dev', 'hop0')
   for (const route of tun.routes) ip('route', 'add', route, 'dev', 'hop0')
   const [fd = -1] = device.fds
-  engine.send({ kind: 'openPort', port: { fd, offload: device.offload, mtu } })
+  engine.send({ kind: 'openPort', port: { fd, offload: device.offload, mtu: Math.max(mtu, tun.deviceMtu) } })
   return engine
 }

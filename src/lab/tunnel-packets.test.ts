@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url'
 import type { Counter } from '#forward/counters.ts'
 import { IpPacket, parseIpPacket } from '#packet/ip-packet.ts'
 import { type Host, missingForNamespaces, Namespaces } from './netns.ts'
-import { skipUnless } from './skip.ts'
+import { hasTool, skipUnless } from './skip.ts'
+import { waitFor } from './testnet.ts'
 import { ORIGIN, startTunnelNet, TUNNEL_MTU, type TunnelNet, type TunnelNetOptions } from './tunnel-net.ts'
 
 const RAW = fileURLToPath(new URL('raw-packets-process.ts', import.meta.url))
@@ -125,6 +126,40 @@ for (const offload of [true, false]) {
     assert.ok((await net.client.counters()).dropTooBig > 0)
   })
 }
+
+test('a black hole of 1,296 bytes that opens in the middle of a transfer does not end it, nor what begins behind it', async t => {
+  if (lacksTun(t)) return
+  if (skipUnless(t, hasTool('nft'), 'needs nft', { tool: 'nftables' })) return
+  await using lab = new Namespaces()
+  const net = await begin(lab, { hops: 1, deviceMtu: 1_500, link: 1_500, exitMtu: 1_416 })
+  const ends = [net.client.host, net.exit.host]
+  // Datagrams travel one by one: a joined one is as long as all of its parts.
+  for (const host of ends) await host.ip('link', 'set', 'eth0', 'gso_max_segs', '1')
+  const fits = (bytes: number) =>
+    net.client.host.run('ping', '-c', '1', '-W', '1', '-M', 'do', '-s', `${bytes - 28}`, ORIGIN[4])
+  await waitFor(
+    () =>
+      fits(1_416)
+        .then(() => true as const)
+        .catch(() => undefined),
+    'a packet of 1,416 bytes',
+  )
+
+  const carried = async () => (await net.exit.counters()).framesOpened
+  const before = await carried()
+  const done = transfer(t, net, ORIGIN[4], BYTES * 4)
+  while ((await carried()) < before + 5_000);
+  const drop = (side: string) => `add rule inet hole in udp ${side} 51821 meta length > 1296 counter drop`
+  const table = `add table inet hole; add chain inet hole in { type filter hook prerouting priority 0; }; ${drop('dport')}; ${drop('sport')}`
+  for (const host of ends) await host.run('nft', table)
+  const atHole = await carried()
+  const startedMs = performance.now()
+  await done
+  t.diagnostic(`over ${Math.round(performance.now() - startedMs)} ms after the black hole opened`)
+  assert.ok((await carried()) > atHole + 1_000, 'it was not over yet')
+  for (const host of ends) assert.match(await host.run('nft', 'list', 'table', 'inet', 'hole'), /packets [1-9]/)
+  for (const address of [ORIGIN[4], ORIGIN[6]]) await transfer(t, net, address)
+})
 
 test('a packet in another name is dropped at the client and counted', async t => {
   if (lacksTun(t)) return

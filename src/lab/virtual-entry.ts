@@ -120,7 +120,8 @@ export class VirtualTunnel {
       net.now,
     )
     entries.tunnel = {
-      receive: (entry, buffer, offset, length) => this.device.receive(buffer, offset, length, entry, net.now),
+      receive: (entry, buffer, offset, length) =>
+        this.device.receive(buffer, offset, length, entry, net.now) === undefined,
       initiate: () => this.device.initiate(key, net.now),
       keepalive: () => this.device.keepalive(key, net.now),
     }

@@ -140,10 +140,10 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
   }
 
   /** Gives this host a TUN. */
-  openPort(mtu: number): void {
+  openPort(): void {
     const write = (buffer: Uint8Array, offset: number, length: number) =>
       this.written.push(copyBytes(buffer, offset, offset + length))
-    this.packets.open({ write, flush: () => {}, close: () => {} }, mtu)
+    this.packets.open({ write, flush: () => {}, limit: () => {}, close: () => {} })
   }
 
   /** A packet that this host's kernel sends into its TUN. */
@@ -238,11 +238,13 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
         this.#forget([tables.removeFlow(command.session, command.flow)])
         return
       case 'openPort':
-        return this.openPort(command.port.mtu)
+        return this.openPort()
       case 'closePort':
         return this.packets.close()
       case 'installPacketFlow':
-        return this.packets.install(command.session, command.flow, command.inside)
+        return this.packets.install(command.session, command.flow, command.inside, command.mtu)
+      case 'resizePacketFlow':
+        return this.packets.resize(command.session, command.flow, command.mtu)
       case 'installTap': {
         const session = tables.sessions.get(command.session)
         if (session !== undefined) session.hasTap = true
@@ -318,8 +320,9 @@ export function addClient(
   host: string,
   pickRoute: () => Choice,
   pickWay: (exit: RouteHop, avoid: readonly RouteHop[]) => readonly RouteHop[] | undefined,
+  isBusy = () => true,
 ): VirtualClient {
-  const routes = new Routes({ random: net.random, pickRoute, pickWay, isBusy: () => true })
+  const routes = new Routes({ random: net.random, pickRoute, pickWay, isBusy })
   const events: RoutesEvent[] = []
   const node = new VirtualNode(net, host, routes, now => {
     const commands = routes.take(now)

@@ -42,6 +42,16 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     assert.deepEqual(await network.askers(), [network.address(exit)])
   })
 
+  await t.test('packets become as long as two hops and a link of 1,500 bytes carry', async () => {
+    const longest = 1_500 - 48 - 2 * 36
+    const grown = async () => ((await network.status()).mtu === longest ? true : undefined)
+    await waitFor(grown, 'longer packets')
+    const isSet = async () =>
+      (await network.host('me').ip('link', 'show', 'hoplite0')).includes(` mtu ${longest} `) ? true : undefined
+    await waitFor(isSet, 'the MTU of the interface')
+    await network.host('me').run('ping', '-c', '1', '-W', '2', '-M', 'do', '-s', `${longest - 28}`, web)
+  })
+
   await t.test('a data plane that fails is started again, behind the same firewall', async () => {
     await network.crash()
     assert.equal(await reaches(network, web), true)

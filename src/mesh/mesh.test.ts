@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { seededRandom } from '#crypto/random.ts'
 import { x25519FromPrivate } from '#crypto/x25519.ts'
+import { WireGuardDevice } from '#session/wireguard/device.ts'
 import { parseIp } from '#wire/address.ts'
 import { echoRequest } from '#wire/icmp-echo.ts'
 import { MESH_HEADROOM, MESH_TAILROOM, Mesh, type MeshPeer, type Origin } from './mesh.ts'
@@ -14,6 +15,8 @@ interface Side {
   readonly sent: { readonly peer: number; readonly bytes: Uint8Array }[]
   readonly answered: Origin[]
   readonly inside: Uint8Array[]
+  /** What was told of the secret. */
+  readonly secrets: boolean[]
   readonly peer: (presharedKey?: Uint8Array) => MeshPeer
 }
 
@@ -24,10 +27,12 @@ function device(number: number, hasTunnel = false): Side {
   const sent: Side['sent'] = []
   const answered: Origin[] = []
   const inside: Uint8Array[] = []
+  const secrets: boolean[] = []
   const mesh = new Mesh({
     ...{ privateKey, address, random: seededRandom(`mesh ${number}`), unixOffsetMs: 1_700_000_000_000 },
     toPeer: (peer, bytes) => sent.push({ peer, bytes: Uint8Array.from(bytes) }),
     toOrigin: origin => answered.push(origin),
+    onSecret: (_peer, isAgreed) => secrets.push(isAgreed),
     ...(hasTunnel && {
       toTunnel: (buffer: Uint8Array, offset: number, length: number) =>
         inside.push(Uint8Array.from(buffer.subarray(offset, offset + length))),
@@ -40,7 +45,7 @@ function device(number: number, hasTunnel = false): Side {
     addresses: [address],
     rules: [],
   })
-  return { mesh, sent, answered, inside, peer }
+  return { mesh, sent, answered, inside, secrets, peer }
 }
 
 /** Carries what each sends to the other until both are silent. */
@@ -166,34 +171,102 @@ test('with new keys of one side a session begins anew', () => {
 })
 
 test('a plain WireGuard peer is answered where its authenticated packets come from, and nowhere else', () => {
-  const [server, phone] = [device(1, true), device(2)]
   const answers: { readonly origin: Origin; readonly bytes: Uint8Array }[] = []
-  const { privateKey, publicKey } = x25519FromPrivate(seededRandom('device 1')(32))
+  const server = x25519FromPrivate(seededRandom('device 1')(32))
   const mesh = new Mesh({
-    ...{ privateKey, address: 'fd68::1', random: seededRandom('plain'), unixOffsetMs: 1_700_000_000_000 },
+    ...{ privateKey: server.privateKey, address: 'fd68::1', random: seededRandom('plain') },
+    unixOffsetMs: 1_700_000_000_000,
     toPeer: () => assert.fail('there is no path to it'),
     toOrigin: (origin, bytes) => answers.push({ origin, bytes: Uint8Array.from(bytes) }),
   })
-  mesh.setPeers([{ ...phone.peer(), isPlain: true }], 1_000)
-  phone.mesh.setPeers([{ ...server.peer(), publicKey }], 1_000)
+  const sent: Uint8Array[] = []
+  const phone = new WireGuardDevice<number>({
+    ...{ privateKey: seededRandom('phone')(32), random: seededRandom('of the phone'), unixOffsetMs: 1_700_000_000_000 },
+    sameEndpoint: (a, b) => a === b,
+    endpointBytes: endpoint => Uint8Array.of(endpoint),
+    outlet: {
+      toEndpoint: (_peer, _endpoint, buffer, offset, length) =>
+        sent.push(Uint8Array.from(buffer.subarray(offset, offset + length))),
+      toTunnel: () => {},
+    },
+  })
+  const addresses = ['fd68::2']
+  mesh.setPeers(
+    [{ peer: 2, publicKey: phone.publicKey, presharedKey: PSK, addresses, rules: [], isPlain: true }],
+    1_000,
+  )
+  phone.setPeer({ publicKey: server.publicKey, presharedKey: PSK, endpoint: 1, allowedIps: [] }, 1_000)
   mesh.ping(2, 1_000, () => undefined)
   assert.equal(answers.length, 0, 'nobody knows where it is')
-  phone.mesh.handlePath(1, 1_000)
-  const carry = (origin: Origin, now: number) => {
-    for (let i = 0; i < 5; i++) {
-      for (const { bytes } of phone.sent.splice(0)) mesh.receive(bytes, origin, now)
-      for (const { bytes } of answers.splice(0)) phone.mesh.receive(bytes, ORIGIN, now)
-    }
+  phone.initiate(server.publicKey, 1_000)
+  for (let i = 0; i < 5; i++) {
+    for (const bytes of sent.splice(0)) mesh.receive(bytes, ORIGIN, 1_010)
+    for (const { bytes } of answers.splice(0)) phone.receive(bytes, 0, bytes.length, 1, 1_010)
   }
-  carry(ORIGIN, 1_010)
   assert.equal(mesh.status(1_010)[0]?.isUp, true)
   const elsewhere: Origin = { local: 1, from: { host: '198.51.100.7', port: 77 } }
-  phone.mesh.ping(1, 2_000, () => undefined)
-  for (const { bytes } of phone.sent.splice(0)) mesh.receive(bytes, elsewhere, 2_000)
+  phone.keepalive(server.publicKey, 2_000)
+  for (const bytes of sent.splice(0)) mesh.receive(bytes, elsewhere, 2_000)
+  mesh.ping(2, 2_010, () => undefined)
   assert.deepEqual(
     answers.map(({ origin }) => origin),
     [elsewhere],
   )
+})
+
+test('the secret of a tunnel is renewed every two minutes, and without a renewal it stands still and says so', () => {
+  const [a, b] = [device(1), device(2)]
+  pair(a, b)
+  a.mesh.handlePath(2, 1_000)
+  carry(a, b, 1_010)
+  const isUp = (now: number) => a.mesh.status(now)[0]?.isUp
+  assert.equal(isUp(1_010), true)
+  assert.deepEqual([a.secrets, b.secrets], [[true], [true]])
+  const run = (from: number, to: number, isCut: boolean) => {
+    for (let now = from; now < to; now += 500) {
+      for (const side of [a, b]) side.mesh.handleDeadline(now)
+      if (isCut) for (const side of [a, b]) side.sent.splice(0)
+      else carry(a, b, now)
+    }
+  }
+  run(1_500, 130_000, false)
+  assert.deepEqual(
+    [a.secrets, b.secrets],
+    [
+      [true, true],
+      [true, true],
+    ],
+    'renewed',
+  )
+  run(130_000, 320_000, true)
+  assert.deepEqual([a.secrets.at(-1), b.secrets.at(-1)], [false, false], 'told, at both ends')
+  send(a, packetFrom(1, 2), 320_000)
+  run(320_000, 320_500, true)
+  assert.equal(isUp(320_500), false)
+  a.mesh.handlePath(2, 321_000)
+  b.mesh.handlePath(1, 321_000)
+  carry(a, b, 321_030)
+  assert.equal(isUp(321_030), true, 'agreed again')
+  assert.deepEqual([a.secrets.at(-1), b.secrets.at(-1)], [true, true])
+})
+
+test('messages of a renewal that others made, changed or repeated are of no use', () => {
+  const [a, b] = [device(1), device(2)]
+  pair(a, b)
+  const offers = [...a.sent.splice(0), ...b.sent.splice(0)]
+  assert.equal(offers.length, 1, 'one of the two begins')
+  const bytes = offers[0]?.bytes ?? new Uint8Array(0)
+  const [from, to] = offers[0]?.peer === 2 ? [a, b] : [b, a]
+  for (let at = 0; at < bytes.length; at += 13) {
+    const changed = Uint8Array.from(bytes)
+    changed[at] = (changed[at] ?? 0) ^ 0x10
+    to.mesh.receive(changed, ORIGIN, 1_000 + 100 * at)
+    to.mesh.receive(bytes.subarray(0, at), ORIGIN, 1_000 + 100 * at)
+  }
+  from.mesh.receive(bytes, ORIGIN, 900_000)
+  assert.deepEqual([from.sent.length, to.sent.length], [0, 0])
+  for (let i = 0; i < 200; i++) to.mesh.receive(bytes, ORIGIN, 950_000)
+  assert.ok(to.sent.length > 0 && to.sent.length <= 8, `${to.sent.length} answers to 200 in one second`)
 })
 
 test('strangers and garbage cause nothing to be sent to anybody', () => {

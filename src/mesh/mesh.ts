@@ -5,13 +5,15 @@
 //   path ──► receive ─► opened ──► firewall: may it come in? ──► outlet.toTunnel
 //
 // A packet goes to a device only along its path, which proved itself; the address that a packet came from counts for nothing
-// here, but that a cookie reply (whose receiver cannot be known) goes back there, and whatever goes to a plain WireGuard peer. Bounds: 64 peers; 64 echoes under way.
+// here, but that a cookie reply (whose receiver cannot be known) goes back there, and whatever goes to a plain WireGuard peer.
+// The pre-shared key of each tunnel is renewed by secret-renewal.ts. Bounds: 64 peers; 64 echoes under way.
 
 import type { Random } from '#crypto/random.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
 import { type Address, parseIp } from '#wire/address.ts'
 import { echoReply, echoRequest, echoSequence } from '#wire/icmp-echo.ts'
 import { Firewall, type PortRule } from './firewall.ts'
+import { isRenewal, SecretRenewal } from './secret-renewal.ts'
 
 /** An IP packet in the tunnel is no longer: what IPv6 demands of every link, and every way can carry. */
 export const MESH_MTU = 1_280
@@ -27,6 +29,7 @@ export interface MeshPeer {
   /** A number of the caller. */
   readonly peer: number
   readonly publicKey: Uint8Array
+  /** The secret of the conversation, which the pre-shared key is made from; for a plain peer the key itself. */
   readonly presharedKey: Uint8Array
   /** Its own addresses; the first one is asked for echoes. */
   readonly addresses: readonly string[]
@@ -52,6 +55,8 @@ export interface MeshOptions {
   readonly toPeer: (peer: number, bytes: Uint8Array) => void
   /** Back to where a datagram came from. */
   readonly toOrigin: (origin: Origin, bytes: Uint8Array) => void
+  /** Whether there is an agreed secret with a peer; without one its tunnel stands still. */
+  readonly onSecret?: (peer: number, isAgreed: boolean) => void
   /** To the TUN; without one, echoes are answered here, and nothing else is. */
   readonly toTunnel?: (buffer: Uint8Array, offset: number, length: number) => void
 }
@@ -70,6 +75,9 @@ interface Echo {
   readonly done: (rttMs: number | undefined) => void
 }
 
+/** What looks like a message of a renewal may be any peer's: this many are tried in a second, a peer at a time. */
+const MAX_TRIALS_PER_SECOND = 10_000
+
 const PATH: Origin = { local: -1, from: { host: '', port: 0 } }
 
 export class Mesh {
@@ -80,6 +88,11 @@ export class Mesh {
   readonly #device: WireGuardDevice<Origin>
   readonly #peers = new Map<string, MeshPeer>()
   readonly #echoes = new Map<number, Echo>()
+  /** By the peer's name. */
+  readonly #renewals = new Map<string, SecretRenewal>()
+  /** Names of peers with whom no secret is agreed. */
+  readonly #unagreed = new Set<string>()
+  #trials = { sinceMs: 0, count: 0 }
   #nextEcho = 0
   #now = 0
 
@@ -107,7 +120,14 @@ export class Mesh {
 
   /** Takes new keys of our own; every session ends. */
   setPrivateKey(privateKey: Uint8Array): void {
+    const before = this.#device.publicKey
     this.#device.setPrivateKey(privateKey)
+    if (isSame(before, this.#device.publicKey)) return
+    for (const name of [...this.#renewals.keys()]) {
+      const peer = this.#peers.get(name)
+      this.#endRenewal(name)
+      if (peer !== undefined) this.#beginRenewal(name, peer, this.#now)
+    }
   }
 
   /** These are the peers from now on; who is not among them is out at once. */
@@ -116,6 +136,7 @@ export class Mesh {
     for (const [name, { publicKey }] of this.#peers) {
       if (wanted.has(name)) continue
       this.#peers.delete(name)
+      this.#endRenewal(name)
       this.#device.removePeer(publicKey)
     }
     for (const [name, peer] of wanted) {
@@ -123,14 +144,18 @@ export class Mesh {
       const refusal = this.#device.setPeer(
         {
           publicKey: peer.publicKey,
-          presharedKey: peer.presharedKey,
+          ...(peer.isPlain === true && { presharedKey: peer.presharedKey }),
           ...(peer.isPlain === true ? { roaming: 'free' } : { endpoint: PATH, roaming: 'fixed' }),
           allowedIps: allowedIps.map(address => ({ address, bits: 8 * address.length })),
           replaceAllowedIps: true,
         },
         now,
       )
-      if (refusal === undefined) this.#peers.set(name, peer)
+      if (refusal !== undefined) continue
+      const known = this.#peers.get(name)
+      if (known !== undefined && !isSame(known.presharedKey, peer.presharedKey)) this.#endRenewal(name)
+      this.#peers.set(name, peer)
+      if (peer.isPlain !== true && !this.#renewals.has(name)) this.#beginRenewal(name, peer, now)
     }
   }
 
@@ -139,14 +164,19 @@ export class Mesh {
     const found = this.#find(peer)
     if (found === undefined) return
     const { hasKeys } = this.#device.peers(now).find(({ publicKey }) => isSame(publicKey, found.publicKey)) ?? {}
-    if (hasKeys === true) this.#device.keepalive(found.publicKey, now)
-    else this.#device.initiate(found.publicKey, now)
+    if (hasKeys === true) return void this.#device.keepalive(found.publicKey, now)
+    const name = nameOf(found.publicKey)
+    if (!this.#unagreed.has(name)) return void this.#device.initiate(found.publicKey, now)
+    // What was said of a secret before there was a path is lost: it is said anew. The session begins when there is one.
+    this.#endRenewal(name)
+    this.#beginRenewal(name, found, now)
   }
 
   /** A datagram from the network, opened in place. */
   receive(bytes: Uint8Array, origin: Origin, now: number): void {
     this.#now = now
-    this.#device.receive(bytes, 0, bytes.length, origin, now)
+    if (isRenewal(bytes)) this.#receiveRenewal(bytes, now)
+    else this.#device.receive(bytes, 0, bytes.length, origin, now)
   }
 
   /** An IP packet from the TUN, sealed in place, with MESH_HEADROOM before it and MESH_TAILROOM behind. */
@@ -175,12 +205,15 @@ export class Mesh {
 
   deadline(): number {
     const [echo] = this.#echoes.values()
-    return Math.min(this.#device.deadline(), echo === undefined ? Number.POSITIVE_INFINITY : echo.sentMs + ECHO_MS)
+    let due = Number.POSITIVE_INFINITY
+    for (const renewal of this.#renewals.values()) due = Math.min(due, renewal.deadline())
+    return Math.min(due, this.#device.deadline(), echo === undefined ? Number.POSITIVE_INFINITY : echo.sentMs + ECHO_MS)
   }
 
   handleDeadline(now: number): void {
     this.#now = now
     this.#device.handleDeadline(now)
+    for (const renewal of this.#renewals.values()) renewal.handleDeadline(now)
     for (const [sequence, { sentMs, done }] of this.#echoes) {
       if (now < sentMs + ECHO_MS) break
       this.#echoes.delete(sequence)
@@ -189,9 +222,48 @@ export class Mesh {
   }
 
   close(): void {
+    for (const name of [...this.#renewals.keys()]) this.#endRenewal(name)
     this.#device.close()
     for (const { done } of this.#echoes.values()) done(undefined)
     this.#echoes.clear()
+  }
+
+  #beginRenewal(name: string, { peer, publicKey, presharedKey }: MeshPeer, now: number): void {
+    this.#now = now
+    this.#unagreed.add(name)
+    const renewal = new SecretRenewal(
+      {
+        ownPublicKey: this.#device.publicKey,
+        peerPublicKey: publicKey,
+        secret: presharedKey,
+        random: this.#options.random,
+        send: bytes => this.#options.toPeer(peer, bytes),
+        use: (presharedKey, begins) => {
+          this.#device.setPeer({ publicKey, presharedKey }, this.#now)
+          if (begins) this.#device.initiate(publicKey, this.#now)
+        },
+        told: isAgreed => {
+          if (isAgreed) this.#unagreed.delete(name)
+          else this.#unagreed.add(name)
+          this.#options.onSecret?.(peer, isAgreed)
+        },
+      },
+      now,
+    )
+    this.#renewals.set(name, renewal)
+  }
+
+  #endRenewal(name: string): void {
+    this.#renewals.get(name)?.close()
+    this.#renewals.delete(name)
+    this.#unagreed.delete(name)
+  }
+
+  #receiveRenewal(bytes: Uint8Array, now: number): void {
+    if (now - this.#trials.sinceMs >= 1_000) this.#trials = { sinceMs: now, count: 0 }
+    for (const renewal of this.#renewals.values()) {
+      if (++this.#trials.count > MAX_TRIALS_PER_SECOND || renewal.receive(bytes, now)) return
+    }
   }
 
   #toTunnel(name: string, buffer: Uint8Array, offset: number, length: number): void {

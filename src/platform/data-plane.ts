@@ -112,7 +112,9 @@ export class DataPlane implements Outlet {
       case 'closePort':
         return this.packets.close()
       case 'installPacketFlow':
-        return this.packets.install(command.session, command.flow, command.inside)
+        return this.packets.install(command.session, command.flow, command.inside, command.mtu)
+      case 'resizePacketFlow':
+        return this.packets.resize(command.session, command.flow, command.mtu)
       case 'installTunnel':
         return this.#installTunnel(command.tunnel)
       case 'reportTunnel':
@@ -238,7 +240,7 @@ export class DataPlane implements Outlet {
     this.packets.close()
     const device = this.#options.openPort?.(plan, this)
     if (device === undefined) this.report({ kind: 'failed', what: 'open a port: this engine has none' })
-    else this.packets.open(device, plan.mtu)
+    else this.packets.open(device)
   }
 
   #removeSession(session: number): void {

@@ -22,7 +22,8 @@ const MAX_INITIATORS = 16
 
 /** Our own WireGuard device, as an entry's client. */
 export interface TunnelClient {
-  receive(entry: number, buffer: Uint8Array, offset: number, length: number): void
+  /** Takes a datagram; whether it was authentic. */
+  receive(entry: number, buffer: Uint8Array, offset: number, length: number): boolean
   /** Begins a handshake with the server of `entry`. */
   initiate(entry: number): void
   /** Lets the server know where its client is now. */
@@ -132,8 +133,14 @@ export class Entries {
   deliver({ entry: number, leg }: LegFlow, buffer: Uint8Array, offset: number, length: number): void {
     const entry = this.#entries.get(number)
     if (entry === undefined) return
-    if (entry.legs.inward(leg, buffer, offset)) this.#report({ kind: 'legProven', entry: number, session: leg.session })
-    if (entry.client === 'tunnel') return this.tunnel?.receive(number, buffer, offset, length)
+    // Before the device has it: what it sends at once takes a leg that is proven by then.
+    const isProof = entry.legs.inward(leg, buffer[offset])
+    if (entry.client === 'tunnel') {
+      // Our own device says whether it is the server's; of somebody else's datagrams only the form can be seen.
+      if (this.tunnel?.receive(number, buffer, offset, length) !== true) return entry.legs.retract(leg, isProof)
+    }
+    if (isProof) this.#report({ kind: 'legProven', entry: number, session: leg.session })
+    if (entry.client === 'tunnel') return
     const to = addressee(entry, buffer, offset, length)
     if (to !== undefined) entry.socket?.send(buffer, offset, length, to)
   }

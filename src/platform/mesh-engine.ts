@@ -46,6 +46,8 @@ export type MeshEvent =
   | { readonly kind: 'ready'; readonly interface?: string; readonly problem?: string; readonly port: number }
   | { readonly kind: 'offer'; readonly peer: number; readonly offer: Uint8Array }
   | { readonly kind: 'path'; readonly peer: number; readonly path: LinkPath | undefined }
+  /** Whether there is a fresh secret with a peer; without one its tunnel stands still. */
+  | { readonly kind: 'secret'; readonly peer: number; readonly isAgreed: boolean }
   | { readonly kind: 'pong'; readonly request: number; readonly rttMs: number | undefined }
   | {
       readonly kind: 'status'

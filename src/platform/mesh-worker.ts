@@ -70,6 +70,7 @@ const mesh = new Mesh({
   // What is sealed lies in memory that is used again: a socket that is busy keeps what it is given.
   toPeer: (peer, bytes) => void shell.send(peer, copyBytes(bytes)),
   toOrigin: ({ local, from }, bytes) => shell.answer(local, from, copyBytes(bytes)),
+  onSecret: (peer, isAgreed) => tell({ kind: 'secret', peer, isAgreed }),
   ...(write !== undefined && { toTunnel: write }),
 })
 

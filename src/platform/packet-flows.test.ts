@@ -44,7 +44,7 @@ function build(seed: string, { hopCount = 3, exitCount = 1, clientCount = 1 } = 
       net.random,
     )
     const exit = addHop(net, `10.${8 + i}.0.1`, { isExit: true, tunnel: { pool, mtu: MTU, dns: ['192.0.2.53'] } })
-    exit.node.openPort(MTU)
+    exit.node.openPort()
     return exit
   })
   const clients = Array.from({ length: clientCount }, (_, i) => {
@@ -69,7 +69,7 @@ function build(seed: string, { hopCount = 3, exitCount = 1, clientCount = 1 } = 
         return pick(avoid)
       },
     )
-    client.node.openPort(MTU)
+    client.node.openPort()
     return client
   })
   return { net, exits, clients }
@@ -87,13 +87,13 @@ function join({ net }: World, client: VirtualClient): Route {
   const session = route.exitLayer.session
   const flow = route.newFlow()
   let answer: ControlAnswer | undefined
-  route.exitLayer.ask({ kind: 'openTunnel', flow }, net.now, found => {
+  route.exitLayer.ask({ kind: 'openTunnel', flow, mtu: MTU }, net.now, found => {
     answer = found
   })
   client.node.settle()
   net.run(5_000, () => answer !== undefined)
   assert.equal(answer?.kind, 'openTunnel')
-  client.node.packets.install(session, flow, undefined)
+  client.node.packets.install(session, flow, undefined, MTU)
   return route
 }
 
@@ -209,6 +209,34 @@ test('a packet that is too long is answered at either end and goes nowhere', () 
       assert.equal(world.net.wire.length, 0)
     }
   }
+})
+
+test('a flow that is resized at either end takes longer packets, or shorter ones, from then on', () => {
+  const world = build('resized')
+  const { client, exit } = nodes(world)
+  const route = join(world, client)
+  const inside = sourceOf(only(through(world, client.node, exit, packet(4, CLIENT[4], FAR[4]))), 4)
+  const outward = packet(4, CLIENT[4], FAR[4], 1_300)
+  const inward = packet(4, FAR[4], inside, 1_300)
+  assert.equal(outward.length, 1_340)
+  const resize = (mtu: number) => {
+    const [session] = exit.forwarder.tables.sessions.keys()
+    client.node.packets.resize(route.exitLayer.session, 2, mtu)
+    exit.packets.resize(session ?? 0, 2, mtu)
+  }
+  for (const [mtu, passing] of [
+    [1_340, 1],
+    [1_339, 0],
+    [1_340, 1],
+  ] as const) {
+    resize(mtu)
+    assert.equal(through(world, client.node, exit, outward).length, passing)
+    assert.equal(through(world, exit, client.node, inward).length, passing)
+  }
+  resize(1_124)
+  const syn = { flags: 0x02, options: Uint8Array.of(2, 4, 0x05, 0xb4) }
+  const clamped = only(through(world, client.node, exit, packet(4, CLIENT[4], FAR[4], 0, syn)))
+  assert.equal(clamped.readUInt16BE(42), 1_124 - 40)
 })
 
 test('the segment size in a SYN is lowered to what fits, in both directions', () => {

@@ -24,6 +24,8 @@ export interface PacketDevice {
   /** Takes a packet that lies where it is until `flush`, with 10 bytes before it that may be written over. */
   write(buffer: Uint8Array, offset: number, length: number): void
   flush(): void
+  /** Gives packets of at most `mtu` bytes from now on, where that is within its power. */
+  limit(mtu: number): void
   close(): void
 }
 
@@ -47,7 +49,6 @@ export class PacketFlows {
   readonly #own = new OwnAddresses([CLIENT_4, CLIENT_6])
   readonly #answers = new TooBigAnswers()
   #device: PacketDevice | undefined
-  #mtu = 0
   /** A client's flow. */
   #client: PacketFlow | undefined
   readonly #exits = new Map<PacketFlow, ExitFlow>()
@@ -60,11 +61,11 @@ export class PacketFlows {
     this.#now = now
   }
 
-  /** Carries the packets of a device, of at most `mtu` bytes. */
-  open(device: PacketDevice, mtu: number): void {
+  /** Carries the packets of a device. */
+  open(device: PacketDevice): void {
     this.close()
     this.#device = device
-    this.#mtu = mtu
+    if (this.#client !== undefined) device.limit(this.#client.mtu)
   }
 
   /** Closes the device; flows stay. */
@@ -78,14 +79,16 @@ export class PacketFlows {
     this.#device?.flush()
   }
 
-  install(session: number, flow: number, inside: InsideAddresses | undefined): void {
+  /** Adds a flow that carries packets of at most `mtu` bytes. */
+  install(session: number, flow: number, inside: InsideAddresses | undefined, mtu: number): void {
     const { tables } = this.#forwarder
-    const added = tables.installPacketFlow(session, flow, inside)
+    const added = tables.installPacketFlow(session, flow, inside, mtu)
     if (added === undefined) return
     if (inside === undefined) {
       const before = this.#client
       if (before !== undefined) tables.removeFlow(before.session, before.flow)
       this.#client = added
+      this.#device?.limit(mtu)
       return
     }
     const { address4, address6 } = inside
@@ -98,6 +101,14 @@ export class PacketFlows {
     this.#exits.set(added, exit)
     if (address4 !== undefined) this.#byAddress.set(keyOf(4, address4, 2), exit)
     if (address6 !== undefined) this.#byAddress.set(keyOf(6, address6, 14), exit)
+  }
+
+  /** A flow carries packets of at most `mtu` bytes from now on. */
+  resize(session: number, flow: number, mtu: number): void {
+    const found = this.#forwarder.tables.sessions.get(session)?.flows.get(flow)
+    if (found?.kind !== 'packets') return
+    found.mtu = mtu
+    if (found === this.#client) this.#device?.limit(mtu)
   }
 
   /** Forgets a flow that the tables have no longer. */
@@ -126,7 +137,7 @@ export class PacketFlows {
       const fault = translation.outward(buffer, offset, packet)
       if (fault !== undefined) return this.#drop(FAULT_COUNTERS[fault])
     }
-    clampSegmentSize(buffer, offset, packet, this.#mtu)
+    clampSegmentSize(buffer, offset, packet, flow.mtu)
     device.write(buffer, offset, packet.length)
   }
 
@@ -141,7 +152,7 @@ export class PacketFlows {
     }
     const exit = this.#exitFor(buffer, offset, packet)
     if (exit === undefined) return this.#drop('dropNoFlow')
-    if (packet.length > this.#mtu) return this.#answer(buffer, offset, packet)
+    if (packet.length > exit.flow.mtu) return this.#answer(buffer, offset, packet, exit.flow.mtu)
     const translation = packet.version === 4 ? exit.translation4 : exit.translation6
     const fault = translation?.inward(buffer, offset, packet)
     if (fault !== undefined) return this.#drop(FAULT_COUNTERS[fault])
@@ -149,16 +160,16 @@ export class PacketFlows {
   }
 
   #seal(flow: PacketFlow, buffer: Uint8Array, offset: number, packet: IpPacket): void {
-    if (packet.length > this.#mtu) return this.#answer(buffer, offset, packet)
-    clampSegmentSize(buffer, offset, packet, this.#mtu)
+    if (packet.length > flow.mtu) return this.#answer(buffer, offset, packet, flow.mtu)
+    clampSegmentSize(buffer, offset, packet, flow.mtu)
     this.#forwarder.sendInPlace(flow.session, flow.flow, buffer, offset, packet.length)
   }
 
-  #answer(buffer: Uint8Array, offset: number, packet: IpPacket): void {
+  #answer(buffer: Uint8Array, offset: number, packet: IpPacket, mtu: number): void {
     this.#drop('dropTooBig')
     const { slab } = this.#forwarder
     const at = slab.take(MAX_TOO_BIG_BYTES) + HEADROOM
-    const length = this.#answers.write(buffer, offset, packet, this.#mtu, slab.buffer, at, this.#now())
+    const length = this.#answers.write(buffer, offset, packet, mtu, slab.buffer, at, this.#now())
     if (length === 0) slab.giveBack(MAX_TOO_BIG_BYTES)
     else this.#device?.write(slab.buffer, at, length)
   }

@@ -50,7 +50,7 @@ const of = <K extends Command['kind']>(commands: readonly Command[], kind: K) =>
 
 const OFFER = { kind: 'openTunnel', hasIpv4: true, hasIpv6: false, mtu: 1_280, dns: ['192.0.2.53'] } as const
 const refused = (reason: number) => ({ kind: 'refused', request: 'openTunnel', reason })
-const openTunnel = (flow: number): ControlRequest => ({ kind: 'openTunnel', flow })
+const openTunnel = (flow: number, mtu = 1_280): ControlRequest => ({ kind: 'openTunnel', flow, mtu })
 
 test('an exit with a tunnel gives a session addresses of its own, and installs its flow', () => {
   const { connect, ask, pool } = start()
@@ -70,6 +70,24 @@ test('asked again for the same flow it answers the same and gives nothing more; 
   assert.deepEqual([again.answer, again.installed], [OFFER, []])
   assert.deepEqual(ask(session, openTunnel(2)).answer, refused(REFUSAL.generalFailure))
   assert.equal(pool.available, CLIENTS - 1)
+})
+
+test('a flow carries what its client says and no more than the tunnel does, and the same request again changes it', () => {
+  const { connect, ask } = start()
+  const session = connect()
+  const { installed } = ask(session, openTunnel(1, 1_124))
+  assert.deepEqual(
+    installed.map(({ mtu }) => mtu),
+    [1_124],
+  )
+  for (const [wanted, mtu] of [
+    [9_000, 1_280],
+    [576, 576],
+  ] as const) {
+    const { commands } = ask(session, openTunnel(1, wanted))
+    assert.deepEqual(of(commands, 'resizePacketFlow'), [{ kind: 'resizePacketFlow', session, flow: 1, mtu }])
+  }
+  assert.equal(ask(session, openTunnel(1, 575)).commands.length, 0)
 })
 
 test('the addresses come back when the flow is closed, and when the session ends', () => {

@@ -341,7 +341,7 @@ export class Hop {
         if (request.purpose === FLOW_PURPOSE.wireguard) return this.#openWireGuardFlow(session, number, request, now)
         break
       case 'openTunnel':
-        return this.#openTunnel(session, number, request.flow)
+        return this.#openTunnel(session, number, request.flow, request.mtu)
       case 'pay': {
         const { token, acceptedBytes } = request
         const command = this.#options.till?.pay(session.session, token, { number, acceptedBytes })
@@ -389,10 +389,14 @@ export class Hop {
     if (!session.flows.has(request.flow)) gate.release(session.session, request.flow)
   }
 
-  #openTunnel(session: Session, number: number, flow: number): void {
+  /** The first request opens the flow; the same again may change how long its packets are. */
+  #openTunnel(session: Session, number: number, flow: number, wanted: number): void {
     const { tunnel } = this.#options
     if (tunnel === undefined) return this.#refuse(session, number, 'openTunnel', REFUSAL.notAllowed)
-    if (session.tunnel?.flow !== flow) {
+    const mtu = Math.min(wanted, tunnel.mtu)
+    if (session.tunnel?.flow === flow) {
+      this.#commands.push({ kind: 'resizePacketFlow', session: session.session, flow, mtu })
+    } else {
       const { maxFlows, maxFlowsPerSession } = this.#options.limits
       if (session.tunnel !== undefined || session.flows.has(flow)) {
         return this.#refuse(session, number, 'openTunnel', REFUSAL.generalFailure)
@@ -404,14 +408,14 @@ export class Hop {
       session.flows.add(flow)
       this.#flows++
       const inside = lease.addresses
-      this.#commands.push({ kind: 'installPacketFlow', session: session.session, flow, inside })
+      this.#commands.push({ kind: 'installPacketFlow', session: session.session, flow, inside, mtu })
     }
-    const { pool, mtu, dns } = tunnel
+    const { pool, dns } = tunnel
     this.answer(session.session, number, {
       kind: 'openTunnel',
       hasIpv4: pool.hasIpv4,
       hasIpv6: pool.hasIpv6,
-      mtu,
+      mtu: tunnel.mtu,
       dns,
     })
   }

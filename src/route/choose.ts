@@ -35,6 +35,8 @@ export interface ChooseOptions<T extends Candidate> {
   readonly exit?: string
   /** Whether the exit must carry IP packets. */
   readonly needsTunnel?: boolean
+  /** Relays that know the client's address, by id: none of them is to be the exit. */
+  readonly notExits?: ReadonlySet<string>
 }
 
 export type Chosen<T extends Candidate> =
@@ -80,8 +82,8 @@ export function chooseRoute<T extends Candidate>(options: ChooseOptions<T>): Cho
   return { hops: before, exit }
 }
 
-function isExitFor<T extends Candidate>({ exit, needsTunnel }: ChooseOptions<T>, relay: T): boolean {
-  return (exit === undefined || relay.id === exit) && (!needsTunnel || relay.hasTunnel)
+function isExitFor<T extends Candidate>({ exit, needsTunnel, notExits }: ChooseOptions<T>, relay: T): boolean {
+  return (exit === undefined || relay.id === exit) && (!needsTunnel || relay.hasTunnel) && !notExits?.has(relay.id)
 }
 
 export interface ChoosePeersOptions<T extends Candidate> {
@@ -163,7 +165,11 @@ function weightedOrder<T extends Candidate>(pool: readonly T[], random: Random, 
 
 function preferGuards<T extends Candidate>(order: readonly T[], guards: readonly string[], only: boolean): T[] {
   const preferred = guards.flatMap(id => order.find(relay => relay.id === id) ?? [])
-  return only ? preferred : [...preferred, ...order.filter(relay => !guards.includes(relay.id))]
+  if (only) return preferred
+  // Who is entered by is no exit for this client from then on: rather a relay that is none anyway.
+  const others = order.filter(relay => !guards.includes(relay.id))
+  const isExit = (relay: T) => relay.roles.includes('exit')
+  return [...preferred, ...others.filter(relay => !isExit(relay)), ...others.filter(isExit)]
 }
 
 /** A guard knows the client's address: as an exit it is the last choice. */

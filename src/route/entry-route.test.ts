@@ -223,6 +223,31 @@ test('a server that never answers: peers are ready and not proven, none is blame
   assert.equal(kinds(tunnel).filter(kind => kind === 'hopFailed').length, 0)
 })
 
+test('a peer that makes up the answers of the server proves nothing to our own device', () => {
+  const made = world('forger')
+  const { net, server, pick } = made
+  net.loses = ({ from, to, bytes }) => {
+    const isCaught = from.startsWith('10.1.0.1') && to.startsWith(SERVER.host) && bytes.length === 148
+    if (!isCaught) return false
+    const answer = new Uint8Array(92)
+    answer[0] = 2
+    answer.set(bytes.subarray(4, 8), 8)
+    net.send(SERVER, { host: '10.1.0.1', port: Number(from.split(':')[1]) }, answer)
+    return true
+  }
+  const tunnel = new VirtualTunnel(net, '10.100.0.1', server, pick)
+  const proven = () => tunnel.client.events.filter(({ kind }) => kind === 'spareReady' || kind === 'moved').length
+  net.run(300)
+  assert.equal(route(tunnel).isProven, false)
+  assert.equal(proven(), 0)
+  tunnel.send()
+  assert.ok(
+    net.run(20_000, () => server.inbox.length === 1),
+    'another peer carries it',
+  )
+  assert.notEqual(route(tunnel).hops[0]?.id, '10.1.0.1')
+})
+
 test('a server that is down is told from lost peers, and found again when it is back', () => {
   const made = connected('server down')
   const { net, tunnel, server } = made

@@ -15,9 +15,9 @@ class Leg {
   rttMs = 40
   #answers: { readonly atMs: number; readonly size: number }[] = []
 
-  constructor(carries: number, max = 1_500) {
+  constructor(carries: number, max = 1_500, floor = BASE_MTU) {
     this.carries = carries
-    this.machine = new PathMtu({ max, now: this.now })
+    this.machine = new PathMtu({ max, floor, now: this.now })
     this.#drain()
   }
 
@@ -114,20 +114,6 @@ test('without use nothing is probed until the size is to be raised, and then the
   assert.equal(leg.machine.mtu, 1_500)
 })
 
-test('a router that says what it carries is believed downwards, to the base and no further', () => {
-  const leg = new Leg(1_400)
-  leg.run(50)
-  leg.do((machine, now) => machine.handleTooBig(1_400, now)).run(100)
-  assert.deepEqual(leg.probes, [BASE_MTU, 1_500, 1_400])
-  assert.equal(leg.machine.mtu, 1_400)
-  for (const size of [0, 68, 1_279, 1_400, 9_000]) {
-    leg.do((machine, now) => machine.handleTooBig(size, now))
-    assert.equal(leg.machine.mtu, 1_400, `${size}`)
-  }
-  leg.do((machine, now) => machine.handleTooBig(1_350, now)).run(100)
-  assert.deepEqual(leg.sizes, [1_400, BASE_MTU, 1_350])
-})
-
 test('a dead path is probed at the base for ever less often', () => {
   const leg = new Leg(0).run(3_600_000)
   assert.ok(leg.probes.length < 75, `${leg.probes.length}`)
@@ -137,12 +123,20 @@ test('a dead path is probed at the base for ever less often', () => {
   assert.equal(leg.machine.mtu, 1_500)
 })
 
-test('answers to what was not asked change nothing, and after closing nothing is pending', () => {
+test('while not even the base passes the floor holds, and what follows a base that passes is found as ever', () => {
+  const leg = new Leg(1_200, 1_500, 1_124).run(10_000)
+  assert.deepEqual(leg.sizes, [1_124])
+  leg.carries = 1_500
+  leg.run(61_000)
+  assert.deepEqual(leg.sizes, [1_124, BASE_MTU, 1_500])
+  leg.machine.handleUse()
+  leg.carries = 1_200
+  leg.run(40_000)
+  assert.deepEqual(leg.sizes.slice(3), [1_124])
+})
+
+test('answers to what was not asked change nothing', () => {
   const leg = new Leg(0).run(10)
   for (const size of [0, 1_400, 1_500, 65_535]) leg.do((machine, now) => machine.handleAnswer(size, now))
   assert.equal(leg.machine.mtu, BASE_MTU)
-  leg.machine.close()
-  leg.do((machine, now) => machine.handleAnswer(BASE_MTU, now))
-  assert.equal(leg.machine.deadline(), Number.POSITIVE_INFINITY)
-  assert.equal(leg.machine.take(), undefined)
 })

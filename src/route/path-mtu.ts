@@ -1,20 +1,21 @@
-// How large datagrams may be on one leg, found by sending some that nobody would miss (RFC 8899, for a path without trusted
+// How large packets may be along a path, found by sending some that nobody would miss (RFC 8899, for a path without trusted
 // ICMP). A pure machine: it says which probe to send and what size holds, the caller sends and times nothing.
 //
 //            ┌────────────────────────── raise, every 10 minutes ───────────────────────┐
 //            ▼                                                                          │
 //   base ──answer──► searching ──nothing left between what passes and what does not──► complete
-//     ▲                  │                                                              │  ▲
-//     │                  └── too big, less than what holds ──┐      every 30 s of use   │  │ answer
-//     │                                                      ▼                          ▼  │
+//     ▲                                                                                 │  ▲
+//     │                                                          every 30 s of use,     │  │ answer
+//     │                                                          or on suspicion        ▼  │
 //     └───────────────────── 3 probes in a row unanswered ──────────────────────── confirming
 //
-// Sizes are those of IP packets, in bytes. The largest is tried first, as it mostly passes; then halves. A probe is a packet
-// of that size with DF, which the other end answers shortly; the answer is authenticated, so its size is a fact. Three
+// Sizes are in bytes, of what the caller sends. The largest is tried first, as it mostly passes; then halves. A probe is as
+// long as a packet of its size, and the other end answers it; the answer is authenticated, so its size is a fact. Three
 // lost probes of a size mean that it does not pass: a loss tells nothing else, and no data is ever sent larger than what
-// has passed. When the size in use passes no more (a black hole), the base holds at once and the search begins below it.
+// has passed. When the size in use passes no more (a black hole), the floor holds at once, the base as soon as it is answered,
+// and the search begins below what was lost. When the base is not answered at the start, the floor holds until it is.
 
-/** The size that every leg carries (RFC 8200 §5); searches begin here. */
+/** Searches begin here: the size that every host of IPv6 expects of a link (RFC 8200 §5). */
 export const BASE_MTU = 1_280
 const MAX_PROBES = 3
 /** Finer than this is not searched. */
@@ -40,11 +41,14 @@ type State =
   | { readonly kind: 'searching'; readonly probe: Probe; readonly tooLarge: number }
   | { readonly kind: 'complete'; readonly raiseMs: number; readonly confirmMs: number }
   | { readonly kind: 'confirming'; readonly probe: Probe; readonly raiseMs: number }
-  | { readonly kind: 'closed' }
 
 export interface PathMtuOptions {
-  /** What the first network on the way carries, in bytes: nothing larger is tried. */
+  /** What the first network on the path carries, in bytes: nothing larger is tried. */
   readonly max: number
+  /** What holds while the base is unanswered; the base itself unless told. */
+  readonly floor?: number
+  /** What holds at first: the base or less. */
+  readonly begin?: number
   readonly now: number
   /** How long an answer may take, when the round trip is known to be long; at least a second (RFC 8899 §5.1.1). */
   readonly timeoutMs?: number
@@ -52,16 +56,19 @@ export interface PathMtuOptions {
 
 export class PathMtu {
   readonly #max: number
+  readonly #floor: number
   readonly #timeoutMs: number
   #commands: PathMtuCommand[] = []
   #state: State
-  #mtu = BASE_MTU
+  #mtu: number
   #isUsed = false
 
-  constructor({ max, now, timeoutMs = PROBE_TIMEOUT_MS }: PathMtuOptions) {
-    this.#max = max
+  constructor({ max, floor = BASE_MTU, begin = BASE_MTU, now, timeoutMs = PROBE_TIMEOUT_MS }: PathMtuOptions) {
+    this.#max = Math.max(max, BASE_MTU)
+    this.#floor = floor
+    this.#mtu = begin
     this.#timeoutMs = Math.max(timeoutMs, PROBE_TIMEOUT_MS)
-    this.#state = this.#base(max + 1, now)
+    this.#state = this.#base(this.#max + 1, now)
   }
 
   /** The size of packets that pass. */
@@ -69,7 +76,7 @@ export class PathMtu {
     return this.#mtu
   }
 
-  /** Packets larger than the base were sent: a black hole would be felt. */
+  /** Packets were sent: a black hole would be felt. */
   handleUse(): void {
     this.#isUsed = true
   }
@@ -77,7 +84,7 @@ export class PathMtu {
   /** Something hints that large packets get lost: the size in use is confirmed at once. */
   handleSuspicion(now: number): void {
     const state = this.#state
-    if (state.kind === 'complete' && this.#mtu > BASE_MTU) {
+    if (state.kind === 'complete' && this.#mtu > this.#floor) {
       this.#state = { kind: 'confirming', probe: this.#send(this.#mtu, 1, now), raiseMs: state.raiseMs }
     }
   }
@@ -87,8 +94,9 @@ export class PathMtu {
     const state = this.#state
     switch (state.kind) {
       case 'base':
-        if (size === BASE_MTU) this.#search(state.tooLarge, now)
-        return
+        if (size !== BASE_MTU) return
+        if (this.#mtu < BASE_MTU) this.#resize(BASE_MTU)
+        return this.#search(state.tooLarge, now)
       case 'searching':
         // The answer to an earlier probe may come late, and is a fact nonetheless.
         if (size <= this.#mtu || size >= state.tooLarge) return
@@ -99,24 +107,10 @@ export class PathMtu {
         if (size === this.#mtu) this.#complete(now, state.raiseMs)
         return
       case 'complete':
-      case 'closed':
         return
       default:
         return state satisfies never
     }
-  }
-
-  /**
-   * A router tells that it carries `size` bytes and no more. The caller has found in what it quotes that it has seen a packet
-   * of ours; that is all there is to trust, so it can only lower the size, and not below the base.
-   */
-  handleTooBig(size: number, now: number): void {
-    const state = this.#state
-    if (state.kind === 'closed' || state.kind === 'base' || size < BASE_MTU) return
-    const largest = state.kind === 'searching' ? state.probe.size : this.#mtu
-    if (size >= largest) return
-    if (size < this.#mtu) this.#resize(BASE_MTU)
-    this.#search(size + 1, now, true)
   }
 
   deadline(): number {
@@ -128,8 +122,6 @@ export class PathMtu {
         return state.probe.dueMs
       case 'complete':
         return Math.min(state.raiseMs, state.confirmMs)
-      case 'closed':
-        return Number.POSITIVE_INFINITY
       default:
         return state satisfies never
     }
@@ -140,6 +132,7 @@ export class PathMtu {
     if (now < this.deadline()) return
     switch (state.kind) {
       case 'base':
+        if (state.probe.tries >= MAX_PROBES && this.#mtu > this.#floor) this.#resize(this.#floor)
         this.#state = { ...state, probe: this.#send(BASE_MTU, state.probe.tries + 1, now) }
         return
       case 'searching': {
@@ -154,8 +147,6 @@ export class PathMtu {
       case 'complete':
         this.#handleComplete(state.raiseMs, now)
         return
-      case 'closed':
-        return
       default:
         state satisfies never
     }
@@ -166,24 +157,20 @@ export class PathMtu {
     return this.#commands.shift()
   }
 
-  close(): void {
-    this.#state = { kind: 'closed' }
-    this.#commands = []
-  }
-
   #handleUnconfirmed(tries: number, raiseMs: number, now: number): void {
     if (tries < MAX_PROBES) {
       this.#state = { kind: 'confirming', probe: this.#send(this.#mtu, tries + 1, now), raiseMs }
       return
     }
-    const tooLarge = this.#mtu
-    this.#resize(BASE_MTU)
-    this.#state = this.#base(tooLarge, now)
+    const held = this.#mtu
+    // If the base passes, that is known in a round trip; if it does not, nothing stands still for three probes more.
+    this.#resize(this.#floor)
+    this.#state = this.#base(held > BASE_MTU ? held : this.#max + 1, now)
   }
 
   #handleComplete(raiseMs: number, now: number): void {
     if (now >= raiseMs) return this.#search(this.#max + 1, now)
-    const isWorthIt = this.#isUsed && this.#mtu > BASE_MTU
+    const isWorthIt = this.#isUsed && this.#mtu > this.#floor
     if (!isWorthIt) return this.#complete(now, raiseMs)
     this.#state = { kind: 'confirming', probe: this.#send(this.#mtu, 1, now), raiseMs }
   }
@@ -192,10 +179,10 @@ export class PathMtu {
     return { kind: 'base', probe: this.#send(BASE_MTU, 1, now), tooLarge }
   }
 
-  /** Goes on between what holds and what is too large: at the top, if that is the largest of all or was told, else halfway. */
-  #search(tooLarge: number, now: number, isTold = false): void {
+  /** Goes on between what holds and what is too large: at the top, if that is the largest of all, else halfway. */
+  #search(tooLarge: number, now: number): void {
     const gap = tooLarge - this.#mtu
-    const isTop = isTold || tooLarge > this.#max
+    const isTop = tooLarge > this.#max
     if (gap <= 1 || (gap < STEP && !isTop)) return this.#complete(now, now + RAISE_MS)
     const size = isTop ? tooLarge - 1 : this.#mtu + (gap >>> 1)
     this.#state = { kind: 'searching', probe: this.#send(size, 1, now), tooLarge }
@@ -215,7 +202,7 @@ export class PathMtu {
   #send(size: number, tries: number, now: number): Probe {
     this.#commands = this.#commands.filter(({ kind }) => kind !== 'probe')
     this.#commands.push({ kind: 'probe', size })
-    const backoff = size === BASE_MTU ? 2 ** Math.min(tries - 1, 6) : 1
+    const backoff = size === BASE_MTU ? 2 ** Math.min(Math.max(tries - MAX_PROBES, 0), 6) : 1
     return {
       size,
       tries,

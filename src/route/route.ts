@@ -11,6 +11,7 @@
 import type { Random } from '#crypto/random.ts'
 import type { Command } from '#forward/commands.ts'
 import { Layer, type LayerIndices, type Settle } from './layer.ts'
+import { RouteMtu } from './route-mtu.ts'
 import { type RouteHop, Way } from './way.ts'
 import { WayHealth } from './way-health.ts'
 
@@ -43,6 +44,8 @@ export type RouteEvent =
   | { readonly kind: 'moved'; readonly silentMs: number }
   | { readonly kind: 'spareReady'; readonly hops: readonly RouteHop[] }
   | { readonly kind: 'silent' }
+  /** Packets of IP may have this many bytes from now on (`searchMtu`). */
+  | { readonly kind: 'resized'; readonly mtu: number }
   | { readonly kind: 'hopFailed'; readonly hop: RouteHop }
   | { readonly kind: 'lost'; readonly reason: 'unreachable' | 'exitSilent' | 'expired' }
 
@@ -66,6 +69,7 @@ export class Route {
   #spareRetryMs = SPARE_RETRY_MS
   #silentSinceMs: number | undefined
   #nextFlow = 2
+  #mtu: RouteMtu | undefined
   #events: RouteEvent[] = []
 
   constructor(options: RouteOptions) {
@@ -110,6 +114,17 @@ export class Route {
     return this.#nextFlow++
   }
 
+  /**
+   * Searches, from now on, how long packets to the exit may be; `resized` tells. `link`: what this machine's link carries;
+   * `offered`: what the exit takes; in bytes.
+   */
+  searchMtu({ link, offered }: { readonly link: number; readonly offered: number }, now: number): void {
+    const { random, out } = this.#options
+    const { session } = this.exitLayer
+    const onResize = (mtu: number) => this.#events.push({ kind: 'resized', mtu })
+    this.#mtu = new RouteMtu({ session, random, out, link, offered, onResize }, this.#searched(now))
+  }
+
   begin(now: number): void {
     const lane = this.#active
     this.#whenBuilt(lane, (isEstablished, now) => {
@@ -122,8 +137,10 @@ export class Route {
     lane.way.begin(now)
   }
 
-  handleEcho(session: number, token: Uint8Array, now: number): void {
+  /** `bytes`: as long as the echo was. */
+  handleEcho(session: number, token: Uint8Array, bytes: number, now: number): void {
     const key = keyOf(token)
+    if (session === this.exitLayer.session && this.#mtu?.handleEcho(key, bytes, now)) return
     for (const lane of this.#lanes()) {
       if (session === this.exitLayer.session) lane.health.handleEcho(key, now)
       else if (lane.way.layers.some(layer => layer.session === session)) lane.hopEchoes.set(session, now)
@@ -133,6 +150,7 @@ export class Route {
   deadline(): number {
     if (this.#state === 'lost' || this.#state === 'closed') return Number.POSITIVE_INFINITY
     let due = Math.min(this.exitLayer.deadline(), this.#nextSpareMs)
+    if (this.#mtu !== undefined && !this.#isSilent) due = Math.min(due, this.#mtu.deadline())
     for (const lane of this.#lanes()) {
       due = Math.min(due, lane.way.deadline())
       if (!lane.isProved || lane.way.state !== 'ready') continue
@@ -149,6 +167,8 @@ export class Route {
     if (this.#state === 'building') return
     for (const lane of this.#lanes()) this.#probe(lane, now)
     this.#judge(now)
+    // What a silent way loses tells nothing of sizes.
+    if (!this.#isSilent) this.#mtu?.handleDeadline(now, this.#options.isBusy())
     if (this.#nextSpareMs <= now) this.#buildSpare(now)
   }
 
@@ -229,6 +249,7 @@ export class Route {
     // The exit moves with the first claim; until then it sends to where nobody is.
     spare.health.hurry()
     this.#probe(spare, now)
+    this.#mtu?.handleMoved(this.#searched(now))
     old.way.onChange = () => {}
     old.way.kill(now)
     this.#state = 'ready'
@@ -320,6 +341,15 @@ export class Route {
       lane.way.onChange = () => {}
       lane.way.kill(0)
     }
+  }
+
+  get #isSilent(): boolean {
+    return this.#silentSinceMs !== undefined
+  }
+
+  #searched(now: number) {
+    const { way, health } = this.#active
+    return { layers: way.layers.length + 1, timeoutMs: health.timeoutMs, now }
   }
 
   #isBusy(lane: Lane): boolean {

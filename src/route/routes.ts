@@ -98,7 +98,8 @@ export class Routes {
       case 'control':
         return this.#findLayer(report.session)?.handleControl(report.bytes, now)
       case 'echo':
-        for (const { route } of this.#slots.values()) route?.handleEcho(report.session, report.token, report.atMs)
+        for (const { route } of this.#slots.values())
+          route?.handleEcho(report.session, report.token, report.bytes, report.atMs)
         return
       default:
         return

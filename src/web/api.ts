@@ -16,32 +16,8 @@ export class ApiError extends Error {
   }
 }
 
-/** A JSON Schema, as far as forms are made from it. */
-export interface JsonSchema {
-  readonly type?: string
-  readonly enum?: readonly string[]
-  readonly properties?: Readonly<Record<string, JsonSchema>>
-  readonly required?: readonly string[]
-  readonly items?: JsonSchema
-  readonly minimum?: number
-  readonly maximum?: number
-}
-
-/** One action that this daemon offers. */
-export interface Offered {
-  readonly name: string
-  readonly summary: string
-  readonly permission: 'read' | 'write' | 'owner'
-  readonly input: JsonSchema
-}
-
-export function call<N extends ActionName>(name: N, input: Input<N>): Promise<Output<N>> {
-  return callAny(name, input) as Promise<Output<N>>
-}
-
-/** An action that this version of the dashboard may not know. */
-export async function callAny(name: string, input: unknown): Promise<unknown> {
-  return readJson(await send(`/v1/${name}`, { method: 'POST', body: JSON.stringify(input) }))
+export async function call<N extends ActionName>(name: N, input: Input<N>): Promise<Output<N>> {
+  return (await readJson(await send(`/v1/${name}`, { method: 'POST', body: JSON.stringify(input) }))) as Output<N>
 }
 
 /** Trades the code of the link for a session; false when it was used before. */
@@ -57,23 +33,12 @@ export async function login(code: string): Promise<boolean> {
   return true
 }
 
-/** The actions that the daemon has. */
-export async function offered(): Promise<readonly Offered[]> {
+/** The names of the actions that the daemon has. */
+export async function offered(): Promise<readonly string[]> {
   const document = (await readJson(await send('/v1/openapi.json', {}))) as {
-    paths: Record<string, { post?: Record<string, unknown> }>
+    paths: Record<string, { post?: { operationId: string } }>
   }
-  return Object.values(document.paths).flatMap(({ post }) => {
-    if (post === undefined) return []
-    const body = post['requestBody'] as { content: { 'application/json': { schema: JsonSchema } } }
-    return [
-      {
-        name: String(post['operationId']),
-        summary: String(post['summary']),
-        permission: post['x-permission'] as Offered['permission'],
-        input: body.content['application/json'].schema,
-      },
-    ]
-  })
+  return Object.values(document.paths).flatMap(({ post }) => post?.operationId ?? [])
 }
 
 /** Hears events until `signal` is aborted or the connection ends. */

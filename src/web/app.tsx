@@ -5,10 +5,12 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { Icon, type IconName, Mark } from './icons.tsx'
 import { has, type Live, retry, useLive } from './live.ts'
 import { ActivityPage } from './pages/activity.tsx'
+import { CreditsPage } from './pages/credits.tsx'
+import { DevicesPage } from './pages/devices.tsx'
 import { HomePage } from './pages/home.tsx'
-import { PanelPage } from './pages/panel.tsx'
 import { RoutePage } from './pages/route.tsx'
 import { SettingsPage } from './pages/settings.tsx'
+import { SharePage } from './pages/share.tsx'
 import { VpnPage } from './pages/vpn.tsx'
 import { Notice } from './parts/notice.tsx'
 import { texts } from './texts.ts'
@@ -22,21 +24,16 @@ interface Page {
   readonly isThere: (live: Live) => boolean
 }
 
-/** A page for a group of actions that this dashboard does not know better than their schemas. */
-const panel = (name: 'share' | 'credits' | 'devices', icon: IconName, groups: readonly string[]): Page => ({
-  name,
-  icon,
-  draw: ({ live }) => <PanelPage live={live} name={name} groups={groups} />,
-  isThere: live => groups.some(group => has(live, group)),
-})
+/** Roles that lend, or might. */
+const SHARERS: ReadonlySet<string> = new Set(['client', 'relay', 'peer'])
 
 const PAGES: readonly Page[] = [
   { name: 'home', icon: 'home', draw: HomePage, isThere: () => true },
   { name: 'route', icon: 'route', draw: RoutePage, isThere: live => has(live, 'setRoute') },
-  { name: 'vpn', icon: 'vpn', draw: VpnPage, isThere: live => has(live, 'entry') },
-  panel('devices', 'devices', ['device', 'devices', 'pair']),
-  panel('share', 'share', ['peer', 'share']),
-  panel('credits', 'credits', ['credit', 'credits', 'wallet']),
+  { name: 'vpn', icon: 'vpn', draw: VpnPage, isThere: live => has(live, 'wgShow') },
+  { name: 'devices', icon: 'devices', draw: DevicesPage, isThere: live => has(live, 'devices') },
+  { name: 'share', icon: 'share', draw: SharePage, isThere: ({ status }) => SHARERS.has(status?.role ?? '') },
+  { name: 'credits', icon: 'credits', draw: CreditsPage, isThere: live => has(live, 'wallet') },
   { name: 'activity', icon: 'activity', draw: ActivityPage, isThere: () => true },
   { name: 'settings', icon: 'settings', draw: SettingsPage, isThere: () => true },
 ]

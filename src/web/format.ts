@@ -47,3 +47,21 @@ export function timeOfDay(at: number): string {
 export function host(address: string): string {
   return address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')
 }
+
+/** bytesCarried → "Bytes carried" */
+export function spoken(name: string): string {
+  const words = name
+    .replace(/[._]/g, ' ')
+    .replace(/([a-z0-9])([A-Z])/g, (_, end: string, start: string) => `${end} ${start.toLowerCase()}`)
+  return words.charAt(0).toUpperCase() + words.slice(1)
+}
+
+/** When something was, as the browser's language writes it. */
+export function dateAndTime(at: number): string {
+  return new Date(at).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' })
+}
+
+/** How long ago: 0 is never. */
+export function since(at: number, now: number): string | undefined {
+  return at === 0 ? undefined : duration(Math.max(0, now - at))
+}

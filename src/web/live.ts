@@ -4,8 +4,8 @@
 //      └──────────► signedOut              (no session: the link was not opened)
 
 import { useEffect, useState } from 'preact/hooks'
-import type { EventData, Output, Told } from '#api/table.ts'
-import { ApiError, call, listen, login, type Offered, offered } from './api.ts'
+import type { ActionName, EventData, Output, Told } from '#api/table.ts'
+import { ApiError, call, listen, login, offered } from './api.ts'
 
 const HISTORY_SECONDS = 300
 const MAX_LINES = 500
@@ -15,7 +15,7 @@ const STATUS_MS = 5_000
 
 export interface Live {
   readonly phase: 'loading' | 'online' | 'offline' | 'signedOut'
-  readonly offered: readonly Offered[]
+  readonly offered: readonly string[]
   readonly status?: Output<'status'>
   readonly route?: EventData<'route'>
   readonly rtt?: EventData<'rtt'>
@@ -42,9 +42,9 @@ export function useLive(): Live {
   return state
 }
 
-/** Whether the daemon has an action of this name, or some whose names begin with it and a dot. */
-export function has(state: Live, name: string): boolean {
-  return state.offered.some(action => action.name === name || action.name.startsWith(`${name}.`))
+/** Whether the daemon has an action of this name. */
+export function has(state: Live, name: ActionName): boolean {
+  return state.offered.includes(name)
 }
 
 /** Signs in if the address has a code, and listens for as long as somebody looks. */
@@ -98,7 +98,7 @@ async function follow(): Promise<void> {
 
 async function load(): Promise<void> {
   const [actions, status, activity] = await Promise.all([offered(), call('status', {}), call('activity', {})])
-  const known = actions.some(({ name }) => name === 'traffic') ? await call('traffic', {}) : undefined
+  const known = actions.includes('traffic') ? await call('traffic', {}) : undefined
   const seconds = (known?.inward ?? []).map((_, i, all) => Math.round((known?.at ?? 0) / 1000) - all.length + 1 + i)
   change({
     phase: 'online',

@@ -33,7 +33,7 @@ const MESSAGES: ControlMessage[] = [
   { type: 'request', number: 3, request: { kind: 'close', flow: 5 } },
   { type: 'request', number: 4, request: { kind: 'ping' } },
   { type: 'request', number: 5, request: { kind: 'report' } },
-  { type: 'request', number: 6, request: { kind: 'openTunnel', flow: 0x123456 } },
+  { type: 'request', number: 6, request: { kind: 'openTunnel', flow: 0x123456, mtu: 1_344 } },
   { type: 'request', number: 7, request: { kind: 'pay', token: new Uint8Array(354).fill(7), acceptedBytes: 2 ** 41 } },
   { type: 'answer', number: 8, answer: { kind: 'pay', outwardBytes: 12 } },
   { type: 'answer', number: 1, answer: { kind: 'open' } },

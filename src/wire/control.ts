@@ -14,7 +14,8 @@
 //   kind 3  ping         empty
 //   kind 4  report       empty; the answer: packets and bytes carried in the session, u64 each, both directions together
 //   kind 5  openStream   stream u32 (the asker's stream id), target
-//   kind 6  openTunnel   flow u24: the flow that IP packets go in, at an exit with a tunnel
+//   kind 6  openTunnel   flow u24: the flow that IP packets go in, at an exit with a tunnel; mtu u16 (from 576): the longest
+//                        packet that the way carries, which the same request again may change
 //   kind 8  pay          token (354 bytes, token.ts), inward bytes of the session that the payer has accepted so far u64
 //   kind 7  notice       flow u24, reason u8: the hop tells the client, unasked and unanswered, that a flow ended
 //
@@ -84,7 +85,8 @@ export type ControlRequest =
   | { readonly kind: 'ping' }
   | { readonly kind: 'report' }
   | { readonly kind: 'openStream'; readonly stream: number; readonly target: Target }
-  | { readonly kind: 'openTunnel'; readonly flow: number }
+  /** `mtu`: the longest packet in bytes that the way carries, 576 to 65,535. */
+  | { readonly kind: 'openTunnel'; readonly flow: number; readonly mtu: number }
   | { readonly kind: 'pay'; readonly token: Uint8Array; readonly acceptedBytes: number }
 
 /** What an exit's tunnel carries. */
@@ -114,6 +116,8 @@ const ANSWER = 0x80
 const NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?$/
 
 const MIN_TUNNEL_MTU = 1_280
+/** What every host of IPv4 takes (RFC 791 §3.1). */
+const MIN_FLOW_MTU = 576
 const MAX_DNS_SERVERS = 4
 
 /** A resolver would take these for IPv4 addresses (`0x7f.1`). */
@@ -160,8 +164,10 @@ function writeRequest(writer: Writer, request: ControlRequest): void {
       writer.bytes(request.first)
       return
     case 'close':
-    case 'openTunnel':
       writer.u24le(request.flow)
+      return
+    case 'openTunnel':
+      writer.u24le(request.flow).u16le(request.mtu)
       return
     case 'openStream':
       writer.u32le(request.stream)
@@ -207,8 +213,10 @@ function readRequest(reader: Reader, kind: number, number: number): ControlMessa
       const target = readTarget(reader)
       return target && { type: 'request', number, request: { kind: 'openStream', stream, target } }
     }
-    case CONTROL_KIND.openTunnel:
-      return { type: 'request', number, request: { kind: 'openTunnel', flow: reader.u24le() } }
+    case CONTROL_KIND.openTunnel: {
+      const [flow, mtu] = [reader.u24le(), reader.u16le()]
+      return mtu < MIN_FLOW_MTU ? undefined : { type: 'request', number, request: { kind: 'openTunnel', flow, mtu } }
+    }
     case CONTROL_KIND.pay: {
       const token = copyBytes(reader.bytes(TOKEN_BYTES))
       return { type: 'request', number, request: { kind: 'pay', token, acceptedBytes: reader.u64le() } }

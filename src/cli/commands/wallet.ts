@@ -8,6 +8,7 @@ import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import type { Input, Output } from '#api/table.ts'
 import { loadConfig } from '#daemon/config.ts'
+import { issuerWay } from '#daemon/issuer-way.ts'
 import { checkUseProof, writeUseProof } from '#daemon/proofs.ts'
 import { backUpWallet, openWallet, restoreBackup } from '#daemon/wallet.ts'
 import { walletHandlers } from '#daemon/wallet-desk.ts'
@@ -138,7 +139,8 @@ async function act<N extends WalletAction>(options: WalletOptions, name: N, inpu
     const isAlone = error instanceof HopliteError && ['DAEMON_NOT_RUNNING', 'ACTION_UNKNOWN'].includes(error.code)
     if (!isAlone) throw error
   }
-  const wallet = openWallet(loadConfig(configFile(options.config)), walletDirectory(options))
+  const config = loadConfig(configFile(options.config))
+  const wallet = openWallet(config, walletDirectory(options), issuerWay(config))
   try {
     await wallet.resume()
     await wallet.renew()

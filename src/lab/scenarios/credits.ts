@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { callAction } from '#api/client.ts'
+import { ISSUER_ISOLATION } from '#daemon/issuer-way.ts'
 import { readWallet } from '#daemon/wallet-keeper.ts'
 import { socketPath } from '#platform/directories.ts'
 import { hoplite, type IssuerProcess, startIssuerProcess } from '../issuer-process.ts'
@@ -80,6 +81,11 @@ async function redeem(net: Testnet, users: readonly User[], { say, figure, promi
     const { tokens } = await hoplite('wallet', 'redeem', voucher, ...flags(net, node))
     figure(`${name}.creditsBefore`, Number(tokens))
     promise(`a voucher of ${VOUCHER} credits is ${VOUCHER} tokens in the wallet of ${name}`, tokens === VOUCHER)
+    const { routes } = (await net.status(node)) ?? { routes: [] }
+    promise(
+      `${name} asked the issuer through a route of its own`,
+      routes.some(({ isolation }) => isolation === ISSUER_ISOLATION),
+    )
   }
   for (const relay of net.relays) {
     const { redeemed, account } = await hoplite('earnings', '--state-dir', relay.stateDir, '--json')

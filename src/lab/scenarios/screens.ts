@@ -17,7 +17,7 @@ const FOLDER = path.join(ROOT, 'build', 'screens')
 const WIDTHS = [360, 820, 1440]
 const HEIGHT = 900
 const THEMES = ['light', 'dark'] as const
-const PAGES = ['home', 'route', 'activity', 'settings']
+const PAGES = ['home', 'route', 'devices', 'share', 'activity', 'settings']
 const SHOWN = ['home-dark-1440', 'route-light-1440', 'home-light-360']
 const TRAFFIC_ROUNDS = 14
 

@@ -25,6 +25,7 @@ export const tunnel: Scenario = async bench => {
   await network.up()
   figure('upMs', Math.round(performance.now() - startedMs))
   await network.ready()
+  figure('mtu', (await network.status()).mtu ?? 0)
   await carries(bench, network, size)
   const through = await measure(network)
   record(bench, 'tunnel', through)

@@ -165,9 +165,10 @@ export class SendQueue {
         return this.#counters.add('dropSendQueue', this.#datagrams(done, count))
       } else {
         this.#counters.add('dropSendError', this.#datagrams(done, done + 1))
-        // A refusal is told once by the next call, whatever that call would have sent: it is tried again.
-        target.onError()
-        if (error === ECONNREFUSED && batchCalls().sendmmsg(word(target.fd), pointer, 1n, word(MSG_DONTWAIT)) === 1) {
+        // What ICMP said is told once by the next call, whatever that call would have sent: it is tried again.
+        if (error !== EMSGSIZE) target.onError()
+        const isTold = error === ECONNREFUSED || error === EMSGSIZE
+        if (isTold && batchCalls().sendmmsg(word(target.fd), pointer, 1n, word(MSG_DONTWAIT)) === 1) {
           this.#counters.add('dropSendError', -this.#datagrams(done, done + 1))
         }
       }

@@ -29,7 +29,7 @@ const MAX_PACKET_BYTES = 65_535
 export interface TunPortOptions {
   readonly fd: number
   readonly offload: TunOffload
-  /** The longest packet that is given to `onPacket`, in bytes. */
+  /** The longest packet that is given to `onPacket`, in bytes, until `limit` says otherwise. */
   readonly mtu: number
   readonly slab: Slab
   readonly known: KnownBuffers
@@ -50,6 +50,7 @@ export class TunPort implements CoalescerOutlet {
   readonly #pieces = new Memory(MAX_PIECES * IOVEC_BYTES)
   readonly #segmenter = new Segmenter()
   readonly #coalescer: Coalescer
+  #mtu: number
   #count = 0
   #bytes = 0
 
@@ -57,6 +58,7 @@ export class TunPort implements CoalescerOutlet {
     this.#options = options
     const { fd, offload, loop } = options
     this.#hasOffload = offload !== 'none'
+    this.#mtu = options.mtu
     this.#coalescer = new Coalescer({ outlet: this, joinsUdp: offload === 'tcp and udp' })
     loop.watch(fd, () => this.#readAll())
   }
@@ -76,6 +78,11 @@ export class TunPort implements CoalescerOutlet {
   /** Hands every packet that was taken to the kernel. */
   flush(): void {
     if (this.#hasOffload) this.#coalescer.flush()
+  }
+
+  /** Gives packets of at most `mtu` bytes from now on. */
+  limit(mtu: number): void {
+    this.#mtu = mtu
   }
 
   close(): void {
@@ -107,7 +114,7 @@ export class TunPort implements CoalescerOutlet {
   }
 
   #readCut(): void {
-    const { fd, mtu, slab, counters, onPacket, onTooBig, flush } = this.#options
+    const { fd, slab, counters, onPacket, onTooBig, flush } = this.#options
     const segmenter = this.#segmenter
     const at = this.#read.pointer + BigInt(READ_AT)
     const bytes = BigInt(READ_BYTES)
@@ -115,7 +122,7 @@ export class TunPort implements CoalescerOutlet {
     for (let i = 0; i < MAX_READS.offload; i++) {
       const length = batchCalls().read(word(fd), at, bytes)
       if (length <= 0) return
-      const fault = segmenter.begin(this.#read.bytes, READ_AT, length, mtu)
+      const fault = segmenter.begin(this.#read.bytes, READ_AT, length, this.#mtu)
       if (fault === 'tooBig' && onTooBig) onTooBig(this.#read.bytes, segmenter.offset, segmenter.packet.length)
       else if (fault !== undefined) counters.add('dropTunnel')
       while (segmenter.next > 0) {
@@ -131,7 +138,8 @@ export class TunPort implements CoalescerOutlet {
   }
 
   #readWhole(): void {
-    const { fd, mtu, slab, known, onPacket, onTooBig } = this.#options
+    const { fd, slab, known, onPacket, onTooBig } = this.#options
+    const mtu = this.#mtu
     for (let i = 0; i < MAX_READS.none; i++) {
       const at = slab.take(MAX_PACKET_BYTES) + HEADROOM
       const address = BigInt((known.find(slab.buffer) ?? 0) + at)

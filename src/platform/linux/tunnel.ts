@@ -74,9 +74,10 @@ export class Tunnel implements TunnelClient {
     this.#port.flush()
   }
 
-  receive(entry: number, buffer: Uint8Array, offset: number, length: number): void {
+  receive(entry: number, buffer: Uint8Array, offset: number, length: number): boolean {
     const dropped = this.#device.receive(buffer, offset, length, entry, this.#options.now())
     if (dropped !== undefined) this.#options.counters.add('dropTunnel')
+    return dropped === undefined
   }
 
   initiate(entry: number): void {

@@ -233,7 +233,9 @@ function NodePage({ live }: { live: Live }): JSX.Element {
       ? [words.relay, words.relayText]
       : status.role === 'peer'
         ? [words.peer, words.peerText]
-        : [words.bootstrap, words.bootstrapText]
+        : status.role === 'entry'
+          ? [words.entry, words.entryText]
+          : [words.bootstrap, words.bootstrapText]
   const { peer } = status
   const lent: [string, string][] =
     peer === undefined

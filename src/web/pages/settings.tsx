@@ -5,12 +5,12 @@ import { useEffect, useState } from 'preact/hooks'
 import type { Input, Output } from '#api/table.ts'
 import { call } from '../api.ts'
 import { changed } from '../changed.ts'
+import { spoken } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { useAction } from '../parts/action.ts'
 import { Failure } from '../parts/failure.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { SettingField } from '../parts/setting-field.tsx'
-import { spoken } from '../parts/value.tsx'
 import { texts } from '../texts.ts'
 
 type Values = Input<'settings.save'>['values']

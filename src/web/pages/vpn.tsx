@@ -1,71 +1,170 @@
-// My VPN: a WireGuard file of a provider, through one peer, so that the provider does not learn one's address.
+// My VPN: the state of an entry. One's own WireGuard server, reached through peers, so that it does not learn one's address.
 
 import type { JSX } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
-import { callAny } from '../api.ts'
+import type { Output } from '#api/table.ts'
+import { bytes, host, milliseconds, since } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import type { Live } from '../live.ts'
-import { useAction } from '../parts/action.ts'
-import { Failure } from '../parts/failure.tsx'
-import { Value } from '../parts/value.tsx'
+import { useAsked } from '../parts/asked.ts'
+import { Copy } from '../parts/copy.tsx'
+import { Notice } from '../parts/notice.tsx'
 import { texts } from '../texts.ts'
 
-const MAX_FILE_BYTES = 64 * 1024
+type Status = Output<'status'>
+type Entry = Status['routes'][number]
+type Interface = Output<'wgShow'>['interfaces'][number]
+
+const ASK_MS = 3_000
+const words = texts.vpn
 
 export function VpnPage({ live }: { live: Live }): JSX.Element {
-  const doing = useAction()
-  const [status, setStatus] = useState<unknown>(undefined)
-  const [isOver, setOver] = useState(false)
-  const ask = () => void callAny('entry.status', {}).then(setStatus, () => {})
-  useEffect(ask, [live.status?.uptimeMs])
-  const start = (file: File | null | undefined) => {
-    if (file === null || file === undefined) return
-    doing.run(async () => {
-      if (file.size > MAX_FILE_BYTES) throw new Error(texts.vpn.tooLong)
-      const text = await file.text()
-      if (!/^\s*\[Interface\]/im.test(text)) throw new Error(texts.vpn.wrongFile)
-      await callAny('entry.start', { config: text })
-      ask()
-    })
-  }
+  const { status } = live
+  if (status === undefined) return <p role="status">{texts.loading}</p>
+  const isReady = status.state === 'ready'
+  const isProven = isReady && status.routes.every(route => route.isProven)
+  const said = isProven ? words.ready : isReady ? words.unheard : words.waiting
   return (
     <>
       <h1>{texts.pages.vpn}</h1>
-      <p class="intro">{texts.vpn.intro}</p>
-      <label
-        class={isOver ? 'card drop is-over' : 'card drop'}
-        onDragOver={event => (event.preventDefault(), setOver(true))}
-        onDragLeave={() => setOver(false)}
-        onDrop={event => {
-          event.preventDefault()
-          setOver(false)
-          start(event.dataTransfer?.files[0])
-        }}
-      >
-        <Icon name="vpn" size={44} />
-        <strong>{texts.vpn.drop}</strong>
-        <span class="muted">{texts.vpn.choose}</span>
-        <input
-          type="file"
-          accept=".conf"
-          class="sr"
-          disabled={doing.isBusy}
-          onChange={event => start(event.currentTarget.files?.[0])}
-        />
-      </label>
-      <Failure doing={doing} />
-      {status !== undefined && (
+      <p class="intro">{words.intro}</p>
+      <section class={isProven ? 'hero hero-good' : isReady ? 'hero hero-busy' : 'hero hero-bad'}>
+        <div class="hero-words" aria-live="polite">
+          <p class="hero-title">{said.title}</p>
+          <p class="hero-text">{said.text}</p>
+        </div>
+      </section>
+      {status.problem !== undefined && (
+        <Notice kind="warn" title={texts.home.problem}>
+          <p>
+            {status.problem}. {status.advice}
+          </p>
+        </Notice>
+      )}
+      {status.routes.map(route => (
+        <Way route={route} key={route.server} />
+      ))}
+      <Machine status={status} />
+      <Interfaces />
+    </>
+  )
+}
+
+/** From here over the peers to one server, and what stands ready beside it. */
+function Way({ route }: { route: Entry }): JSX.Element {
+  const names = route.hops.map(({ operator, address }) => `${operator} · ${host(address)}`)
+  const spares = route.spares ?? []
+  return (
+    <section class="card">
+      <div class="row">
+        <h2>
+          <Icon name="vpn" /> {route.server ?? words.server}
+        </h2>
+        <span class={route.isProven ? 'pill pill-good' : 'pill'}>{route.isProven ? words.proven : words.unproven}</span>
+      </div>
+      {names.length === 0 ? (
+        <p class="muted">{route.problem ?? words.looking}</p>
+      ) : (
+        <ol class="route-line">
+          {[texts.home.you, ...names, words.server].map((name, i) => (
+            <li class={route.isProven && i > 0 && i <= names.length ? 'is-built' : ''} key={name}>
+              {name}
+            </li>
+          ))}
+        </ol>
+      )}
+      <p class="muted">
+        {texts.home.roundTrip} <strong>{milliseconds(route.rttMs)}</strong>
+      </p>
+      <h3>{words.spares}</h3>
+      {spares.length === 0 ? (
+        <p class="muted">{words.noSpares}</p>
+      ) : (
+        <ul class="plain">
+          {spares.map(({ hops, isProven }) => (
+            <li class="row" key={hops.map(({ id }) => id).join()}>
+              <span>{hops.map(({ operator, address }) => `${operator} · ${host(address)}`).join(' → ')}</span>
+              <span class={isProven ? 'pill pill-good' : 'pill'}>{isProven ? words.proven : words.unproven}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  )
+}
+
+function Machine({ status }: { status: Status }): JSX.Element {
+  const { mtu, killSwitch, listening } = status
+  const link = status.interface
+  const figures: [string, string][] = [
+    ...(mtu === undefined ? [] : [[words.mtu, words.bytes(mtu)] as [string, string]]),
+    ...(link === undefined ? [] : [[words.interface, link] as [string, string]]),
+    ...(killSwitch === undefined ? [] : [[words.killSwitch, killSwitch ? words.on : words.off] as [string, string]]),
+    [words.moves, String(status.counters['moves'] ?? 0)],
+    [texts.node.directory, String(status.directory)],
+  ]
+  const endpoint = listening['wireguard']?.[0]
+  return (
+    <>
+      <dl class="figures">
+        {figures.map(([name, value]) => (
+          <div class="card" key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {endpoint !== undefined && (
         <section class="card">
-          <Value value={status} />
-          <button
-            type="button"
-            disabled={doing.isBusy}
-            onClick={() => doing.run(() => callAny('entry.stop', {}).then(ask))}
-          >
-            {texts.vpn.stop}
-          </button>
+          <h2>
+            <Icon name="plug" /> {words.endpoint}
+          </h2>
+          <Copy text={endpoint} />
+          <p class="muted">{words.endpointText(mtu ?? 0)}</p>
         </section>
       )}
     </>
+  )
+}
+
+/** What `wg show` says, for who never opens a terminal. */
+function Interfaces(): JSX.Element | null {
+  const { value } = useAsked('wgShow', ASK_MS)
+  const interfaces = value?.interfaces ?? []
+  if (interfaces.length === 0) return null
+  return (
+    <>
+      {interfaces.map(one => (
+        <section class="card" key={one.name}>
+          <h2>{words.wireguard(one.name)}</h2>
+          <p class="muted">{words.publicKey}</p>
+          <Copy text={one.publicKey} />
+          {one.peers.map(peer => (
+            <Peer peer={peer} key={peer.publicKey} />
+          ))}
+        </section>
+      ))}
+    </>
+  )
+}
+
+function Peer({ peer }: { peer: Interface['peers'][number] }): JSX.Element {
+  const ago = since(peer.lastHandshakeUnixMs, Date.now())
+  const rows: [string, string][] = [
+    [words.peer, peer.publicKey],
+    [words.peerEndpoint, peer.endpoint ?? '–'],
+    [words.handshake, ago === undefined ? words.never : words.ago(ago)],
+    [words.transfer, words.received(bytes(peer.rxBytes), bytes(peer.txBytes))],
+    [words.allowed, peer.allowedIps.join(', ')],
+    [words.psk, peer.hasPresharedKey ? words.on : words.off],
+  ]
+  return (
+    <dl class="values">
+      {rows.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd class="wrap">{value}</dd>
+        </div>
+      ))}
+    </dl>
   )
 }

@@ -3,8 +3,8 @@
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { Output } from '#api/table.ts'
+import { spoken } from '../format.ts'
 import { texts } from '../texts.ts'
-import { spoken } from './value.tsx'
 
 type Field = Output<'settings'>['fields'][number]
 type Json = Field['value']
