@@ -2,6 +2,11 @@
 // §2.8 says: block 0 of the key stream is the one-time key, blocks 1 and on are for the text; Poly1305 runs over the ciphertext,
 // zeros up to 16 bytes, and both lengths.
 //
+//   input    64 zeros       │ text, from the packet ─┐ ChaCha20 over both: one call for key and text
+//   output   one-time key …  │ text, to the packet  ◄─┘ zeros and lengths are put behind the ciphertext: one call of Poly1305
+//
+// The packet is copied in and out of memory of our own for that: two copies take 60 ns less than two calls more.
+//
 // Traps: calls whose arguments are pointers alone are compiled into their caller (4 ns); with an integer among four of them a call
 // takes 290 ns. So lengths are declared as pointers: the same registers on x86-64 and arm64. The calls work on raw memory: only
 // inside the bounds of a buffer, and only of one that cannot move.
@@ -15,17 +20,26 @@ type Ffi = typeof import('node:ffi')
 /** Buffers from this length on can be worked on: V8 keeps their bytes outside of its heap, where nothing moves. */
 export const OPENSSL_BUFFER_BYTES = 4_096
 
+/** Longer than what a datagram holds. */
+const MAX_TEXT_BYTES = 65_536
+const BLOCK_BYTES = 64
+/** ChaCha20 takes this much at once where the processor has the widest vectors, and up to a quarter of it nearly twice as fast. */
+const STRIDE_BYTES = 1_024
+
 // Where things lie in the memory that the calls use beside packets.
 const KEY = 0
 /** The last words of the cipher's state: block counter u32, zero u32, packet counter u64. */
 const STATE = 32
-const ONE_TIME_KEY = 64
-const ZEROS = 128
 /** 16 zeros, of which those are taken that the text lacks to a multiple of 16; length of associated data u64, of the text u64. */
-const LENGTHS = 192
-const TAG = 224
+const LENGTHS = 64
+const TAG = 128
+/** The address of a packet, u64. */
+const POINTER = 160
 const POLY1305 = 256
 const MAX_POLY1305_BYTES = 1_024
+const INPUT = 2_048
+const OUTPUT = INPUT + BLOCK_BYTES + MAX_TEXT_BYTES + STRIDE_BYTES
+const MEMORY_BYTES = OUTPUT + BLOCK_BYTES + MAX_TEXT_BYTES + STRIDE_BYTES
 
 /** The cipher; `undefined` where this Node cannot call its OpenSSL, or that gives other bytes than libsodium. */
 export function bindOpensslCipher(): PacketCipher | undefined {
@@ -45,72 +59,92 @@ function bind(ffi: Ffi): PacketCipher | undefined {
     Poly1305_Init: { arguments: [p, p], return: 'void' },
     Poly1305_Update: { arguments: [p, p, p], return: 'void' },
     Poly1305_Final: { arguments: [p, p], return: 'void' },
+    memcpy: { arguments: [p, p, p], return: 'void' },
   })
-  const { ChaCha20_ctr32: chacha20, Poly1305_Init: init, Poly1305_Update: update, Poly1305_Final: final } = functions
+  const { ChaCha20_ctr32: chacha20, memcpy: copy } = functions
+  const { Poly1305_Init: init, Poly1305_Update: update, Poly1305_Final: final } = functions
   if (functions.Poly1305_ctx_size() > MAX_POLY1305_BYTES) return undefined
 
-  const memory = new Uint8Array(OPENSSL_BUFFER_BYTES)
+  const memory = new Uint8Array(MEMORY_BYTES)
   const words = new Uint32Array(memory.buffer)
+  const pointers = new BigUint64Array(memory.buffer)
   const base = ffi.getRawPointer(memory)
   const at = (offset: number) => base + BigInt(offset)
-  const [key, state, oneTimeKey] = [at(KEY), at(STATE), at(ONE_TIME_KEY)]
-  const [zeros, tag, poly1305] = [at(ZEROS), at(TAG), at(POLY1305)]
+  const [key, state, tag, poly1305] = [at(KEY), at(STATE), at(TAG), at(POLY1305)]
+  const [input, output] = [at(INPUT), at(OUTPUT)]
+  const [inputText, outputText] = [at(INPUT + BLOCK_BYTES), at(OUTPUT + BLOCK_BYTES)]
   /** By the number of zeros before them. */
   const lengths = Array.from({ length: 16 }, (_, count) => at(LENGTHS + 16 - count))
-  /** Integers as calls take them, made once: each would be garbage. */
+  // Integers and pointers as calls take them, made once: each would be garbage, and a sum of them takes as long as a call.
   const integers = Array.from({ length: 2_048 }, (_, i) => BigInt(i))
+  const inputs = integers.map(i => input + i)
+  const outputs = integers.map(i => output + i)
   const addresses = new WeakMap<Uint8Array, number>()
   let lastBuffer: Uint8Array = memory
   let lastAddress = Number(base)
 
   return {
     seal(secret, counter, buffer, offset, length) {
-      const address = addressOf(buffer, offset, length + TAG_BYTES)
-      const text = BigInt(address)
-      begin(secret, counter)
-      chacha20(text, text, integer(length), key, state)
-      authenticate(text, length, BigInt(address + length))
+      const text = pointerTo(buffer, offset, length + TAG_BYTES)
+      copy(inputText, text, integer(length))
+      encipher(secret, counter, length)
+      const behind = outputs[BLOCK_BYTES + length] ?? outputText + BigInt(length)
+      authenticate(outputText, length, behind, behind)
+      copy(text, outputText, integer(length + TAG_BYTES))
     },
     open(secret, counter, buffer, offset, length) {
       if (length < TAG_BYTES) return false
-      const text = BigInt(addressOf(buffer, offset, length))
+      const text = pointerTo(buffer, offset, length)
       const textLength = length - TAG_BYTES
-      begin(secret, counter)
-      authenticate(text, textLength, tag)
+      copy(inputText, text, integer(textLength))
+      encipher(secret, counter, textLength)
+      authenticate(inputText, textLength, inputs[BLOCK_BYTES + textLength] ?? inputText + BigInt(textLength), tag)
       if (!isTag(buffer, offset + textLength)) return false
-      chacha20(text, text, integer(textLength), key, state)
+      copy(text, outputText, integer(textLength))
       return true
     },
   }
 
-  function addressOf(buffer: Uint8Array, offset: number, length: number): number {
-    if (!(offset >= 0 && length >= TAG_BYTES && offset + length <= buffer.length))
+  function pointerTo(buffer: Uint8Array, offset: number, length: number): bigint {
+    const isInside = offset >= 0 && length >= TAG_BYTES && offset + length <= buffer.length
+    if (!isInside || length > MAX_TEXT_BYTES + TAG_BYTES)
       throw new RangeError(`work on a packet: ${length} bytes at ${offset} of ${buffer.length}`)
     if (buffer !== lastBuffer) {
       lastAddress = addresses.get(buffer) ?? Number(ffi.getRawPointer(buffer))
       lastBuffer = buffer
       addresses.set(buffer, lastAddress)
     }
-    return lastAddress + offset
+    // Compiled without an object, which BigInt(address) would make.
+    const address = lastAddress + offset
+    words[POINTER >>> 2] = address % 0x1_0000_0000
+    words[(POINTER >>> 2) + 1] = Math.floor(address / 0x1_0000_0000)
+    return pointers[POINTER >>> 3] ?? 0n
   }
 
-  /** Takes the one-time key from block 0 and leaves the cipher at block 1. */
-  function begin(secret: Uint8Array, counter: number): void {
+  /** From the input to the output: the one-time key, and the text of `length` bytes. */
+  function encipher(secret: Uint8Array, counter: number, length: number): void {
     if (secret.length !== KEY_BYTES) throw new RangeError(`work on a packet: a key of ${secret.length} bytes`)
     memory.set(secret, KEY)
     words[STATE >>> 2] = 0
     words[(STATE >>> 2) + 2] = counter % 0x1_0000_0000
     words[(STATE >>> 2) + 3] = Math.floor(counter / 0x1_0000_0000)
-    chacha20(oneTimeKey, zeros, 32n, key, state)
-    words[STATE >>> 2] = 1
+    const total = BLOCK_BYTES + length
+    const rest = total % STRIDE_BYTES
+    const strides = rest > STRIDE_BYTES / 4 ? total + STRIDE_BYTES - rest : total - rest
+    if (strides > 0) chacha20(output, input, integer(strides), key, state)
+    if (strides >= total) return
+    words[STATE >>> 2] = strides / BLOCK_BYTES
+    const [from, to] = [inputs[strides] ?? at(INPUT + strides), outputs[strides] ?? at(OUTPUT + strides)]
+    chacha20(to, from, integer(rest), key, state)
   }
 
-  function authenticate(text: bigint, length: number, to: bigint): void {
+  /** Writes the tag of a ciphertext in our memory to `to`; what is `behind` the text is overwritten. */
+  function authenticate(text: bigint, length: number, behind: bigint, to: bigint): void {
     const missing = -length & 15
     words[(LENGTHS >>> 2) + 6] = length
-    init(poly1305, oneTimeKey)
-    update(poly1305, text, integer(length))
-    update(poly1305, lengths[missing] ?? base, integer(missing + 16))
+    copy(behind, lengths[missing] ?? base, integer(missing + 16))
+    init(poly1305, output)
+    update(poly1305, text, integer(length + missing + 16))
     final(poly1305, to)
   }
 

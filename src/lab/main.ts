@@ -5,6 +5,7 @@ import type { Report, Scenario } from './scenario.ts'
 import { stopNetworksOnSignal } from './testnet.ts'
 
 const SCENARIOS: Record<string, () => Promise<Scenario>> = {
+  circuits: async () => (await import('./scenarios/circuits.ts')).circuits,
   credits: async () => (await import('./scenarios/credits.ts')).credits,
   'credits-crash': async () => (await import('./scenarios/credits-crash.ts')).creditsCrash,
   demo: async () => (await import('./scenarios/demo.ts')).demo,

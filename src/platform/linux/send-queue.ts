@@ -40,14 +40,21 @@ const CONTROL_BYTES = 24
 /** Buffers whose packets are sent from where they lie. */
 export class KnownBuffers {
   readonly #addresses = new WeakMap<Uint8Array, number>()
+  // Packet follows packet from the same memory.
+  #last: Uint8Array | undefined
+  #lastAddress: number | undefined
 
   add(buffer: Uint8Array, address: number): void {
     this.#addresses.set(buffer, address)
+    this.#last = undefined
   }
 
   /** The address of the buffer's first byte; undefined when it is not known. */
   find(buffer: Uint8Array): number | undefined {
-    return this.#addresses.get(buffer)
+    if (buffer === this.#last) return this.#lastAddress
+    this.#last = buffer
+    this.#lastAddress = this.#addresses.get(buffer)
+    return this.#lastAddress
   }
 }
 
@@ -185,7 +192,7 @@ export class SendQueue {
     this.#messages.setPointer(at + 16, this.#vectors.address + this.#vectorCount * IOVEC_BYTES)
     words[(at + 24) >>> 2] = 0
     words[(at + 40) >>> 2] = 0
-    new DataView(this.#controls.bytes.buffer).setUint16((this.#messageCount - 1) * CONTROL_BYTES + 16, length, true)
+    this.#controls.words[((this.#messageCount - 1) * CONTROL_BYTES + 16) >>> 2] = length
     this.#to = to
     this.#segment = length
     this.#segments = 0

@@ -45,7 +45,7 @@ export class HopliteNetwork {
 
   /** Starts a `hoplite` command on the host `name`, with a configuration and a state directory of its own. */
   run(name: string, command: readonly string[], lines: readonly string[]): LabProcess {
-    const words = [HOPLITE, ...command, ...this.flags(name, lines)]
+    const words = [...process.execArgv, HOPLITE, ...command, ...this.flags(name, lines)]
     return this.#lab.start(this.#lab.host(name), name, process.execPath, words)
   }
 

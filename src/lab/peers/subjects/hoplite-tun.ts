@@ -16,7 +16,7 @@ export function hopliteTun(hops: number): Subject {
       await network.start('--tun')
       const flags = network.flags('client', ['[client]', `hops = ${hops}`])
       const command = (verb: string, ...more: string[]) =>
-        lab.run(lab.client, process.execPath, [HOPLITE, verb, ...more, ...flags], COMMAND_MS)
+        lab.run(lab.client, process.execPath, [...process.execArgv, HOPLITE, verb, ...more, ...flags], COMMAND_MS)
       let pid: number | undefined
       const start = async () => {
         await command('up', '--tun')
