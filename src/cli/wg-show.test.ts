@@ -8,7 +8,7 @@ import { x25519FromPrivate } from '#crypto/x25519.ts'
 import { hasTool, skipUnless } from '#lab/skip.ts'
 import { type DeviceSnapshot, type PeerSnapshot, serveUapi } from '#platform/uapi-server.ts'
 import { parsePrefix } from '#wire/ip-prefix.ts'
-import { formatWgDump, formatWgShow, type ShownDevice, wantsColor } from './wg-show.ts'
+import { formatWgShow, type ShownDevice, wantsColor } from './wg-show.ts'
 
 const run = promisify(execFile)
 const NOW = 1_800_000_000_000
@@ -153,3 +153,36 @@ test('colours are for terminals, and never with NO_COLOR', () => {
   assert.equal(wantsColor({ isTTY: true }, { NO_COLOR: '1' }), false)
   assert.equal(wantsColor({}, {}), false)
 })
+
+/** The text of `wg show NAME dump`: tabs between fields, the interface first, keys bare. */
+function formatWgDump(device: ShownDevice): string {
+  const key = (bytes: Uint8Array | undefined) => (bytes === undefined ? '(none)' : base64(bytes))
+  const fwmark = device.fwmark === 0 ? 'off' : `0x${device.fwmark.toString(16)}`
+  const rows = [[key(device.privateKey?.bytes), key(device.publicKey), `${device.listenPort}`, fwmark]]
+  for (const peer of device.peers) {
+    rows.push([
+      base64(peer.publicKey),
+      key(peer.presharedKey?.bytes),
+      peer.endpoint === undefined ? '(none)' : endpoint(peer),
+      peer.allowedIps.map(({ address, prefix }) => `${address}/${prefix}`).join(',') || '(none)',
+      `${seconds(peer.lastHandshakeUnixMs)}`,
+      `${peer.rxBytes}`,
+      `${peer.txBytes}`,
+      peer.persistentKeepaliveSeconds === 0 ? 'off' : `${peer.persistentKeepaliveSeconds}`,
+    ])
+  }
+  return rows.map(row => `${row.join('\t')}\n`).join('')
+}
+
+function endpoint({ endpoint }: PeerSnapshot): string {
+  if (endpoint === undefined) return ''
+  return endpoint.host.includes(':') ? `[${endpoint.host}]:${endpoint.port}` : `${endpoint.host}:${endpoint.port}`
+}
+
+function seconds(unixMs: number): number {
+  return Math.floor(unixMs / 1000)
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')
+}

@@ -1,5 +1,5 @@
-// A WireGuard interface in the words of wg(8): `wg show NAME` for people, `wg show NAME dump` for programs. Names, order, units
-// and colours are those of wg, byte for byte, so that what reads its output reads ours.
+// A WireGuard interface in the words of wg(8), as `wg show NAME` prints it. Names, order, units and colours are
+// those of wg, byte for byte, so that what reads its output reads ours.
 
 import type { DeviceSnapshot, PeerSnapshot } from '#platform/uapi-server.ts'
 
@@ -32,26 +32,6 @@ export function formatWgShow(device: ShownDevice, now: number, isColored: boolea
       add('persistent keepalive', `every ${duration(peer.persistentKeepaliveSeconds, paint)}`)
   }
   return `${lines.join('\n')}\n`
-}
-
-/** The text of `wg show NAME dump`: tabs between fields, the interface first, its private key and all preshared keys bare. */
-export function formatWgDump(device: ShownDevice): string {
-  const key = (bytes: Uint8Array | undefined) => (bytes === undefined ? '(none)' : base64(bytes))
-  const fwmark = device.fwmark === 0 ? 'off' : `0x${device.fwmark.toString(16)}`
-  const rows = [[key(device.privateKey?.bytes), key(device.publicKey), `${device.listenPort}`, fwmark]]
-  for (const peer of device.peers) {
-    rows.push([
-      base64(peer.publicKey),
-      key(peer.presharedKey?.bytes),
-      peer.endpoint === undefined ? '(none)' : endpoint(peer),
-      peer.allowedIps.map(({ address, prefix }) => `${address}/${prefix}`).join(',') || '(none)',
-      `${seconds(peer.lastHandshakeUnixMs)}`,
-      `${peer.rxBytes}`,
-      `${peer.txBytes}`,
-      peer.persistentKeepaliveSeconds === 0 ? 'off' : `${peer.persistentKeepaliveSeconds}`,
-    ])
-  }
-  return rows.map(row => `${row.join('\t')}\n`).join('')
 }
 
 /** Whether to print colours: on a terminal, unless NO_COLOR is set to anything (https://no-color.org). */

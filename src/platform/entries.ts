@@ -135,14 +135,14 @@ export class Entries {
     if (entry === undefined) return
     // Before the device has it: what it sends at once takes a leg that is proven by then.
     const isProof = entry.legs.inward(leg, buffer[offset])
-    if (entry.client === 'tunnel') {
+    if (entry.client === 'socket') {
+      const to = addressee(entry, buffer, offset, length)
+      if (to !== undefined) entry.socket?.send(buffer, offset, length, to)
+    } else if (this.tunnel?.receive(number, buffer, offset, length) !== true) {
       // Our own device says whether it is the server's; of somebody else's datagrams only the form can be seen.
-      if (this.tunnel?.receive(number, buffer, offset, length) !== true) return entry.legs.retract(leg, isProof)
+      return entry.legs.retract(leg, isProof)
     }
     if (isProof) this.#report({ kind: 'legProven', entry: number, session: leg.session })
-    if (entry.client === 'tunnel') return
-    const to = addressee(entry, buffer, offset, length)
-    if (to !== undefined) entry.socket?.send(buffer, offset, length, to)
   }
 
   #listen(number: number, listen: Address): DatagramSocket {

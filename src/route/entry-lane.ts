@@ -90,7 +90,7 @@ export class EntryLane {
   }
 
   handleEcho(session: number, token: Uint8Array, now: number): void {
-    if (session === this.session) this.health.handleEcho(keyOf(token), now)
+    if (session === this.session) this.health.handleEcho(token, now)
   }
 
   deadline(isBusy: boolean): number {
@@ -103,7 +103,7 @@ export class EntryLane {
     if (this.#wasNoticed) return this.#end(now)
     if (this.#state !== 'open' || this.health.nextProbeMs(isBusy) > now) return
     const token = this.#options.random(8)
-    this.health.handleProbe(keyOf(token), now)
+    this.health.handleProbe(token, now)
     this.#options.out.push({ kind: 'sendProbe', session: this.session, claims: true, token })
   }
 
@@ -133,8 +133,4 @@ export class EntryLane {
     this.way.kill(now)
     this.#onChange(now)
   }
-}
-
-function keyOf(token: Uint8Array): string {
-  return Buffer.from(token).toString('latin1')
 }

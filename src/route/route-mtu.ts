@@ -8,6 +8,7 @@
 import type { Random } from '#crypto/random.ts'
 import type { Command } from '#forward/commands.ts'
 import { BASE_MTU, PathMtu } from './path-mtu.ts'
+import { probeKey } from './way-health.ts'
 
 /** Headers of IPv6 and UDP; of IPv4 they are 20 bytes less, but who knows what the legs further out use. */
 const UDP_BYTES = 48
@@ -63,10 +64,11 @@ export class RouteMtu {
   }
 
   /** An echo of the exit; false when its probe was not one of these. */
-  handleEcho(token: string, bytes: number, now: number): boolean {
-    const size = this.#sent.get(token)
+  handleEcho(token: Uint8Array, bytes: number, now: number): boolean {
+    const key = probeKey(token)
+    const size = this.#sent.get(key)
     if (size === undefined) return false
-    this.#sent.delete(token)
+    this.#sent.delete(key)
     if (bytes === size) this.#machine.handleAnswer(size, now)
     this.#drain()
     return true
@@ -102,7 +104,7 @@ export class RouteMtu {
       const oldest = this.#sent.keys().next().value
       if (this.#sent.size >= MAX_OUTSTANDING && oldest !== undefined) this.#sent.delete(oldest)
       const token = random(8)
-      this.#sent.set(Buffer.from(token).toString('latin1'), command.size)
+      this.#sent.set(probeKey(token), command.size)
       out.push({ kind: 'sendProbe', session, claims: false, token, bytes: command.size })
     }
   }

@@ -139,10 +139,9 @@ export class Route {
 
   /** `bytes`: as long as the echo was. */
   handleEcho(session: number, token: Uint8Array, bytes: number, now: number): void {
-    const key = keyOf(token)
-    if (session === this.exitLayer.session && this.#mtu?.handleEcho(key, bytes, now)) return
+    if (session === this.exitLayer.session && this.#mtu?.handleEcho(token, bytes, now)) return
     for (const lane of this.#lanes()) {
-      if (session === this.exitLayer.session) lane.health.handleEcho(key, now)
+      if (session === this.exitLayer.session) lane.health.handleEcho(token, now)
       else if (lane.way.layers.some(layer => layer.session === session)) lane.hopEchoes.set(session, now)
     }
   }
@@ -190,7 +189,7 @@ export class Route {
     const { random, out } = this.#options
     if (lane.health.nextProbeMs(this.#isBusy(lane)) <= now) {
       const token = random(8)
-      lane.health.handleProbe(keyOf(token), now)
+      lane.health.handleProbe(token, now)
       const claims = lane === this.#active
       out.push({ kind: 'sendProbe', session: this.exitLayer.session, via: lane.way.via, claims, token })
     }
@@ -371,8 +370,4 @@ export class Route {
 
 function isSame(a: readonly RouteHop[], b: readonly RouteHop[]): boolean {
   return a.length === b.length && a.every(({ id }, i) => id === b[i]?.id)
-}
-
-function keyOf(token: Uint8Array): string {
-  return Buffer.from(token).toString('latin1')
 }

@@ -55,19 +55,19 @@ export class WayHealth {
   }
 
   /** A probe with this token was sent. */
-  handleProbe(token: string, now: number): void {
+  handleProbe(token: Uint8Array, now: number): void {
     if (this.#sent.size >= MAX_OUTSTANDING) {
       const oldest = this.#sent.keys().next().value
       if (oldest !== undefined) this.#sent.delete(oldest)
     }
-    this.#sent.set(token, now)
+    this.#sent.set(probeKey(token), now)
     this.#oldestUnansweredMs ??= now
     this.#nextProbeMs = now + IDLE_INTERVAL_MS
   }
 
   /** An echo came; false when its probe was not sent along this way. */
-  handleEcho(token: string, now: number): boolean {
-    const sentMs = this.#sent.get(token)
+  handleEcho(token: Uint8Array, now: number): boolean {
+    const sentMs = this.#sent.get(probeKey(token))
     if (sentMs === undefined) return false
     const rtt = Math.max(now - sentMs, 0)
     if (this.#rttMs === undefined) {
@@ -98,4 +98,9 @@ export class WayHealth {
   isSilent(now: number): boolean {
     return this.silentMs(now) > this.timeoutMs
   }
+}
+
+/** What a probe is remembered by. */
+export function probeKey(token: Uint8Array): string {
+  return Buffer.from(token.buffer, token.byteOffset, token.length).toString('latin1')
 }
