@@ -4,10 +4,11 @@
 import type { z } from 'zod'
 
 /**
- * Who may: `read` changes nothing; `write` does; `owner` hands out access and is open on the control socket alone, so that
- * no token and no browser can make another.
+ * Who may: `read` changes nothing; `write` does; `person` takes a secret or a responsibility on, and is open to a signed-in
+ * browser and to no token; `owner` hands out access and is open on the control socket alone, so that no token and no browser
+ * can make another.
  */
-export type Permission = 'read' | 'write' | 'owner'
+export type Permission = 'read' | 'write' | 'person' | 'owner'
 
 export interface Action<Input extends z.ZodType = z.ZodType, Output extends z.ZodType = z.ZodType> {
   /** camelCase, or `group.verb` where several belong together. */

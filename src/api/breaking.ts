@@ -32,7 +32,7 @@ export function breakingChanges(before: OpenApiDocument, after: OpenApiDocument)
 
 function operationChanges(path: string, before: unknown, after: unknown): string[] {
   const broken: string[] = []
-  const rank = ['read', 'write', 'owner']
+  const rank = ['read', 'write', 'person', 'owner']
   const permission = (operation: unknown) =>
     rank.indexOf((operation as { 'x-permission'?: string })['x-permission'] ?? '')
   if (permission(after) > permission(before)) broken.push(`${path} asks for more rights`)

@@ -135,7 +135,7 @@ function permissionOf(access: Access, gate: Gate, request: IncomingMessage): Per
   const cookies = (request.headers.cookie ?? '').split('; ')
   const cookie = cookies.find(text => text.startsWith(`${cookieName(gate)}=`))?.slice(cookieName(gate).length + 1)
   const page = request.headers[PAGE_KEY_HEADER]
-  if (cookie !== undefined && typeof page === 'string' && access.isSession(cookie, page)) return 'write'
+  if (cookie !== undefined && typeof page === 'string' && access.isSession(cookie, page)) return 'person'
   throw new HopliteError('NOT_SIGNED_IN', 'answer a request: it has no valid session or token', 'run: hoplite ui')
 }
 

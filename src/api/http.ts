@@ -21,7 +21,14 @@ const MAX_WAITING_BYTES = 512 * 1024
 const PING_MS = 15_000
 /** One action has at most this long a name. */
 const ACTION_PATH = /^\/v1\/([A-Za-z][A-Za-z0-9.]{0,59})$/
-const RANK: Readonly<Record<Permission, number>> = { read: 1, write: 2, owner: 3 }
+const RANK: Readonly<Record<Permission, number>> = { read: 1, write: 2, person: 3, owner: 4 }
+
+const ADVICE: Readonly<Record<Permission, string>> = {
+  read: 'use a token',
+  write: 'use a token that may write',
+  person: 'use the dashboard: hoplite ui',
+  owner: 'use the command line: hoplite',
+}
 
 /** What is served: actions and events of one node. */
 export interface ApiNode {
@@ -100,7 +107,7 @@ function statusOf(code: ErrorCode): number {
 function mayOrThrow(name: ActionName, permission: Permission): void {
   const wanted = ACTIONS[name].permission
   if (RANK[permission] >= RANK[wanted]) return
-  const advice = wanted === 'owner' ? 'use the command line: hoplite' : 'use a token that may write'
+  const advice = ADVICE[wanted]
   throw new HopliteError('NOT_ALLOWED', `carry out ${name}: it needs the permission ${wanted}`, advice)
 }
 

@@ -9,6 +9,7 @@ import { connect, disconnect } from './actions/connect.ts'
 import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
 import { down } from './actions/down.ts'
 import { earnings, handIn } from './actions/earnings.ts'
+import { checkEntry, entryFile, entryStatus, newPeer, startEntry, stopEntry } from './actions/entry.ts'
 import { giveLetter, takeLetters } from './actions/letters.ts'
 import { newRoute } from './actions/new-route.ts'
 import { crash, observation, observe } from './actions/observe.ts'
@@ -17,6 +18,7 @@ import { pingDevice } from './actions/ping-device.ts'
 import { relays } from './actions/relays.ts'
 import { setRoute } from './actions/set-route.ts'
 import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
+import { collectShare, shareStatus, startShare, stopShare } from './actions/share.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
 import { deposit, receiveCredits, redeemVoucher, sendCredits, setAccount, topUp, wallet } from './actions/wallet.ts'
@@ -38,6 +40,16 @@ export const ACTIONS = {
   traffic,
   activity,
   wgShow,
+  'entry.check': checkEntry,
+  'entry.start': startEntry,
+  'entry.stop': stopEntry,
+  'entry.newPeer': newPeer,
+  'entry.status': entryStatus,
+  'entry.file': entryFile,
+  'share.status': shareStatus,
+  'share.start': startShare,
+  'share.stop': stopShare,
+  'share.collect': collectShare,
   pair,
   'pair.join': join,
   'pair.status': pairing,

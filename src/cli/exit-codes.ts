@@ -25,6 +25,7 @@ export function exitCodeOf(code: ErrorCode): number {
       return EXIT.config
     case 'STATE_LOCKED':
     case 'NO_ROUTE':
+    case 'PART_RUNNING':
     case 'PAIRING_BUSY':
     case 'PAIRING_FAILED':
     case 'DEVICE_UNREACHABLE':
@@ -36,6 +37,7 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'ADDRESS_IN_USE':
     case 'DAEMON_NOT_RUNNING':
     case 'DAEMON_FAILED':
+    case 'PART_FAILED':
     case 'DATABASE_FAILED':
     case 'ISSUER_UNREACHABLE':
     case 'ISSUER_REFUSED':

@@ -29,6 +29,7 @@ import { own } from './log.ts'
 import type { MachinePlan } from './machine-plan.ts'
 import { Meeting } from './meeting.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
+import { Parts } from './parts.ts'
 import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayMeetings } from './relay-meetings.ts'
@@ -45,22 +46,36 @@ const ISOLATED_IDLE_MS = 300_000
  * Runs a client until `signal` is aborted or its API says so; with a plan the whole machine goes through its route. Throws what
  * keeps it from starting, or what ended its data plane: the machine's network then stays shut.
  */
-export async function runClient(config: Config, options: RunOptions, plan?: MachinePlan): Promise<void> {
+export async function runClient(
+  config: Config,
+  options: RunOptions,
+  plan?: MachinePlan,
+  memory: ClientMemory = {},
+): Promise<void> {
   prepareStateDirectory(options.stateDir)
   const unlock = lockState(options.stateDir)
   try {
     if (plan === undefined) assertNothingPending(options.stateDir)
     const machine = plan && (await shutMachine(config, options.stateDir, plan))
-    const client = new Client(machine?.config ?? config, options, machine?.network)
+    const { stateDir, log, configFile } = options
+    memory.parts ??= new Parts({ config, stateDir, log, configFile, hasTunnel: plan !== undefined })
+    const client = new Client(machine?.config ?? config, options, machine?.network, memory.parts)
     try {
       await client.start()
+      memory.parts.resume()
       await untilAborted(client.signal)
+      await memory.parts.close()
     } finally {
       await client.close()
     }
   } finally {
     unlock()
   }
+}
+
+/** What a client leaves to one that takes its place after a failure: its parts go on meanwhile. */
+export interface ClientMemory {
+  parts?: Parts
 }
 
 /** A client without proxy and API, for whatever `run` opens the tunnel for; the state directory is the caller's. */
@@ -80,6 +95,7 @@ export async function runPrivateClient(
 
 class Client {
   readonly #config: Config
+  readonly #parts: Parts | undefined
   readonly #options: RunOptions
   readonly #directory = new Directory()
   readonly #choice: RelayChoice
@@ -111,7 +127,8 @@ class Client {
   /** Whether routes are wanted; while they are not, applications are refused. */
   #isOn: boolean
 
-  constructor(config: Config, options: RunOptions, network?: TunnelNetwork) {
+  constructor(config: Config, options: RunOptions, network?: TunnelNetwork, parts?: Parts) {
+    this.#parts = parts
     this.#config = config
     this.#options = options
     this.#isOn = !options.startsOff
@@ -124,6 +141,8 @@ class Client {
       issuerId: config.credit.issuer_id,
       bootstrap: config.network.bootstrap,
     })
+    const { exit_countries: countries, avoid_exit_countries: notCountries } = config.client
+    this.#choice.prefer({ countries, notCountries })
     this.#tunnel = this.#makeTunnel(network)
     // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
     const stunServers = () => (network === undefined ? this.#choice.guardAddresses() : [])
@@ -186,6 +205,7 @@ class Client {
     this.#choice.load()
     this.#tunnel.handleControlChanged()
     this.#payments = this.#openPayments()
+    if (this.#parts !== undefined) this.#parts.wallet = this.#payments?.wallet
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       {
@@ -242,13 +262,19 @@ class Client {
         newRoute: () => this.#renew(),
         setRoute: input => this.#setRoute(input),
         relays: input => this.#relays(input),
+        ...this.#parts?.handlers,
         ...(this.#payments && walletHandlers(this.#payments.wallet)),
         observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
         observation: () => this.#laboratory.observation(this.#engine),
         crash: () => this.#laboratory.crash(this.#engine),
       },
       this.#face.events,
-      { 'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }) },
+      {
+        'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }),
+        'client.exit_countries': ({ client }) => this.#choice.prefer({ countries: client.exit_countries }),
+        'client.avoid_exit_countries': ({ client }) =>
+          this.#choice.prefer({ notCountries: client.avoid_exit_countries }),
+      },
     )
     this.#options.log.info('client is up', { proxy: own(formatAddress(this.#proxyAddress)) })
     this.#face.start()
@@ -415,23 +441,25 @@ class Client {
     return { routes: keys.length }
   }
 
-  #setRoute({ hops, exit }: Input<'setRoute'>): Output<'setRoute'> {
+  #setRoute({ hops, exit, countries, notCountries }: Input<'setRoute'>): Output<'setRoute'> {
     const isExit = exit === undefined || exit === '' || this.#choice.relays.some(({ id }) => id === exit)
     if (!isExit)
       throw new HopliteError('REQUEST_INVALID', 'choose an exit: the directory has none of that id', 'see: relays')
-    this.#choice.prefer({ hops, exit })
+    this.#choice.prefer({ hops, exit, countries, notCountries })
     return this.#renew()
   }
 
   #relays({ role, limit = 200 }: Input<'relays'>): Output<'relays'> {
-    const { hops, exit } = this.#choice.preference
+    const { hops, exit, countries, notCountries } = this.#choice.preference
     const found = this.#choice.relays
       .filter(({ roles }) => role === undefined || roles.includes(role))
       .toSorted((a, b) => b.capacityKbit - a.capacityKbit)
-    const relays = found.slice(0, limit).map(({ id, operator, address, roles, capacityKbit }) => ({
+    const relays = found.slice(0, limit).map(({ id, operator, address, roles, capacityKbit, country }) => ({
       ...{ id, operator, address: formatAddress(address), roles: [...roles], capacityKbit },
+      ...(country !== undefined && { country }),
     }))
-    return { total: found.length, relays, hops, ...(exit !== undefined && { chosenExit: exit }) }
+    const wanted = { countries: [...countries], notCountries: [...notCountries] }
+    return { total: found.length, relays, hops, ...wanted, ...(exit !== undefined && { chosenExit: exit }) }
   }
 
   /** Whether streams and, if there is one, the tunnel have their place on the route. */

@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { HopliteError } from '#api/errors.ts'
 import type { Hours } from '#relay/wireguard-gate.ts'
 import { parseAddress, parseIp } from '#wire/address.ts'
+import { isCountry } from '#wire/descriptor.ts'
 import { isDeviceName } from '#wire/device-card.ts'
 
 const MAX_FILE_BYTES = 256 * 1024
@@ -37,6 +38,7 @@ const multiaddr = z
     /^\/(ip4|ip6|dns|dns4|dns6)\/[^/\s]+\/tcp\/\d{1,5}\/p2p\/[A-Za-z0-9]+$/,
     'a multiaddr like /ip4/192.0.2.1/tcp/51820/p2p/12D3…',
   )
+const country = z.string().refine(isCountry, 'a country of two letters, like CH')
 const port = z.number().int().min(1).max(65535)
 
 const rule = z
@@ -78,6 +80,8 @@ const schema = z.strictObject({
       hops: z.number().int().min(1).max(5).default(3),
       proxy: listenAddress.default('127.0.0.1:1080'),
       bind: ip.default('0.0.0.0'),
+      exit_countries: z.array(country).max(32).default([]),
+      avoid_exit_countries: z.array(country).max(64).default([]),
       websocket: z.enum(['auto', 'always', 'never']).default('auto'),
       websocket_port: z.number().int().min(1).max(65_535).default(443),
     })
@@ -93,6 +97,7 @@ const schema = z.strictObject({
         .string()
         .regex(/^[^\p{C}]{1,64}$/u, '1 to 64 printable characters')
         .default('anonymous'),
+      country: z.union([z.literal(''), country]).default(''),
       family: z.array(nodeId).max(16).default([]),
       capacity_kbit: z.number().int().min(1).max(4_294_967_295).default(10_000),
       price: z.number().min(0).max(1_000_000).default(0),
@@ -292,12 +297,21 @@ export function withFlags(
     readonly exit?: boolean | undefined
     readonly tunnel?: boolean | undefined
     readonly spendLimit?: number | undefined
+    /** Two letters each, in either case. */
+    readonly country?: readonly string[] | undefined
+    readonly avoidCountry?: readonly string[] | undefined
   },
 ): Config {
   const { client, exit, credit } = config
   const changed = {
     ...config,
-    client: { ...client, hops: flags.hops ?? client.hops, proxy: flags.proxy ?? client.proxy },
+    client: {
+      ...client,
+      hops: flags.hops ?? client.hops,
+      proxy: flags.proxy ?? client.proxy,
+      exit_countries: flags.country?.map(text => text.toUpperCase()) ?? client.exit_countries,
+      avoid_exit_countries: flags.avoidCountry?.map(text => text.toUpperCase()) ?? client.avoid_exit_countries,
+    },
     exit: { ...exit, enabled: flags.exit ?? exit.enabled, tunnel: flags.tunnel ?? exit.tunnel },
     credit: { ...credit, spend_limit: flags.spendLimit ?? credit.spend_limit },
   }

@@ -11,7 +11,15 @@ import { VirtualNet } from '#lab/virtual-net.ts'
 import { inside4, ipPacket } from '#lab/wireguard-net.ts'
 import { MAX_WG_QUICK_BYTES } from '#wire/wg-quick.ts'
 import { formatKey } from '#wire/wireguard-key.ts'
-import { type PeerCount, readEntryFile, resolveServer, tunnelMtu } from './entry-plan.ts'
+import {
+  fileForEntry,
+  type PeerCount,
+  planFromText,
+  readEntryFile,
+  readEntryText,
+  resolveServer,
+  tunnelMtu,
+} from './entry-plan.ts'
 
 const VECTORS = new URL('../../../shared/vectors/configs-socks-dns/wg-conf/', import.meta.url)
 const SERVER = { host: '10.200.0.1', port: 51_820 }
@@ -215,4 +223,25 @@ test('a link of long packets does not make those of a tunnel longer than the int
 
 test('a tunnel has never less than IPv6 needs', () => {
   assert.equal(tunnelMtu(1_280, 2, 6), 1_280)
+})
+
+test('a file is changed so that its tunnel goes to an entry that listens, and nothing else of it is', () => {
+  const listen = { host: '127.0.0.1', port: 51_821 }
+  const changed = readEntryText(Buffer.from(fileForEntry(FILE.replace('[Peer]', 'PostUp = x\n[Peer]'), listen, 1_392)))
+  const { endpoint, publicKey, allowedIps } = changed.peers[0] ?? assert.fail('no peer')
+  assert.deepEqual([endpoint, changed.interface.mtu], [listen, 1_392])
+  assert.deepEqual([formatKey(publicKey), allowedIps.length, changed.hooks.length], [key(2), 1, 1])
+  assert.equal(changed.interface.privateKey && formatKey(changed.interface.privateKey.bytes), key(1))
+  const small = fileForEntry(FILE.replace('[Peer]', 'MTU = 1300\n[Peer]'), listen, 1_392)
+  assert.equal(readEntryText(Buffer.from(small)).interface.mtu, 1_300, 'a shorter one of its own stays')
+})
+
+test('from its text alone a file is planned for without its commands, and two servers cannot be listened for', () => {
+  const withHook = FILE.replace('[Peer]', 'PostUp = rm -rf /\n[Peer]')
+  const plan = planFromText({ form: 'tunnel', file: withHook, peers: 1, killSwitch: true })
+  assert.deepEqual([plan.kind, plan.kind === 'tunnel' && plan.runsHooks], ['tunnel', false])
+  const two = `${FILE}[Peer]\nPublicKey = ${key(3)}\nAllowedIPs = 10.0.0.0/8\nEndpoint = 192.0.2.9:51820\n`
+  assert.throws(() => planFromText({ form: 'listen', file: two, peers: 1, listen: '127.0.0.1:0' }), {
+    code: 'ENTRY_FILE_INVALID',
+  })
 })

@@ -7,7 +7,9 @@ import { HopliteError } from '#api/errors.ts'
 import { isUsableX25519, x25519FromPrivate } from '#crypto/x25519.ts'
 import { type Address, parseIp } from '#wire/address.ts'
 import type { Target } from '#wire/control.ts'
-import { MAX_WG_QUICK_BYTES, parseWgQuick, type WgQuickConfig } from '#wire/wg-quick.ts'
+import { formatWgQuick, MAX_WG_QUICK_BYTES, parseWgQuick, type WgQuickConfig } from '#wire/wg-quick.ts'
+import { parseListen } from './listen.ts'
+import type { EntryWish } from './part-order.ts'
 
 /** Peers between the client and a WireGuard server. */
 export type PeerCount = 1 | 2
@@ -36,9 +38,17 @@ const MIN_MTU = 1_280
 /** What the internet carries, and the peers, however long the packets of the first link may be. */
 const MAX_LINK_MTU = 1_500
 
+/** The interface of a tunnel whose file has no name. */
+const NAMELESS = 'hoplite-vpn'
+
 /** Reads a wg-quick file. Throws ENTRY_FILE_INVALID, whose words hold nothing of the file's. */
 export function readEntryFile(file: string): { readonly name: string; readonly config: WgQuickConfig } {
-  const config = parseFile(file)
+  return { name: interfaceName(file), config: readEntryText(readBytes(file), file) }
+}
+
+/** Reads the text of a wg-quick file, which is called `file`. Throws ENTRY_FILE_INVALID, as above. */
+export function readEntryText(bytes: Uint8Array, file = 'the file'): WgQuickConfig {
+  const config = parseBytes(bytes, file)
   const invalid = (what: string, advice: string) =>
     new HopliteError('ENTRY_FILE_INVALID', `read ${file}: ${what}`, advice)
   if (config.interface.privateKey === undefined)
@@ -54,7 +64,36 @@ export function readEntryFile(file: string): { readonly name: string; readonly c
     if (!isUsableX25519(publicKey))
       throw invalid('a [Peer] has a PublicKey that is no key', 'take the one that the server has')
   }
-  return { name: interfaceName(file), config }
+  return config
+}
+
+/** What is asked for with the text of a file: its commands are never run. Throws ENTRY_FILE_INVALID. */
+export function planFromText(wish: EntryWish): EntryPlan {
+  const file = readEntryText(Buffer.from(wish.file))
+  const { peers } = wish
+  if (wish.form === 'tunnel')
+    return { kind: 'tunnel', peers, name: NAMELESS, file, runsHooks: false, killSwitch: wish.killSwitch }
+  return { kind: 'listen', peers, listen: parseListen(wish.listen), to: onlyServer(file) }
+}
+
+/** The file, changed so that its tunnel goes to an entry that listens on `listen`. Throws ENTRY_FILE_INVALID. */
+export function fileForEntry(text: string, listen: Address, mtu: number): string {
+  const file = readEntryText(Buffer.from(text))
+  onlyServer(file)
+  const peers = file.peers.map(peer => (peer.endpoint === undefined ? peer : { ...peer, endpoint: listen }))
+  const own = Math.min(mtu, file.interface.mtu ?? mtu)
+  return formatWgQuick({ ...file, interface: { ...file.interface, mtu: own }, peers })
+}
+
+/** An entry that listens cannot tell for which of several servers a datagram is. */
+function onlyServer({ peers }: WgQuickConfig): Target {
+  const [first, ...others] = peers.flatMap(({ endpoint }) => endpoint ?? [])
+  if (first !== undefined && others.length === 0) return first
+  throw new HopliteError(
+    'ENTRY_FILE_INVALID',
+    `read the file: it has ${others.length + 1} servers`,
+    'here one at a time can be reached: leave the other [Peer] sections out',
+  )
 }
 
 /** The IP address of a server. A name is asked of this machine's resolver, in the open. Throws NAME_NOT_FOUND. */
@@ -84,17 +123,19 @@ export function tunnelMtu(linkMtu: number, peers: PeerCount, family: 4 | 6): num
   return Math.max(MIN_MTU, inner - (inner % WIREGUARD_PADDING))
 }
 
-function parseFile(file: string): WgQuickConfig {
-  let bytes: Uint8Array
+function readBytes(file: string): Uint8Array {
   try {
     const found = statSync(file)
     if (!found.isFile()) throw new Error('it is not a file')
     if (found.size > MAX_WG_QUICK_BYTES) throw new Error('it is longer than 64 KiB')
-    bytes = readFileSync(file)
+    return readFileSync(file)
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     throw new HopliteError('ENTRY_FILE_INVALID', `read ${file}: ${code ?? message}`, 'check the path', error)
   }
+}
+
+function parseBytes(bytes: Uint8Array, file: string): WgQuickConfig {
   const config = parseWgQuick(bytes)
   if (!('error' in config)) return config
   const { line, text } = config.error

@@ -208,6 +208,7 @@ class Entry {
         return { stopping: true }
       },
       wgShow: () => this.#wgShow(),
+      'entry.newPeer': () => this.#newPeer(),
       ...(this.#payments && walletHandlers(this.#payments.wallet)),
       observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
@@ -351,6 +352,14 @@ class Entry {
   async #wgShow(): Promise<Output<'wgShow'>> {
     const tunnel = this.#tunnel
     return { interfaces: tunnel === undefined ? [] : [await tunnel.describe()] }
+  }
+
+  #newPeer(): Output<'entry.newPeer'> {
+    let entries = 0
+    this.#loop.run(now => {
+      entries = this.#routes.renew(now)
+    })
+    return { entries }
   }
 
   #status(): Status {

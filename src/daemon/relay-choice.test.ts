@@ -16,7 +16,7 @@ const HOUR = 3_600_000
 const log: Log = { info: () => {}, warn: () => {}, error: () => {}, debug: () => {} }
 
 /** A relay of its own operator and network in the directory; gives its id. */
-function addRelay(directory: Directory, n: number, roles: readonly Role[]): string {
+function addRelay(directory: Directory, n: number, roles: readonly Role[], country?: string): string {
   const identity = generateIdentity()
   const bytes = makeDescriptor(
     {
@@ -33,6 +33,7 @@ function addRelay(directory: Directory, n: number, roles: readonly Role[]): stri
       exitPorts: roles.includes('exit') ? [{ from: 1, to: 65_535 }] : [],
       capacityKbit: 1_000,
       software: 'test',
+      ...(country !== undefined && { country }),
     },
     identity,
   )
@@ -134,4 +135,21 @@ test('a bootstrap node that is a relay too is no exit either: it is asked first 
     addRelay(directory, 3, ['guard'])
     const choice = open(2, ['/dns4/a.example/tcp/443/p2p/12D3KooW2'])
     for (let i = 0; i < 20; i++) assert.equal(pick(choice).exit, other)
+  }))
+
+test('a country is preferred while an exit there fits, and one that is avoided is never used', () =>
+  withState((directory, open) => {
+    addRelay(directory, 1, ['guard'])
+    const [swiss, icelandic] = [addRelay(directory, 2, ['exit'], 'CH'), addRelay(directory, 3, ['exit'], 'IS')]
+    const choice = open()
+    choice.prefer({ countries: ['CH'] })
+    for (let i = 0; i < 20; i++) assert.equal(pick(choice).exit, swiss)
+    choice.prefer({ countries: ['NO'] })
+    assert.equal(new Set(Array.from({ length: 40 }, () => pick(choice).exit)).size, 2, 'there is none in Norway')
+    choice.prefer({ countries: ['CH'], notCountries: ['CH'] })
+    for (let i = 0; i < 20; i++) assert.equal(pick(choice).exit, icelandic)
+    choice.prefer({ notCountries: ['CH', 'IS'] })
+    assert.deepEqual(choice.pickRoute(), { problem: 'no usable relay has the role exit in a country that is wanted' })
+    choice.prefer({ countries: [], notCountries: [], exit: swiss })
+    assert.equal(pick(choice).exit, swiss)
   }))

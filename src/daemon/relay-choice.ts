@@ -43,10 +43,25 @@ export interface RelayNeeds {
   readonly bootstrap?: readonly string[]
 }
 
+/** What routes are to be like; what is left out stays as it was. */
+export interface Preference {
+  readonly hops?: number | undefined
+  /** An exit by its id; '' takes any again. */
+  readonly exit?: string | undefined
+  /** Where the exit is to be, if there is one that fits; none: anywhere. */
+  readonly countries?: readonly string[] | undefined
+  /** Where it must not be. */
+  readonly notCountries?: readonly string[] | undefined
+}
+
 export class RelayChoice {
   readonly #directory: Directory
   readonly #stateDir: string
   #hopCount: number
+  /** Countries that an exit in is taken of, if there is one. */
+  #countries: readonly string[] = []
+  /** Countries that no exit is taken of. */
+  #notCountries: readonly string[] = []
   /** The exit that was asked for, by id. */
   #exit: string | undefined
   readonly #log: Log
@@ -84,14 +99,21 @@ export class RelayChoice {
   }
 
   /** What the next routes are to be like; '' takes any exit again. */
-  prefer({ hops, exit }: { readonly hops?: number | undefined; readonly exit?: string | undefined }): void {
+  prefer({ hops, exit, countries, notCountries }: Preference): void {
     this.#hopCount = hops ?? this.#hopCount
     if (exit !== undefined) this.#exit = exit === '' ? undefined : exit
+    this.#countries = countries ?? this.#countries
+    this.#notCountries = notCountries ?? this.#notCountries
   }
 
   /** What `prefer` was told. */
-  get preference(): { readonly hops: number; readonly exit: string | undefined } {
-    return { hops: this.#hopCount, exit: this.#exit }
+  get preference() {
+    return {
+      hops: this.#hopCount,
+      exit: this.#exit,
+      countries: this.#countries,
+      notCountries: this.#notCountries,
+    }
   }
 
   /** Every relay that may be used now. */
@@ -142,11 +164,21 @@ export class RelayChoice {
       needsTunnel: this.#needsTunnel,
       guards: this.#guards.order(Date.now()),
       ...(this.#exit !== undefined && { exit: this.#exit }),
+      notCountries: new Set(this.#notCountries),
     }
     // With one hop alone whoever is the exit knows both.
     const notExits = this.#hopCount > 1 ? this.#acquainted() : new Set<string>()
     const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
+    const exitCountries = this.#countries.length === 0 ? undefined : new Set(this.#countries)
     for (const attempt of [
+      ...(exitCountries === undefined
+        ? []
+        : [
+            { avoid: doubted, guardsOnly: true, notExits, exitCountries },
+            { avoid: avoided, guardsOnly: true, notExits, exitCountries },
+            { avoid: avoided, notExits, exitCountries },
+            { avoid: avoided, guardsOnly: true, exitCountries },
+          ]),
       { avoid: doubted, guardsOnly: true, notExits },
       { avoid: avoided, guardsOnly: true, notExits },
       // Rather another guard, or a relay that failed lately, than none at all, or an exit that knows this client's address.
@@ -336,6 +368,6 @@ function peerIdOf(multiaddr: string): string[] {
 function candidateOf(relay: Descriptor): Candidate[] {
   const [address] = relay.addresses
   if (address === undefined) return []
-  const { id, operator, roles, family, exitPorts, hasTunnel, capacityKbit } = relay
-  return [{ id, operator, address, key: relay.hopKey, roles, family, exitPorts, hasTunnel, capacityKbit }]
+  const { id, operator, country, roles, family, exitPorts, hasTunnel, capacityKbit } = relay
+  return [{ id, operator, country, address, key: relay.hopKey, roles, family, exitPorts, hasTunnel, capacityKbit }]
 }

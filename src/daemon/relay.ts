@@ -61,13 +61,21 @@ export async function runPeer(config: Config, options: RunOptions): Promise<void
   await run(config, options, ['peer'])
 }
 
-async function run(config: Config, options: RunOptions, roles: readonly Role[]): Promise<void> {
+/**
+ * Runs what a person shares by a click until `signal` is aborted: a peer, or a relay that lets nothing out to the internet and
+ * keeps whatever it carries within the limits of [peer]. Throws what keeps it from starting.
+ */
+export async function runShare(config: Config, options: RunOptions, as: 'peer' | 'relay'): Promise<void> {
+  await run(config, options, as === 'peer' ? ['peer'] : ['guard', 'middle', 'peer'], true)
+}
+
+async function run(config: Config, options: RunOptions, roles: readonly Role[], limitsAll = false): Promise<void> {
   prepareStateDirectory(options.stateDir)
   const unlock = lockState(options.stateDir)
   try {
     const tunnel = await openTunnel(config, options.stateDir, roles)
     try {
-      const relay = await Relay.start(config, options, roles, tunnel)
+      const relay = await Relay.start(config, options, roles, tunnel, limitsAll)
       try {
         await untilAborted(relay.signal)
       } finally {
@@ -98,6 +106,8 @@ class Relay {
   readonly #roles: readonly Role[]
   readonly #keys: NodeKeys
   readonly #toll: Toll | undefined
+  /** Whether flows to other hops are kept within the limits of [peer] as well. */
+  readonly #limitsAll: boolean
   readonly #hop: Hop
   readonly #loop: ControlLoop
   readonly #exit: ExitStreams | undefined
@@ -128,7 +138,9 @@ class Relay {
     keys: NodeKeys,
     tunnel: ExitTunnel | undefined,
     toll: Toll | undefined,
+    limitsAll: boolean,
   ) {
+    this.#limitsAll = limitsAll || roles.every(role => role === 'peer')
     this.#tunnel = tunnel
     this.#toll = toll
     this.#config = config
@@ -150,9 +162,9 @@ class Relay {
           !ownAddresses.has(formatAddress(address)),
         isExit: roles.includes('exit'),
         ...(this.#peer && { wireGuard: this.#peer.gate }),
-        ...(this.#lendsOnly || max_meetings === 0 ? {} : { meetings: makeRoom(config) }),
+        ...(this.#limitsAll || max_meetings === 0 ? {} : { meetings: makeRoom(config) }),
         ...(toll && { till: toll.till }),
-        lendsOnly: this.#lendsOnly,
+        lendsOnly: this.#limitsAll,
         ...(tunnel && { tunnel: tunnel.hop }),
       },
       monotonicMs(),
@@ -166,10 +178,11 @@ class Relay {
     options: RunOptions,
     roles: readonly Role[],
     tunnel: ExitTunnel | undefined,
+    limitsAll: boolean,
   ): Promise<Relay> {
     const keys = readKeys(options.stateDir) ?? makeKeys(options.stateDir)
     const toll = await Toll.open(config, options.stateDir, options.log)
-    const relay = new Relay(config, options, roles, keys, tunnel, toll)
+    const relay = new Relay(config, options, roles, keys, tunnel, toll, limitsAll)
     try {
       await relay.#start()
     } catch (error) {
@@ -267,7 +280,7 @@ class Relay {
       stateDir,
       log,
       makePolicy: () => policyOf(this.#config, [{ action: 'allow' }], this.#config.peer.allow_private),
-      lendsHops: this.#lendsOnly,
+      lendsHops: this.#limitsAll,
       now: monotonicMs,
       unixNow: Date.now,
       end: () => this.#loop.run(() => this.#hop.endWireGuard()),
@@ -388,10 +401,11 @@ class Relay {
         control: discovery.addresses.slice(0, 4),
         operator: relay.operator,
         family: relay.family,
+        ...(relay.country !== '' && { country: relay.country }),
         hasTunnel: this.#tunnel !== undefined,
         exitPorts: this.#roles.includes('exit') ? exitPorts(this.#config) : [],
         capacityKbit: this.#capacity.kbit(
-          this.#lendsOnly ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit,
+          this.#limitsAll ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit,
         ),
         software: `hoplite ${VERSION}`,
         ...(this.#toll && { price: this.#toll.price }),

@@ -56,6 +56,6 @@ function stateOf(route: Route, isReady: boolean, answered: number, wanted: numbe
   }
 }
 
-export function describeHop({ id, address, operator }: RouteHop): { id: string; address: string; operator: string } {
-  return { id, address: formatAddress(address), operator }
+export function describeHop({ id, address, operator, country }: RouteHop): RouteView['hops'][number] {
+  return { id, address: formatAddress(address), operator, ...(country !== undefined && { country }) }
 }

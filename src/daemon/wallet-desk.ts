@@ -32,7 +32,9 @@ export function walletStatus(wallet: WalletKeeper): NonNullable<Status['credits'
 function showWallet(wallet: WalletKeeper): Output<'wallet'> {
   const { tokens, withdrawing, depositing, doubtful } = wallet.balance()
   const history = wallet.state.history.map(({ atMs, kind, credits }) => ({ atMs, kind, credits }))
-  return { tokens, withdrawing, doubtful: doubtful + depositing, history }
+  const { isNamed, name } = wallet.state.account
+  const account = { isNamed, ...(isNamed && { accountName: name }) }
+  return { tokens, withdrawing, doubtful: doubtful + depositing, ...account, history }
 }
 
 async function redeemVoucher(wallet: WalletKeeper, code: string): Promise<Output<'redeemVoucher'>> {

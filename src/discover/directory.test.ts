@@ -71,6 +71,18 @@ test('an exit may have a tunnel, and nobody else', () => {
   assert.throws(() => made({ roles: ['guard'], exitPorts: [], hasTunnel: true }))
 })
 
+test('a relay may say in which country it is; one that does not is encoded as before there was that field', () => {
+  const price = { milliCreditsPerGib: 5, freeKib: 1, issuerId: 'ab'.repeat(32) }
+  for (const change of [{}, { price }]) {
+    const [without, within] = [made(change), made({ ...change, country: 'CH' })]
+    const checked = verifyDescriptor(within, NOW)
+    assert.equal('country' in checked && checked.country, 'CH')
+    assert.ok(!('country' in verifyDescriptor(without, NOW)))
+    assert.equal(within.length, without.length + 2)
+  }
+  for (const country of ['ch', 'C', 'CHE', 'C1', 'Ä']) assert.throws(() => made({ country }), country)
+})
+
 test('a flipped bit anywhere in a descriptor is noticed', () => {
   const bytes = made()
   for (let bit = 3; bit < bytes.length * 8; bit += 401) {

@@ -96,6 +96,27 @@ test('guards come first and are left only when none of them fits; what is to be 
   assert.deepEqual(none, { problem: 'no usable relay has the role exit' })
 })
 
+test('an exit is in a country that is wanted and in none that is not; where it is unknown it is in neither', () => {
+  const relays: Candidate[] = [
+    relay('guard', 'g', 1, ['guard']),
+    { ...relay('ch', 'a', 2, ['exit']), country: 'CH' },
+    { ...relay('is', 'b', 3, ['exit']), country: 'IS' },
+    relay('unknown', 'c', 4, ['exit']),
+  ]
+  const exits = (more: { exitCountries?: Set<string>; notCountries?: Set<string> }) => {
+    const drawn = Array.from({ length: 40 }, (_, i) =>
+      chooseRoute({ relays, hopCount: 2, random: seededRandom(`country ${i}`), ...more }),
+    )
+    return [...new Set(drawn.map(chosen => ('exit' in chosen ? chosen.exit.id : chosen.problem)))].toSorted()
+  }
+  assert.deepEqual(exits({ exitCountries: new Set(['CH']) }), ['ch'])
+  assert.deepEqual(exits({ notCountries: new Set(['CH']) }), ['is', 'unknown'])
+  assert.deepEqual(exits({ exitCountries: new Set(['CH', 'IS']), notCountries: new Set(['CH']) }), ['is'])
+  assert.deepEqual(exits({ exitCountries: new Set(['NO']) }), [
+    'no usable relay has the role exit in a country that is wanted',
+  ])
+})
+
 test('an exit that must carry IP packets is one that says so', () => {
   const relays = [
     relay('g', 'a', 1, ['guard']),

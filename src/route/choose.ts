@@ -35,6 +35,10 @@ export interface ChooseOptions<T extends Candidate> {
   readonly exit?: string
   /** Whether the exit must carry IP packets. */
   readonly needsTunnel?: boolean
+  /** Countries that the exit must claim one of; any without it. */
+  readonly exitCountries?: ReadonlySet<string> | undefined
+  /** Countries that the exit must not claim. */
+  readonly notCountries?: ReadonlySet<string> | undefined
   /** Relays that know the client's address, by id: none of them is to be the exit. */
   readonly notExits?: ReadonlySet<string>
 }
@@ -67,8 +71,7 @@ export function chooseRoute<T extends Candidate>(options: ChooseOptions<T>): Cho
   }
   for (const { role, order } of pools)
     if (order.length === 0) {
-      const lack = role === 'exit' && options.needsTunnel ? ' with a tunnel' : ''
-      return { problem: `no usable relay has the role ${role}${lack}` }
+      return { problem: `no usable relay has the role ${role}${role === 'exit' ? lackOf(options) : ''}` }
     }
 
   const picked = pickUnrelated(pools.map(({ order }) => order))
@@ -82,8 +85,21 @@ export function chooseRoute<T extends Candidate>(options: ChooseOptions<T>): Cho
   return { hops: before, exit }
 }
 
-function isExitFor<T extends Candidate>({ exit, needsTunnel, notExits }: ChooseOptions<T>, relay: T): boolean {
-  return (exit === undefined || relay.id === exit) && (!needsTunnel || relay.hasTunnel) && !notExits?.has(relay.id)
+function lackOf<T extends Candidate>({ needsTunnel, exitCountries, notCountries }: ChooseOptions<T>): string {
+  const where = exitCountries !== undefined || (notCountries?.size ?? 0) > 0 ? ' in a country that is wanted' : ''
+  return `${needsTunnel ? ' with a tunnel' : ''}${where}`
+}
+
+function isExitFor<T extends Candidate>(options: ChooseOptions<T>, relay: T): boolean {
+  const { exit, needsTunnel, notExits, exitCountries, notCountries } = options
+  const { id, hasTunnel, country = '' } = relay
+  return (
+    (exit === undefined || id === exit) &&
+    (!needsTunnel || hasTunnel) &&
+    !notExits?.has(id) &&
+    (exitCountries === undefined || exitCountries.has(country)) &&
+    !notCountries?.has(country)
+  )
 }
 
 export interface ChoosePeersOptions<T extends Candidate> {

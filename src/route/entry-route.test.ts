@@ -320,3 +320,25 @@ test('a closed entry ends its flows at the peers', () => {
   assert.equal(tunnel.client.routes.deadline(), Number.POSITIVE_INFINITY)
   assert.deepEqual(serverSpokeTo(made).length > 0, true)
 })
+
+test('asked for another peer it moves to a spare and loses nothing; without a spare nothing is sent until one is found', () => {
+  const made = connected('asked', 6)
+  const { net, tunnel, server } = made
+  net.run(20_000, () => route(tunnel).spares.filter(({ isProven }) => isProven).length === 2)
+  const first = route(tunnel).hops[0]?.id
+  server.inbox.length = 0
+  tunnel.send()
+  assert.equal(tunnel.client.routes.renew(net.now), 1)
+  net.run(1_000)
+  tunnel.send()
+  net.run(1_000)
+  assert.deepEqual([route(tunnel).hops[0]?.id === first, server.inbox.length], [false, 2])
+  const alone = connected('alone', 1)
+  const only = route(alone.tunnel).hops[0]?.id
+  alone.tunnel.client.routes.renew(alone.net.now)
+  assert.deepEqual(route(alone.tunnel).hops, [])
+  assert.ok(
+    alone.net.run(5_000, () => route(alone.tunnel).hops[0]?.id === only),
+    'the only one there is',
+  )
+})

@@ -37,7 +37,7 @@ const OVERLAP_MS = 5_000
 
 export type EntryState = 'building' | 'ready' | 'cutOff' | 'closed'
 
-export type MoveReason = 'silent' | 'slow' | 'deaf' | 'rotation'
+export type MoveReason = 'silent' | 'slow' | 'deaf' | 'rotation' | 'asked'
 
 export type EntryEvent =
   | { readonly kind: 'ready'; readonly hops: readonly RouteHop[] }
@@ -167,6 +167,16 @@ export class EntryRoute {
   retry(now: number): void {
     if (this.#active === undefined && Number.isFinite(this.#nextLaneMs)) this.#nextLaneMs = now
     this.handleDeadline(now)
+  }
+
+  /** Other peers from now on: a spare way at once or, without one, whichever is found next. */
+  renew(now: number): void {
+    const active = this.#active
+    if (active === undefined) return this.retry(now)
+    const spare = this.#bestSpare(now)
+    if (spare !== undefined) return this.#moveTo(spare, 'asked', now)
+    this.#problem = 'another peer is being looked for'
+    this.#drop(active, now)
   }
 
   deadline(): number {

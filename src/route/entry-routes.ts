@@ -61,6 +61,12 @@ export class EntryRoutes {
     for (const route of this.#routes.values()) route.retry(now)
   }
 
+  /** Leads every entry over other peers from now on; gives how many there are. */
+  renew(now: number): number {
+    for (const route of this.#routes.values()) route.renew(now)
+    return this.#routes.size
+  }
+
   close(entry: number, now: number): void {
     const route = this.#routes.get(entry)
     if (route === undefined) return

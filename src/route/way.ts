@@ -17,6 +17,8 @@ export interface RouteHop {
   readonly id: string
   readonly operator: string
   readonly address: Address
+  /** Two letters; the relay's own claim. */
+  readonly country?: string | undefined
   /** The relay's X25519 key. */
   readonly key: Uint8Array
 }

@@ -9,8 +9,9 @@
 //   8        expires, Unix ms            4        price, thousandths of a credit for a GiB; 0 is free; else then
 //   1        roles: 1 guard, 2 middle,   4        free allowance of a session, KiB
 //            4 exit, 8 peer; 16: the     32       id of the issuer whose credits are taken
-//            exit has a tunnel           3373     signature over all before it
-//   1        addresses: count, 1 to 4; then addresses (address.ts), ascending
+//            exit has a tunnel           2        country, two letters in ASCII; may be left out
+//   1        addresses: count, 1 to 4;   3373     signature over all before it
+//            then addresses (address.ts), ascending
 //   1        control: count, 0 to 4; then length u8 and multiaddr in ASCII
 //
 // Length policy: exact, at most 8,192 bytes, one encoding per descriptor. Little-endian. Signature: signature.ts, context
@@ -26,6 +27,7 @@ export const DESCRIPTOR_CONTEXT = 'hoplite descriptor v1'
 const KEY_BYTES = 1984
 const SIGNATURE_BYTES = 3373
 const ROLES = { guard: 1, middle: 2, exit: 4, peer: 8 } as const
+const COUNTRY_BYTES = 2
 const TUNNEL = 16
 const ALL_ROLES = 31
 export type Role = keyof typeof ROLES
@@ -54,6 +56,8 @@ export interface DescriptorFields {
   readonly exitPorts: readonly PortRange[]
   readonly capacityKbit: number
   readonly software: string
+  /** Where the relay says that it is: two letters, ISO 3166-1. Nobody has checked it. */
+  readonly country?: string
   /** What carrying costs; undefined for a relay that asks for nothing. */
   readonly price?: Price
 }
@@ -85,9 +89,11 @@ export function encodeUnsigned(fields: DescriptorFields): Uint8Array {
   writer.u32le(fields.capacityKbit)
   writeText(writer, fields.software)
   writePrice(writer, fields.price)
+  if (fields.country !== undefined) writer.bytes(Buffer.from(fields.country, 'latin1'))
   const bytes = writer.done()
-  if (readFields(new Reader(bytes)) === undefined)
-    throw new RangeError('make a descriptor: a field is out of its range')
+  const reader = new Reader(bytes)
+  const read = readFields(reader)
+  if (read === undefined || read.country !== fields.country || !reader.done) throw new RangeError('make a descriptor: a field is out of its range')
   return bytes
 }
 
@@ -118,6 +124,7 @@ function readFields(reader: Reader): DescriptorFields | undefined {
   const capacityKbit = reader.u32le()
   const software = text(reader, 32, /^[\x20-\x7e]*$/)
   const price = readPrice(reader)
+  const country = reader.failed || reader.done ? undefined : reader.text(COUNTRY_BYTES)
   const isSound =
     !reader.failed &&
     bits > 0 &&
@@ -128,7 +135,8 @@ function readFields(reader: Reader): DescriptorFields | undefined {
     operator !== undefined &&
     family !== undefined &&
     exitPorts !== undefined &&
-    software !== undefined
+    software !== undefined &&
+    (country === undefined || isCountry(country))
   if (!isSound) return undefined
   if (!isAscending(addresses.map(sortKey)) || !isAscending(family)) return undefined
   if (hasTunnel && !roles.includes('exit')) return undefined
@@ -155,7 +163,13 @@ function readFields(reader: Reader): DescriptorFields | undefined {
     capacityKbit,
     software,
     ...(price && { price }),
+    ...(country !== undefined && { country }),
   }
+}
+
+/** Whether a text has the form of a country's two letters. */
+export function isCountry(text: string): boolean {
+  return /^[A-Z]{2}$/.test(text)
 }
 
 function writePrice(writer: Writer, price: Price | undefined): void {

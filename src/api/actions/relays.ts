@@ -21,10 +21,15 @@ export const relays = defineAction({
         address: z.string(),
         roles: z.array(role),
         capacityKbit: z.number(),
+        /** Two letters, as the relay claims; nobody has checked it. */
+        country: z.string().optional(),
       }),
     ),
     /** What setRoute asked for. */
     chosenExit: z.string().optional(),
     hops: z.number(),
+    /** Where the exit is to be if there is one, and where it must not be. */
+    countries: z.array(z.string()).optional(),
+    notCountries: z.array(z.string()).optional(),
   }),
 })

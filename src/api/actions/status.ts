@@ -1,7 +1,13 @@
 import { z } from 'zod'
 import { defineAction } from '../action.ts'
 
-const hop = z.strictObject({ id: z.string(), address: z.string(), operator: z.string() })
+export const hop = z.strictObject({
+  id: z.string(),
+  address: z.string(),
+  operator: z.string(),
+  /** Two letters, as the relay claims. */
+  country: z.string().optional(),
+})
 
 /** What one route is doing. */
 const route = z.strictObject({
@@ -53,35 +59,37 @@ const credits = z.strictObject({
   refused: z.number().optional(),
 })
 
+export const nodeStatus = z.strictObject({
+  role: z.enum(['client', 'entry', 'relay', 'peer', 'bootstrap', 'rendezvous']),
+  state: z.enum(['off', 'starting', 'building', 'ready', 'moving', 'failed']),
+  version: z.string(),
+  pid: z.number(),
+  uptimeMs: z.number(),
+  nodeId: z.string().optional(),
+  /** Addresses that this node listens on, by purpose. */
+  listening: z.record(z.string(), z.array(z.string())),
+  directory: z.number(),
+  routes: z.array(route),
+  sessions: z.number(),
+  flows: z.number(),
+  streams: z.number(),
+  peer: peer.optional(),
+  credits: credits.optional(),
+  /** The interface of an entry's tunnel, and the longest packet that fits it or its client's, in bytes. */
+  interface: z.string().optional(),
+  mtu: z.number().optional(),
+  /** Whether the firewall keeps in what that interface does not carry. */
+  killSwitch: z.boolean().optional(),
+  counters: z.record(z.string(), z.number()),
+  memoryBytes: z.number(),
+  problem: z.string().optional(),
+  advice: z.string().optional(),
+})
+
 export const status = defineAction({
   name: 'status',
   summary: 'What this node is doing',
   permission: 'read',
   input: z.strictObject({}),
-  output: z.strictObject({
-    role: z.enum(['client', 'entry', 'relay', 'peer', 'bootstrap', 'rendezvous']),
-    state: z.enum(['off', 'starting', 'building', 'ready', 'moving', 'failed']),
-    version: z.string(),
-    pid: z.number(),
-    uptimeMs: z.number(),
-    nodeId: z.string().optional(),
-    /** Addresses that this node listens on, by purpose. */
-    listening: z.record(z.string(), z.array(z.string())),
-    directory: z.number(),
-    routes: z.array(route),
-    sessions: z.number(),
-    flows: z.number(),
-    streams: z.number(),
-    peer: peer.optional(),
-    credits: credits.optional(),
-    /** The interface of an entry's tunnel, and the longest packet that fits it or its client's, in bytes. */
-    interface: z.string().optional(),
-    mtu: z.number().optional(),
-    /** Whether the firewall keeps in what that interface does not carry. */
-    killSwitch: z.boolean().optional(),
-    counters: z.record(z.string(), z.number()),
-    memoryBytes: z.number(),
-    problem: z.string().optional(),
-    advice: z.string().optional(),
-  }),
+  output: nodeStatus,
 })

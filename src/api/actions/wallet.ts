@@ -13,6 +13,9 @@ export const wallet = defineAction({
     withdrawing: count,
     /** On the way to the issuer, or perhaps spent. */
     doubtful: count,
+    /** Whether its account at the issuer has a name, by which it can be used elsewhere. */
+    isNamed: z.boolean().optional(),
+    accountName: z.string().optional(),
     history: z.array(z.strictObject({ atMs: z.number(), kind: z.string(), credits: count })),
   }),
 })
@@ -61,7 +64,7 @@ export const deposit = defineAction({
 export const setAccount = defineAction({
   name: 'setAccount',
   summary: 'Make an account of a name at the issuer, or use one, perhaps by its recovery code',
-  permission: 'owner',
+  permission: 'person',
   input: z.strictObject({
     how: z.enum(['create', 'use', 'recover']),
     name: z.string().min(1).max(64),

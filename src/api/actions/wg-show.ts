@@ -15,12 +15,15 @@ const peer = z.strictObject({
   persistentKeepaliveSeconds: z.number(),
 })
 
+/** A WireGuard interface, without its secrets. */
+export const wgInterface = z.strictObject({ name: z.string(), publicKey: z.string(), peers: z.array(peer) })
+
 export const wgShow = defineAction({
   name: 'wgShow',
   summary: 'The WireGuard interfaces of this node, without their secrets',
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    interfaces: z.array(z.strictObject({ name: z.string(), publicKey: z.string(), peers: z.array(peer) })),
+    interfaces: z.array(wgInterface),
   }),
 })

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { defineEvent } from '../action.ts'
+import { hop } from '../actions/status.ts'
 
 /** How far the client's main route is, in the order that a person sees it happen. */
 export const routeEvent = defineEvent({
@@ -8,11 +9,11 @@ export const routeEvent = defineEvent({
   data: z.strictObject({
     state: z.enum(['off', 'relays', 'guard', 'middle', 'exit', 'testing', 'protected', 'healing', 'lost']),
     /** The exit last; as far as they are chosen. */
-    hops: z.array(z.strictObject({ id: z.string(), address: z.string(), operator: z.string() })),
+    hops: z.array(hop),
     /** How many hops have answered. */
     built: z.number(),
     /** The hops of the way kept ready. */
-    spare: z.array(z.strictObject({ id: z.string(), address: z.string(), operator: z.string() })).optional(),
+    spare: z.array(hop).optional(),
     problem: z.string().optional(),
     advice: z.string().optional(),
   }),

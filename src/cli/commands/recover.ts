@@ -1,6 +1,8 @@
 // `hoplite recover`: puts the machine's network back as it was before a node that died changed it.
 
 import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { PART_FOLDERS } from '#daemon/parts-file.ts'
 import { stateDirectory } from '#platform/directories.ts'
 import { Changes } from '#platform/linux/changes.ts'
 import { lockState } from '#platform/state-lock.ts'
@@ -9,12 +11,14 @@ import { print } from '../output.ts'
 const DONE = 'The network is as it was.'
 
 /**
- * Undoes every change that the journal of the state directory has, newest first: the firewall, which keeps everything in,
+ * Undoes every change that the journals of the state directory and of the daemon's parts below it have, newest first: the firewall, which keeps everything in,
  * goes last. Throws STATE_LOCKED while a node uses the directory, or what could not be undone.
  */
 export async function recover(options: { stateDir?: string; json?: boolean }): Promise<void> {
   const directory = stateDirectory(options.stateDir)
-  const undone = existsSync(directory) ? await undoAll(directory) : []
+  const undone: string[] = []
+  for (const one of [...PART_FOLDERS.map(name => path.join(directory, name)), directory])
+    if (existsSync(one)) undone.push(...(await undoAll(one)))
   const text = undone.length === 0 ? nothing(directory) : [...undone.map(id => `undone: ${id}`), DONE].join('\n')
   print(options.json, { ok: true, undone }, text)
 }

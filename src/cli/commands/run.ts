@@ -43,6 +43,8 @@ export type DaemonOptions = NodeOptions &
     readonly hops?: number
     readonly proxy?: string
     readonly spendLimit?: number
+    readonly country?: readonly string[]
+    readonly avoidCountry?: readonly string[]
     readonly off?: boolean
     readonly tun?: boolean
   }
@@ -54,7 +56,8 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   const onSwitched = (isOn: boolean) => {
     startsOff = !isOn
   }
-  const main = (config: Config, more: RunOptions) => runClient(config, { startsOff, onSwitched, ...more }, plan)
+  const memory = {}
+  const main = (config: Config, more: RunOptions) => runClient(config, { startsOff, onSwitched, ...more }, plan, memory)
   await run('client', options, main, config => withFlags(config, options))
 }
 

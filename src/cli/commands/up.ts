@@ -19,6 +19,8 @@ export interface UpOptions extends Partial<MachineFlags> {
   proxy?: string
   tun?: boolean
   spendLimit?: number
+  country?: string[]
+  avoidCountry?: string[]
 }
 
 /** Starts the daemon if none runs, and waits until it has a route; for who has set up devices alone, until it answers. */
@@ -82,6 +84,8 @@ async function findOrStart(
     ...(options.hops === undefined ? [] : ['--hops', String(options.hops)]),
     ...(options.proxy === undefined ? [] : ['--proxy', options.proxy]),
     ...(options.spendLimit === undefined ? [] : ['--spend-limit', String(options.spendLimit)]),
+    ...(options.country === undefined ? [] : ['--country', ...options.country]),
+    ...(options.avoidCountry === undefined ? [] : ['--avoid-country', ...options.avoidCountry]),
     ...(startsOff ? ['--off'] : []),
     ...(plan === undefined ? [] : ['--tun', ...machineWords(plan)]),
   ]
