@@ -88,7 +88,8 @@ export class EntryDesk {
     return {
       state,
       ...(form !== undefined && { form }),
-      isKept: kept.entry !== undefined,
+      isKept: kept.form !== undefined,
+      ...(kept.form && { keptForm: kept.form }),
       isShut: (state === 'off' || state === 'failed' || state === 'waiting') && isShut(stateDir),
       ...(status && { status }),
       interfaces: shown?.interfaces ?? [],
@@ -142,6 +143,7 @@ function whetherTunnel(): Output<'entry.check'>['tunnel'] {
 
 /** What is asked for, with what is kept where the caller says nothing. Throws REQUEST_INVALID. */
 function wishOf(input: Input<'entry.start'>, kept: EntryWish | undefined): EntryWish {
+  if (input.file === undefined && kept?.form === input.form) return kept
   const file = input.file ?? kept?.file
   if (file === undefined) {
     const advice = 'give the WireGuard file of your VPN'

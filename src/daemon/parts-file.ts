@@ -49,6 +49,11 @@ export class PartsFile {
     return this.#kept.entry?.isOn ?? false
   }
 
+  /** How the kept file is used; undefined when none is kept. */
+  get form(): EntryWish['form'] | undefined {
+    return this.#kept.entry?.form
+  }
+
   /** The entry that is kept, with its file; undefined when none is. */
   get entry(): EntryWish | undefined {
     const { entry } = this.#kept

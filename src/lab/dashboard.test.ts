@@ -19,7 +19,7 @@ import { skipUnless } from './skip.ts'
 import { fetchThrough } from './socks-client.ts'
 import { SIX_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
 
-const PAGES = ['home', 'route', 'devices', 'share', 'credits', 'activity', 'settings']
+const PAGES = ['home', 'route', 'vpn', 'devices', 'share', 'credits', 'activity', 'settings']
 const RELAYS = SIX_RELAYS.map((plan, i) => ({ ...plan, isPeer: i < 2 }))
 /** More than the route's relays take while it is looked at. */
 const VOUCHER = 40
@@ -181,7 +181,7 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     await page.reload()
     await page.getByRole('button', { name: 'Turn off' }).waitFor()
     const reached: string[] = []
-    for (let i = 0; i < 15; i++) {
+    for (let i = 0; i < 16; i++) {
       await page.keyboard.press('Tab')
       reached.push(String(await page.evaluate(`document.activeElement?.textContent?.trim() ?? ''`)))
     }
@@ -189,6 +189,7 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
       'Skip to the page',
       'Home',
       'Route',
+      'My VPN',
       'Devices',
       'Share',
       'Credits',
@@ -224,7 +225,7 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     await page.getByText(`${VOUCHER} credits were added.`).waitFor()
     await page.getByRole('button', { name: 'Show offers' }).click()
     await page.getByText('The issuer sells nothing').waitFor()
-    await page.getByLabel('Credits').fill('2')
+    await page.getByLabel('Credits', { exact: true }).fill('2')
     await page.getByRole('button', { name: 'Give back' }).click()
     await page.getByText('2 were given back').waitFor()
     for (const what of ['Voucher redeemed', 'Given back'])
@@ -234,6 +235,34 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     await page.getByRole('listitem').filter({ hasText: 'Spent on routes' }).first().waitFor()
     const { tokens } = await callAction(socketPath(net.client.stateDir), 'wallet', {})
     assert.ok(tokens > 0 && tokens < VOUCHER - 2, `${tokens} tokens`)
+  })
+
+  test('an account of a name is made, its recovery code is shown once and brings it back', async t => {
+    if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
+    await openPage(page, 'credits')
+    const account = page.locator('form', { hasText: 'Account' })
+    await account.getByLabel('Name').fill('falcon')
+    await account.getByLabel('Password').fill('four words and a bit')
+    await account.getByRole('button', { name: 'Make the account' }).click()
+    await account.getByText('shown this once').waitFor({ timeout: 20_000 })
+    assert.deepEqual(await findBarriers(page), [])
+    const code = (await account.locator('.notice code').textContent()) ?? ''
+    assert.ok(code.length > 20)
+    await account.getByRole('button', { name: 'I have written it down' }).click()
+    await page.getByText('This wallet uses the account falcon.').waitFor()
+    assert.ok(!(await page.content()).includes(code), 'it is gone from the page')
+    await account.getByRole('radio', { name: 'Recover' }).click({ force: true })
+    await account.getByLabel('Name').fill('falcon')
+    await account.getByLabel('Recovery code').fill(code)
+    await account.getByLabel('New password').fill('another five words of mine')
+    await account.getByRole('button', { name: 'Recover the account' }).click()
+    await account.getByText('The wallet uses the account falcon now').waitFor({ timeout: 20_000 })
+    assert.ok(!net.client.log().includes('falcon'), 'its name is not in the log')
+    await page.getByLabel('Credits; 0 is no limit').fill('7')
+    await page.getByRole('button', { name: 'Save the limit' }).click()
+    await page.getByText('It holds when Hoplite starts again').waitFor()
+    const { fields } = await callAction(socketPath(net.client.stateDir), 'settings', {})
+    assert.equal(fields.find(({ key }) => key === 'credit.spend_limit')?.inFile, 7)
   })
 
   test('a relay shows what it lends and earns; limits say what they come to before they are saved', async t => {
@@ -250,10 +279,10 @@ describe('the dashboard in a browser', { skip: reason, timeout: 120_000 }, () =>
     await page.getByText('1 of 5').waitFor()
     await page.getByText('1 flow', { exact: true }).waitFor()
     const limits = page.locator('form', { hasText: 'Limits' })
-    await limits.getByLabel('Rate kbit').fill('8000')
-    await limits.getByLabel('Max clients').fill('4')
-    await limits.getByText('With every place taken, each client has 2.0 Mbit/s.').waitFor()
-    await limits.getByRole('button', { name: 'Save' }).click()
+    await limits.getByLabel('Speed at most, Mbit/s').fill('8')
+    await limits.getByLabel('People at a time').fill('4')
+    await limits.getByText('With every place taken, each has 2.0 Mbit/s.').waitFor()
+    await limits.getByRole('button', { name: 'Save the limits' }).click()
     await limits.getByText('Saved.').waitFor()
     const { fields } = await callAction(socketPath(relay.stateDir), 'settings', {})
     assert.equal(fields.find(({ key }) => key === 'peer.rate_kbit')?.inFile, 8_000)

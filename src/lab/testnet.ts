@@ -22,6 +22,8 @@ export interface RelayPlan {
   readonly isExit: boolean
   /** Whether it lends its address to WireGuard tunnels too. */
   readonly isPeer?: boolean
+  /** Two letters that it claims. */
+  readonly country?: string
   /** Where it carries traffic; without it any port, another one after each start. */
   readonly port?: number
 }
@@ -46,6 +48,8 @@ export interface TestnetOptions {
   readonly observe: boolean
   /** What else is to be done while the client looks for a route. */
   readonly prepare?: (net: Testnet) => Promise<void>
+  /** Further WireGuard servers that peers lead to. */
+  readonly servers?: readonly string[]
   /** The issuer whose credits relays ask for, and what they ask. */
   readonly credit?: TestCredit
 }
@@ -133,14 +137,14 @@ export class Testnet {
       `listen = "${plan.host}:${plan.port ?? 0}"`,
       `control_listen = "${plan.host}:0"`,
       'capacity_kbit = 100000',
+      ...(plan.country === undefined ? [] : [`country = "${plan.country}"`]),
       ...(credit === undefined ? [] : [`price = ${credit.price}`, `free_mib = ${credit.freeMib}`]),
       ...(websocketPort === undefined ? [] : [`websocket_listen = "${plan.host}:${websocketPort}"`]),
     ]
     const exit = plan.isExit
       ? ['[exit]', 'enabled = true', `allow_private = ${JSON.stringify(this.#privateTargets())}`]
       : []
-    const allowed = `allow_private = ["${this.originHost}:${this.originUdpPort}"]`
-    const peer = plan.isPeer ? ['[peer]', 'enabled = true', 'max_clients = 5', allowed] : []
+    const peer = plan.isPeer ? ['[peer]', 'enabled = true', 'max_clients = 5', this.#servers()] : []
     return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit, ...peer])
   }
 
@@ -148,6 +152,12 @@ export class Testnet {
   startEntry(host = '127.11.0.1'): TestNode {
     const words = ['entry-daemon', '--listen', '127.0.0.1:0', '--to', `${this.originHost}:${this.originUdpPort}`]
     return this.#startNode('entry', 'client', host, words, ['[client]', `bind = "${host}"`])
+  }
+
+  /** Where peers lead their clients. */
+  #servers(): string {
+    const { servers = [] } = this.#options
+    return `allow_private = ${JSON.stringify([`${this.originHost}:${this.originUdpPort}`, ...servers])}`
   }
 
   /** Where exits let their clients go. */
@@ -162,7 +172,9 @@ export class Testnet {
     const { hops, websocketPort } = this.#options
     const websocket = websocketPort === undefined ? [] : ['websocket = "always"', `websocket_port = ${websocketPort}`]
     const lines = ['[client]', ...websocket, `bind = "${host}"`, `hops = ${hops}`, `proxy = "127.0.0.1:${port}"`]
-    return this.#startNode(name, 'client', host, ['daemon'], lines, more)
+    // What it becomes when its user shares.
+    const shares = ['[relay]', `listen = "${host}:0"`, `control_listen = "${host}:0"`, 'operator = "elm"']
+    return this.#startNode(name, 'client', host, ['daemon'], [...lines, ...shares, '[peer]', this.#servers()], more)
   }
 
   /** Waits until the client has a route and, with more than one hop, a spare way. */

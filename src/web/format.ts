@@ -61,6 +61,15 @@ export function dateAndTime(at: number): string {
   return new Date(at).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' })
 }
 
+/** "CH" → "Switzerland", in the browser's language. */
+export function countryName(code: string): string {
+  try {
+    return new Intl.DisplayNames(undefined, { type: 'region' }).of(code) ?? code
+  } catch {
+    return code
+  }
+}
+
 /** How long ago: 0 is never. */
 export function since(at: number, now: number): string | undefined {
   return at === 0 ? undefined : duration(Math.max(0, now - at))

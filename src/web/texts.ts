@@ -1,9 +1,15 @@
-// Every sentence of the dashboard, in English. A translation is another file of this shape.
+// Every sentence of the dashboard, in English; those of larger pages are in texts/. A translation is another of this shape.
 
 import type { EventData } from '#api/table.ts'
+import { credits } from './texts/credits.ts'
+import { devices, pairing } from './texts/devices.ts'
+import { events } from './texts/events.ts'
+import { route } from './texts/route.ts'
+import { settings } from './texts/settings.ts'
+import { share } from './texts/share.ts'
+import { vpn } from './texts/vpn.ts'
 
 type RouteState = EventData<'route'>['state']
-type Fields = EventData<'log'>['fields']
 
 export const texts = {
   name: 'Hoplite',
@@ -112,264 +118,17 @@ export const texts = {
     droppedNone: 'Nothing was dropped.',
   },
 
-  route: {
-    intro: 'What each machine on the way knows about you. No two hops share an operator or a network.',
-    none: 'There is no route. Turn Hoplite on to build one.',
-    picture: (hops: number) =>
-      `Picture of the route: you, ${hops} hops, the internet, and the other relays around them.`,
-    roles: { guard: 'Guard', middle: 'Middle', exit: 'Exit', only: 'Only hop' },
-    knows: 'Knows',
-    knowsNot: 'Does not know',
-    knowledge: {
-      guard: {
-        knows: ['your internet address', 'that you use Hoplite', 'which machine comes next'],
-        knowsNot: ['where you go', 'what you send'],
-      },
-      middle: {
-        knows: ['the hop before it', 'the hop after it'],
-        knowsNot: ['who you are', 'where you go', 'what you send'],
-      },
-      exit: {
-        knows: ['which sites you open', 'what is not encrypted on the way there'],
-        knowsNot: ['who you are', 'your address'],
-      },
-      only: {
-        knows: ['your internet address', 'which sites you open'],
-        knowsNot: ['what is encrypted on the way there'],
-      },
-    },
-    change: 'Change the route',
-    hops: 'Number of hops',
-    hopsText: {
-      1: 'Quick. The one hop knows you and your destinations.',
-      2: 'The guard knows you, the exit your destinations.',
-      3: 'A middle keeps guard and exit apart.',
-      4: 'Slower. One more machine would have to collude.',
-      5: 'Slowest. For when time does not matter.',
-    } as Record<number, string>,
-    exit: 'Exit',
-    anyExit: 'Any, at random',
-    exitOption: (operator: string, address: string, capacity: string) => `${operator} · ${address} · ${capacity}`,
-    newRoute: 'New route',
-    newRouteText: 'Other relays. Open connections are reset.',
-    lasts: 'These choices hold until the daemon ends; Settings keeps the number of hops.',
-    spare: 'Spare way',
-    spareText: 'Kept ready over other hops to the same exit.',
-    spareNone: 'None yet.',
-    healed: (count: number, silent: string) =>
-      `The route healed: it moved to its spare way after ${silent} of silence. Open connections went on. It was failover ${count}.`,
-  },
+  route,
 
-  vpn: {
-    intro: 'Your own VPN, without it learning your address: strangers stand between.',
-    ready: {
-      title: 'Your VPN sees a stranger',
-      text: 'A peer knows your address and which VPN you use; your VPN knows the peer. What you send is sealed from the peer.',
-    },
-    unheard: {
-      title: 'A peer stands ready',
-      text: 'Your VPN has not answered through it yet. It does as soon as your WireGuard sends something.',
-    },
-    waiting: {
-      title: 'Looking for a peer',
-      text: 'Nothing is sent until there is one. Your VPN does not learn your address meanwhile.',
-    },
-    looking: 'Looking for peers outside the network of the server.',
-    server: 'Your VPN',
-    proven: 'The server answers',
-    unproven: 'Not yet answered',
-    spares: 'Spare peers',
-    noSpares: 'None yet. Where one stands ready, a peer may die without a connection noticing.',
-    mtu: 'Longest packet',
-    bytes: (count: number) => `${count} bytes`,
-    interface: 'Interface',
-    killSwitch: 'Kill switch',
-    moves: 'Moved to another peer',
-    endpoint: 'Where your WireGuard connects',
-    endpointText: (mtu: number) => `Write it as Endpoint in your WireGuard file, with MTU = ${mtu}.`,
-    on: 'on',
-    off: 'off',
-    wireguard: (name: string) => `WireGuard: ${name}`,
-    publicKey: 'Public key of this machine',
-    peer: 'Server’s public key',
-    peerEndpoint: 'Server’s address',
-    handshake: 'Last handshake',
-    never: 'never',
-    ago: (duration: string) => `${duration} ago`,
-    transfer: 'Transfer',
-    received: (received: string, sent: string) => `${received} received, ${sent} sent`,
-    allowed: 'Networks',
-    psk: 'Preshared key',
-  },
+  vpn,
 
-  pairing: {
-    title: 'Pair a device',
-    here: 'Show a code here',
-    short: 'Four words',
-    long: 'A picture',
-    there: 'Or type the code that the other device shows',
-    join: 'Pair',
-    showing: {
-      short: 'Type these words on the other device. They are good for one guess and ten minutes.',
-      long: 'Point the other device’s camera here, or carry the line over. It is good once, for ten minutes.',
-    },
-    waiting: 'Waiting for the other device…',
-    answered: 'The other device answered. Agreeing on keys…',
-    end: 'Stop',
-    paired: (name: string) => `Paired with ${name}`,
-    compare: 'Both devices show these words. If the other shows different ones, somebody stands between: remove it.',
-    failed: 'Not paired',
-  },
+  pairing,
 
-  devices: {
-    intro: 'Your own machines, reached directly, without an account.',
-    none: 'No device is paired yet.',
-    paired: 'Paired devices',
-    own: 'This device',
-    reach: (name: string) => `Paired devices reach it as ${name}.hop, or at these addresses.`,
-    noInterface:
-      'There is no network interface here: programs reach devices through Hoplite’s own interface for programs.',
-    rotate: 'Make new keys',
-    rotateText: 'When this device’s keys may have been copied. Paired devices are told.',
-    paths: { direct: 'Direct', relayed: 'Over a relay', turn: 'Over a TURN server' },
-    noPath: 'Not reached now',
-    pairedAt: (when: string) => `Paired ${when}.`,
-    unconfirmed: 'It has not said yet that it knows.',
-    ping: 'Ping',
-    echo: (time: string, to: string) => (to === '' ? `Answered after ${time}.` : `Answered after ${time}, from ${to}.`),
-    noEcho: 'No answer. It may be off, or asleep.',
-    rename: 'Rename',
-    newName: 'Name here: a-z, 0-9 and -',
-    renameDo: 'Save',
-    remove: 'Remove',
-    removeSure: 'It is out at once, here and there.',
-    removeDo: (name: string) => `Remove ${name}`,
-    allow: 'Let devices in',
-    allowText: 'Nothing of this device is open to others until you say so.',
-    port: 'Port',
-    forWhom: 'For',
-    allDevices: 'All devices',
-    forHowLong: 'How long',
-    hours: (hours: number) => (hours === 0 ? 'Close it now' : hours === 1 ? '1 hour' : `${hours} hours`),
-    allowDo: 'Change',
-    openedPort: (port: number, hours: number) =>
-      `Port ${port} is open for ${hours === 1 ? 'an hour' : `${hours} hours`}.`,
-    closedPort: (port: number) => `Port ${port} is closed.`,
-    phones: 'Phones',
-    phonesText: 'A phone needs no Hoplite, only the WireGuard app: it reads a picture made here.',
-    phoneUp: 'Connected',
-    phoneDown: 'Not connected',
-    phoneName: 'Name: a-z, 0-9 and -',
-    endpoint: 'Where the phone reaches this device',
-    addPhone: 'Make a picture for a phone',
-    phoneFile:
-      'In the WireGuard app, choose “Scan from QR code”. The picture has the phone’s private key and is kept nowhere.',
-    phoneDone: 'The phone has it',
-  },
+  devices,
 
-  share: {
-    intro: 'Carry packets for others, within limits that you set.',
-    notYet: 'You lend nothing yet',
-    notYetText: 'A peer lends its internet address to others’ WireGuard tunnels. Read below what that means, then run',
-    closed: 'Nothing is lent at this time',
-    closedVolume: 'The volume of the day is used up. It begins anew at midnight.',
-    closedHours: (hours: string) => `You lend at these hours only: ${hours}.`,
-    lent: 'Lent to WireGuard tunnels',
-    rate: 'Speed now',
-    toServers: (amount: string) => `${amount} to servers`,
-    fromServers: (amount: string) => `${amount} from servers`,
-    flows: (count: number) => (count === 1 ? '1 flow' : `${count} flows`),
-    hours: (hours: string) => (hours === '' ? 'At all hours' : `Hours: ${hours}`),
-    refused: 'Not opened',
-    reasons: {
-      address: 'Address not allowed',
-      volume: 'Volume used up',
-      hours: 'Outside the hours',
-      clients: 'Too many clients',
-      clientsOfAddress: 'Too many clients of one address',
-      flowsOfClient: 'Too many flows of one client',
-      flowsOfServer: 'Too many flows to one server',
-      opens: 'Opened too often',
-    } as Record<string, string>,
-    carried: 'Carried as a relay',
-    earned: 'Earned',
-    details: 'Credits',
-    limits: 'Limits',
-    previewVolume: (volume: string, minutes: number, each: string) =>
-      `At full speed the ${volume} of a day are used up after ${
-        minutes < 120 ? `${minutes} minutes` : `${Math.round(minutes / 60)} hours`
-      }. With every place taken, each client has ${each}.`,
-    previewRate: (most: string, volume: string, each: string) =>
-      `At full speed at most ${most} are carried in a day, so the ${volume} are never used up. With every place taken, each client has ${each}.`,
-    saved: 'Saved. The limits hold when the node starts again.',
-    statement: 'What you take on as a peer',
-    takes: [
-      [
-        'You relay',
-        'Datagrams that others’ WireGuard has sealed, to and from their VPN’s server. You hold no key to them.',
-      ],
-      [
-        'You see',
-        'A client’s address, a server’s address, sizes and times. Not what is sent, nor where it goes beyond the server.',
-      ],
-      [
-        'Others see',
-        'The VPN’s server sees your address as its customer’s. Websites see the VPN’s address, not yours.',
-      ],
-      [
-        'Blame',
-        'Whoever asks the VPN where a customer came from is told of your address. You cannot say who it was: you keep no record.',
-      ],
-      ['Never reached', 'Private addresses, your own, and whatever does not prove to be a WireGuard server.'],
-    ] as readonly (readonly [string, string])[],
-  },
+  share,
 
-  credits: {
-    intro: 'What your routes cost, and what you earned. Nobody can tell which credit was spent by whom.',
-    amount: (count: number) => (count === 1 ? '1 credit' : `${count} credits`),
-    balance: 'In this wallet',
-    balanceText: 'Spent bit by bit, as relays carry.',
-    empty: 'Relays that ask for nothing still carry for you, and others a little.',
-    withdrawing: (count: number) => `${count} more are on the way.`,
-    doubtful: (count: number) => `${count} are perhaps spent; the issuer is asked.`,
-    voucher: 'Voucher',
-    code: 'Code',
-    redeem: 'Redeem',
-    redeemed: (count: number) => `${count} credits were added.`,
-    buy: 'Top up',
-    buyText: 'Offers of the issuer. What you paid is collected here.',
-    showOffers: 'Show offers',
-    checkPaid: 'Has it been paid?',
-    noOffers: 'The issuer sells nothing at this time.',
-    received: (count: number) => `${count} credits came in.`,
-    offer: (credits: string, price: number, unit: string) => `${credits} for ${price} ${unit}`,
-    order: (credits: string, price: number, until: string) =>
-      `${credits}: pay ${price} to this address until ${until}.`,
-    giveBack: 'Give back',
-    giveBackText: 'Unspent credits go to your account at the issuer.',
-    count: 'Credits',
-    giveBackDo: 'Give back',
-    givenBack: (taken: number, account: number) => `${taken} were given back; the account has ${account}.`,
-    earnings: 'Earned by carrying',
-    queued: (count: number) => `${count} taken, not yet handed in`,
-    account: (count: number | undefined) =>
-      count === undefined ? 'The issuer does not answer' : `${count} on the account`,
-    refused: (count: number) => `${count} had been spent elsewhere`,
-    handIn: 'Hand in now',
-    history: 'History',
-    noHistory: 'Nothing came or went yet.',
-    kinds: {
-      voucher: 'Voucher redeemed',
-      withdrawn: 'Taken out of the account',
-      deposited: 'Given back',
-      spent: 'Spent on routes',
-      order: 'Bought',
-      lost: 'Expired, or spent elsewhere',
-      sent: 'Given to another wallet',
-      received: 'From another wallet',
-      restored: 'Restored from a backup',
-    } as Record<string, string>,
-  },
+  credits,
 
   activity: {
     intro: 'What happened, newest first. Addresses, names and keys of yours are never written down.',
@@ -383,81 +142,7 @@ export const texts = {
     levels: { error: 'Error', warn: 'Warning', info: 'Info', debug: 'Detail' },
   },
 
-  /** What the log's events mean. An event that is not here is shown as it is. */
-  events: {
-    'client is up': () => 'Hoplite started.',
-    'relay is up': (fields: Fields) => (fields['exit'] ? 'The relay started; it is an exit.' : 'The relay started.'),
-    'peer is up': () => 'The peer started.',
-    'lending nothing until later': (fields: Fields) =>
-      fields['why'] === 'volume'
-        ? 'What you lend in a day is used up. Nothing is lent until midnight.'
-        : 'The hours in which you lend are over.',
-    'lending again': () => 'You lend your address again.',
-    'entry is up': () => 'The way to your VPN started.',
-    'entry is ready': () => 'Your VPN is reached through a peer.',
-    'spare peer is ready': () => 'Another peer stands ready.',
-    'entry moved to another peer': (fields: Fields) =>
-      `Your VPN is reached through another peer, after ${fields['silentMs']} ms.`,
-    'no peer is left: nothing is sent until there is one': () => 'No peer is left. Nothing is sent until there is one.',
-    'peers answer, the server does not': () => 'Peers answer, your VPN’s server does not.',
-    'peer failed': () => 'A peer did not answer and is avoided for a while.',
-    'a device was paired': () => 'A device was paired.',
-    'a device was removed': () => 'A device was removed.',
-    'tokens were not handed in': () => 'What was earned could not be handed in. It is tried again.',
-    'bootstrap node is up': () => 'The bootstrap node started.',
-    'switched on': () => 'You turned Hoplite on.',
-    'switched off': () => 'You turned Hoplite off. Programs that use the proxy are refused.',
-    'route is ready': (fields: Fields) =>
-      fields['hops'] === 1 ? 'A route of one hop is ready.' : `A route of ${fields['hops']} hops is ready.`,
-    'route is silent': () => 'The route fell silent. Looking for another way to the same exit.',
-    'route moved to its spare way': (fields: Fields) =>
-      `The route healed after ${fields['silentMs']} ms; open connections went on.`,
-    'route lost': () => 'The exit was lost. Its connections were closed, and a new route is being built.',
-    'hop failed': (fields: Fields) =>
-      `A relay did not answer and is avoided for a while (${String(fields['id'] ?? '').slice(0, 8)}).`,
-    'directory refreshed': (fields: Fields) =>
-      `The list of relays was fetched: ${fields['relays']} are known${Number(fields['accepted']) > 0 ? `, ${fields['accepted']} of them new or changed` : ''}.`,
-    'directory not refreshed': () => 'The list of relays could not be fetched. It is tried again.',
-    'descriptor published': (fields: Fields) => `The relay told others about itself; ${fields['stored']} keep it.`,
-    'damaged state file set aside': () => 'A damaged file was found, set aside, and made anew.',
-    'state file not written': () => 'A file could not be written. Is the disk full?',
-    'data plane failed': () => 'The part that moves packets failed, and is started again.',
-    'safe mode': () => 'The part that moves packets fails again and again. Hoplite stays off until you turn it on.',
-    'dashboard not served: its port is taken': () => 'Another program uses the port of the dashboard.',
-  } as Record<string, (fields: Fields) => string>,
+  events,
 
-  settings: {
-    intro: 'Everything in the configuration file.',
-    file: (file: string) => `Kept in ${file}`,
-    noFile: (file: string) => `There is no file yet; saving makes ${file}`,
-    sections: {
-      network: 'Network',
-      client: 'Your routes',
-      relay: 'As a relay',
-      exit: 'As an exit',
-      peer: 'As a peer',
-      credit: 'Credits',
-      issuer: 'As an issuer',
-      meet: 'Your devices',
-      api: 'Dashboard',
-      metrics: 'Metrics',
-      engine: 'Packets',
-      log: 'Log',
-      lab: 'Laboratory',
-    } as Record<string, string>,
-    default: (value: string) => `Default: ${value}`,
-    empty: 'empty',
-    reset: 'Back to the default',
-    lines: 'One on each line.',
-    json: 'JSON.',
-    wrongJson: 'this is no JSON',
-    changed: (count: number) => (count === 1 ? '1 change' : `${count} changes`),
-    wrong: (count: number) => (count === 1 ? '1 thing to mend' : `${count} things to mend`),
-    save: 'Save',
-    discard: 'Discard',
-    saved: (later: readonly string[]) =>
-      later.length === 0
-        ? 'Saved. It holds from now on.'
-        : `Saved. What holds when the daemon starts again (hoplite down, then hoplite up): ${later.join(', ')}.`,
-  },
+  settings,
 }

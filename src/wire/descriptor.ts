@@ -93,7 +93,8 @@ export function encodeUnsigned(fields: DescriptorFields): Uint8Array {
   const bytes = writer.done()
   const reader = new Reader(bytes)
   const read = readFields(reader)
-  if (read === undefined || read.country !== fields.country || !reader.done) throw new RangeError('make a descriptor: a field is out of its range')
+  if (read === undefined || read.country !== fields.country || !reader.done)
+    throw new RangeError('make a descriptor: a field is out of its range')
   return bytes
 }
 

@@ -45,6 +45,7 @@ export const entryStatus = defineAction({
     form: form.optional(),
     /** Whether the WireGuard file is kept, so that it can be started again without it. */
     isKept: z.boolean(),
+    keptForm: form.optional(),
     /** Whether the firewall of an entry that ended keeps everything in: stop it to open the machine. */
     isShut: z.boolean(),
     status: nodeStatus.optional(),

@@ -7,11 +7,13 @@ import { call } from '../api.ts'
 import { dateAndTime } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { has, type Live } from '../live.ts'
+import { Account } from '../parts/account.tsx'
 import { useAction } from '../parts/action.ts'
 import { useAsked } from '../parts/asked.ts'
 import { Carried } from '../parts/carried.tsx'
 import { Failure } from '../parts/failure.tsx'
 import { Notice } from '../parts/notice.tsx'
+import { SpendLimit } from '../parts/spend-limit.tsx'
 import { texts } from '../texts.ts'
 
 type Wallet = Output<'wallet'>
@@ -41,6 +43,8 @@ export function CreditsPage({ live }: { live: Live }): JSX.Element {
             <Voucher onChanged={ask} />
             <Buy onChanged={ask} />
             <GiveBack wallet={wallet} onChanged={ask} />
+            <SpendLimit spent={live.status?.counters['credits.paid'] ?? 0} />
+            <Account wallet={wallet} onChanged={ask} />
           </div>
           {has(live, 'earnings') && <Earnings onChanged={ask} />}
           <History wallet={wallet} />

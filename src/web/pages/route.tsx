@@ -4,13 +4,12 @@ import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { EventData, Output } from '#api/table.ts'
 import { call } from '../api.ts'
-import { milliseconds, speed } from '../format.ts'
+import { countryName, milliseconds } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import type { Live } from '../live.ts'
-import { useAction } from '../parts/action.ts'
-import { Failure } from '../parts/failure.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { PathPicture } from '../parts/path-picture.tsx'
+import { RouteChange } from '../parts/route-change.tsx'
 import { texts } from '../texts.ts'
 
 type Route = EventData<'route'>
@@ -19,7 +18,6 @@ type Relays = Output<'relays'>
 type Place = keyof typeof texts.route.knowledge
 
 const HEALED_MS = 30_000
-const BYTES_PER_KBIT = 125
 
 export function RoutePage({ live }: { live: Live }): JSX.Element {
   const [relays, setRelays] = useState<Relays | undefined>(undefined)
@@ -65,7 +63,9 @@ export function RoutePage({ live }: { live: Live }): JSX.Element {
           </p>
         </>
       )}
-      {relays !== undefined && <Change relays={relays} onChanged={ask} isOff={route?.state === 'off'} />}
+      {relays !== undefined && (
+        <RouteChange relays={relays} exit={route?.hops.at(-1)} onChanged={ask} isOff={route?.state === 'off'} />
+      )}
     </>
   )
 }
@@ -93,6 +93,7 @@ function HopCard({ hop, number, place, ms }: HopProps): JSX.Element {
         <div>
           <h2>{texts.route.roles[place]}</h2>
           <p class="wrap">{hop.operator}</p>
+          {hop.country !== undefined && <p class="muted small">{texts.route.claims(countryName(hop.country))}</p>}
         </div>
       </div>
       <p class="row hop-address">
@@ -119,68 +120,5 @@ function HopCard({ hop, number, place, ms }: HopProps): JSX.Element {
         ))}
       </ul>
     </li>
-  )
-}
-
-function Change({ relays, onChanged, isOff }: { relays: Relays; onChanged: () => void; isOff: boolean }): JSX.Element {
-  const doing = useAction()
-  const set = (input: { hops?: number; exit?: string }) =>
-    doing.run(async () => {
-      await call('setRoute', input)
-      onChanged()
-    })
-  const exits = relays.relays.filter(({ roles }) => roles.includes('exit'))
-  return (
-    <section class="card">
-      <h2>{texts.route.change}</h2>
-      <div class="change">
-        <fieldset class="segments" disabled={doing.isBusy}>
-          <legend>{texts.route.hops}</legend>
-          <div class="segments-row">
-            {[1, 2, 3, 4, 5].map(count => (
-              <label key={count}>
-                <input
-                  type="radio"
-                  name="hops"
-                  value={count}
-                  checked={relays.hops === count}
-                  onChange={() => set({ hops: count })}
-                />
-                <span>{count}</span>
-              </label>
-            ))}
-          </div>
-          <p class="muted">{texts.route.hopsText[relays.hops]}</p>
-        </fieldset>
-        <label class="field">
-          <span>{texts.route.exit}</span>
-          <select
-            value={relays.chosenExit ?? ''}
-            disabled={doing.isBusy}
-            onChange={event => set({ exit: event.currentTarget.value })}
-          >
-            <option value="">{texts.route.anyExit}</option>
-            {exits.map(({ id, operator, address, capacityKbit }) => (
-              <option value={id} key={id}>
-                {texts.route.exitOption(operator, address, speed(capacityKbit * BYTES_PER_KBIT))}
-              </option>
-            ))}
-          </select>
-        </label>
-        <div class="field">
-          <button
-            type="button"
-            class="primary"
-            disabled={doing.isBusy || isOff}
-            onClick={() => doing.run(() => call('newRoute', {}))}
-          >
-            <Icon name="refresh" size={18} /> {texts.route.newRoute}
-          </button>
-          <p class="muted">{texts.route.newRouteText}</p>
-        </div>
-      </div>
-      <Failure doing={doing} />
-      <p class="muted small">{texts.route.lasts}</p>
-    </section>
   )
 }

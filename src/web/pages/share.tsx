@@ -1,128 +1,337 @@
-// Share: what this node carries for others, within which limits, and what its operator takes on by it.
+// Share: what is carried for others, within which limits, and what one takes on by it. Of a daemon it is a part that is started
+// here; a relay or a peer of its own is shown.
 
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
-import type { Output } from '#api/table.ts'
+import type { Input, Output } from '#api/table.ts'
 import { call } from '../api.ts'
-import { bytes, speed } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { has, type Live } from '../live.ts'
 import { useAction } from '../parts/action.ts'
-import { useAsked, useRate } from '../parts/asked.ts'
-import { Copy } from '../parts/copy.tsx'
+import { useAsked } from '../parts/asked.ts'
+import { Choice } from '../parts/choice.tsx'
 import { Failure } from '../parts/failure.tsx'
+import { Lent, Relayed, Statement } from '../parts/lent.tsx'
+import { asSettings, type LimitsOfPeer, limitsOf } from '../parts/limits.ts'
+import { isSound, LimitsFields } from '../parts/limits-form.tsx'
 import { Notice } from '../parts/notice.tsx'
-import { SettingField } from '../parts/setting-field.tsx'
-import { ShareOf } from '../parts/share-of.tsx'
 import { texts } from '../texts.ts'
 
 type Status = Output<'status'>
-type Peer = NonNullable<Status['peer']>
-type Field = Output<'settings'>['fields'][number]
-type Values = Record<string, Field['value']>
+type Part = Output<'share.status'>
+type As = Input<'share.start'>['as']
+type Fields = Output<'settings'>['fields']
 
 const ASK_MS = 2_000
-const CHECK_MS = 300
-const MIB = 2 ** 20
-const BYTES_PER_KBIT = 125
-const DAY_SECONDS = 86_400
+const EARNED_MS = 10_000
+/** Where a relay listens unless the file says otherwise. */
+const USUAL_PORT = 51_821
 const words = texts.share
-const LIMITS = ['peer.rate_kbit', 'peer.volume_mib_per_day', 'peer.max_clients', 'peer.hours'] as const
 
 export function SharePage({ live }: { live: Live }): JSX.Element {
-  const { value: status = live.status, atMs } = useAsked('status', ASK_MS)
-  if (status === undefined) return <p role="status">{texts.loading}</p>
-  const { peer, role } = status
-  const carries = role === 'relay' || role === 'peer'
   return (
     <>
       <h1>{texts.pages.share}</h1>
       <p class="intro">{words.intro}</p>
+      {has(live, 'share.status') ? <Own live={live} /> : <Alone live={live} />}
+    </>
+  )
+}
+
+/** A relay or a peer of its own. */
+function Alone({ live }: { live: Live }): JSX.Element {
+  const { value: status = live.status, atMs } = useAsked('status', ASK_MS)
+  if (status === undefined) return <p role="status">{texts.loading}</p>
+  const { peer, role } = status
+  return (
+    <>
+      <Carrying status={status} atMs={atMs} />
+      {has(live, 'earnings') && <Earned />}
+      {(role !== 'relay' || peer !== undefined) && <Limits onSaved={async () => words.saved} />}
+      {peer !== undefined && <Statement />}
+    </>
+  )
+}
+
+/** What this daemon shares: begun, seen and ended here. */
+function Own({ live }: { live: Live }): JSX.Element {
+  const { value: part, problem, atMs, ask } = useAsked('share.status', ASK_MS)
+  const [isBeginning, setBeginning] = useState(false)
+  if (part === undefined)
+    return problem === undefined ? (
+      <p role="status">{texts.loading}</p>
+    ) : (
+      <Notice kind="bad" title={texts.failed}>
+        <p>{problem}</p>
+      </Notice>
+    )
+  const { state, as } = part
+  const isOff = isBeginning || state === 'off' || state === 'failed'
+  if (isOff || as === undefined) return <Start part={part} onBegin={setBeginning} onChanged={ask} />
+  const apply = async () => {
+    await call('share.start', { as })
+    await ask()
+    return words.applied
+  }
+  return (
+    <>
+      <Sharing part={part} as={as} onChanged={ask} />
+      {part.status !== undefined && <Carrying status={part.status} atMs={atMs} />}
+      <Credits part={part} live={live} />
+      <Limits onSaved={apply} />
+      <Statement />
+    </>
+  )
+}
+
+function Sharing({ part, as, onChanged }: { part: Part; as: As; onChanged: () => void }): JSX.Element {
+  const doing = useAction()
+  const isUp = part.state === 'running'
+  const text = isUp ? words.runningText : part.state === 'waiting' ? words.again : words.starting
+  return (
+    <>
+      <section class={isUp ? 'hero hero-good' : 'hero hero-busy'}>
+        <div class="hero-words">
+          <div aria-live="polite">
+            <p class="hero-title">{words.running[as]}</p>
+            <p class="hero-text">{text}</p>
+          </div>
+          <div class="buttons">
+            <button
+              type="button"
+              disabled={doing.isBusy}
+              onClick={() => doing.run(() => call('share.stop', {}).then(onChanged))}
+            >
+              <Icon name="cross" size={18} /> {words.stop}
+            </button>
+          </div>
+        </div>
+      </section>
+      <Failure doing={doing} />
+      {part.problem !== undefined && (
+        <Notice kind="warn" title={texts.home.problem}>
+          <p>
+            {part.problem}. {part.advice}
+          </p>
+        </Notice>
+      )}
+    </>
+  )
+}
+
+function Carrying({ status, atMs }: { status: Status; atMs: number }): JSX.Element {
+  const { peer, role } = status
+  return (
+    <>
       {peer?.closed !== undefined && (
         <Notice kind="warn" title={words.closed}>
           <p>{peer.closed === 'volume' ? words.closedVolume : words.closedHours(peer.hours)}</p>
         </Notice>
       )}
-      {!carries && (
-        <section class="card">
-          <h2>{words.notYet}</h2>
-          <p>{words.notYetText}</p>
-          <Copy text="hoplite peer" />
-        </section>
-      )}
       {peer !== undefined && <Lent peer={peer} atMs={atMs} />}
-      {role === 'relay' && <Carried status={status} atMs={atMs} />}
-      {has(live, 'earnings') && <Earned />}
-      {role !== 'relay' || peer !== undefined ? <Limits /> : null}
-      {(!carries || peer !== undefined) && <Statement />}
+      {role === 'relay' && <Relayed status={status} atMs={atMs} />}
     </>
   )
 }
 
-function Lent({ peer, atMs }: { peer: Peer; atMs: number }): JSX.Element {
-  const outward = useRate(peer.bytesOut, atMs)
-  const inward = useRate(peer.bytesIn, atMs)
-  const refused = Object.entries(peer.refused)
+interface StartProps {
+  readonly part: Part
+  /** While it is being started this stays on the page, so that what goes wrong can be mended here. */
+  readonly onBegin: (isUnderWay: boolean) => void
+  readonly onChanged: () => Promise<void>
+}
+
+function Start({ part, onBegin, onChanged }: StartProps): JSX.Element {
+  const doing = useAction()
+  const [fields, setFields] = useState<Fields | undefined>(undefined)
+  const [limits, setLimits] = useState<LimitsOfPeer | undefined>(undefined)
+  const [as, setAs] = useState<As>('peer')
+  const [problem, setProblem] = useState<string | undefined>(undefined)
+  useEffect(() => {
+    void call('settings', {}).then(
+      ({ fields }) => (setFields(fields), setLimits(limitsOf(fields))),
+      () => {},
+    )
+  }, [])
+  if (fields === undefined || limits === undefined) return <p role="status">{texts.loading}</p>
+  const start = (event: SubmitEvent) => {
+    event.preventDefault()
+    const address = String(new FormData(event.currentTarget as HTMLFormElement).get('address') ?? '').trim()
+    doing.run(async () => {
+      const values = { ...asSettings(limits), ...(address === '' ? {} : reachedAt(address, fields)) }
+      const saved = await call('settings.save', { values })
+      setProblem(saved.problems[0]?.message)
+      if (saved.problems.length > 0) return
+      onBegin(true)
+      await call('share.start', { as }).finally(async () => {
+        // First how it stands now: what was told before would take this form away.
+        await onChanged()
+        onBegin(false)
+      })
+    })
+  }
   return (
-    <section class="card">
-      <h2>
-        <Icon name="share" /> {words.lent}
-      </h2>
-      <ShareOf name={texts.node.clients} part={peer.clients} whole={peer.maxClients} format={String} />
-      <ShareOf name={texts.node.today} part={peer.bytesToday} whole={peer.bytesPerDay} format={bytes} />
-      <ShareOf
-        name={words.rate}
-        part={outward + inward}
-        whole={peer.rateKbit * BYTES_PER_KBIT}
-        format={value => speed(value)}
-      />
-      <p class="row">
-        <span>{words.toServers(bytes(peer.bytesOut))}</span>
-        <span>{words.fromServers(bytes(peer.bytesIn))}</span>
-        <span>{words.flows(peer.flows)}</span>
-        <span>{words.hours(peer.hours)}</span>
-      </p>
-      {refused.length > 0 && (
-        <>
-          <h3>{words.refused}</h3>
-          {refused.map(([reason, count]) => (
-            <p class="row" key={reason}>
-              <span>{words.reasons[reason] ?? reason}</span>
-              <strong>{count}</strong>
-            </p>
-          ))}
-        </>
+    <>
+      {part.state === 'failed' && part.problem !== undefined && doing.error === undefined && (
+        <Notice kind="bad" title={words.failed}>
+          <p>
+            {part.problem}. {part.advice}
+          </p>
+        </Notice>
       )}
-    </section>
+      <form class="card" onSubmit={start}>
+        <h2>
+          <Icon name="share" /> {words.start.title}
+        </h2>
+        <p class="muted">{words.notYetText}</p>
+        <Choice
+          name="as"
+          legend={words.start.as}
+          chosen={as}
+          onChoose={setAs}
+          isBusy={doing.isBusy}
+          values={[
+            { value: 'peer', label: words.start.peer },
+            { value: 'relay', label: words.start.relay },
+          ]}
+        >
+          {words.start.meaning[as]}
+        </Choice>
+        <h3>{words.limits}</h3>
+        <LimitsFields limits={limits} onChange={setLimits} />
+        <Address fields={fields} known={part.publicAddresses} />
+        {problem !== undefined && (
+          <p class="problem" role="alert">
+            {problem}
+          </p>
+        )}
+        <label class="inline">
+          <input type="checkbox" name="understood" required />
+          <span>{words.start.understood}</span>
+        </label>
+        <Failure doing={doing} />
+        <button type="submit" class="primary" disabled={doing.isBusy || !isSound(limits)}>
+          <Icon name="power" size={18} /> {words.start.do}
+        </button>
+      </form>
+      <Statement />
+    </>
   )
 }
 
-function Carried({ status, atMs }: { status: Status; atMs: number }): JSX.Element {
-  const sent = status.counters['bytesOut'] ?? 0
-  const figures: [string, string][] = [
-    [texts.node.sessions, String(status.sessions)],
-    [texts.node.flows, String(status.flows)],
-    [texts.node.streams, String(status.streams)],
-    [texts.node.carried, bytes(sent)],
-    [texts.home.speed, speed(useRate(sent, atMs))],
-  ]
+/** Where others reach this machine, where the file does not say and it cannot be seen here. */
+function Address({ fields, known }: { fields: Fields; known: readonly string[] }): JSX.Element | null {
+  if (saysWhere(fields)) return null
   return (
-    <section>
-      <h2>{words.carried}</h2>
-      <dl class="figures">
-        {figures.map(([name, value]) => (
-          <div class="card" key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+    <label class="field">
+      <span>{words.start.address}</span>
+      <input
+        type="text"
+        name="address"
+        required
+        maxLength={45}
+        defaultValue={known[0] ?? ''}
+        placeholder="203.0.113.9"
+        autocomplete="off"
+      />
+      <p class="muted">{known.length > 0 ? words.start.addressKnown(known.join(', ')) : words.start.addressText}</p>
+    </label>
+  )
+}
+
+function saysWhere(fields: Fields): boolean {
+  const of = (key: string) => fields.find(field => field.key === key)?.inFile
+  const advertised = of('relay.advertise')
+  const listen = of('relay.listen')
+  const isOne = typeof listen === 'string' && !/^(0\.0\.0\.0|\[::\]):/.test(listen)
+  return isOne || (Array.isArray(advertised) && advertised.length > 0)
+}
+
+function reachedAt(address: string, fields: Fields): Record<string, string[]> {
+  const listen = fields.find(({ key }) => key === 'relay.listen')
+  const port = /:(\d+)$/.exec(String(listen?.inFile ?? listen?.default))?.[1] ?? String(USUAL_PORT)
+  const host = address.includes(':') ? `[${address}]` : address
+  return { 'relay.advertise': [`${host}:${port}`], 'relay.control_advertise': [address] }
+}
+
+/** The limits of what runs. `onSaved` makes them hold, and says when they do. */
+function Limits({ onSaved }: { onSaved: () => Promise<string> }): JSX.Element | null {
+  const doing = useAction()
+  const [saved, setSaved] = useState<LimitsOfPeer | undefined>(undefined)
+  const [limits, setLimits] = useState<LimitsOfPeer | undefined>(undefined)
+  const [said, setSaid] = useState<string | undefined>(undefined)
+  useEffect(() => {
+    void call('settings', {}).then(
+      ({ fields }) => (setSaved(limitsOf(fields)), setLimits(limitsOf(fields))),
+      () => {},
+    )
+  }, [])
+  if (limits === undefined) return null
+  const save = (event: SubmitEvent) => {
+    event.preventDefault()
+    doing.run(async () => {
+      const { problems } = await call('settings.save', { values: asSettings(limits) })
+      if (problems.length > 0) return setSaid(problems[0]?.message)
+      setSaved(limits)
+      setSaid(await onSaved())
+    })
+  }
+  const isUnchanged = JSON.stringify(limits) === JSON.stringify(saved)
+  return (
+    <form class="card" onSubmit={save}>
+      <h2>{words.limits}</h2>
+      <LimitsFields limits={limits} onChange={limits => (setSaid(undefined), setLimits(limits))} />
+      <Failure doing={doing} />
+      {said !== undefined && <p role="status">{said}</p>}
+      <button type="submit" class="primary" disabled={doing.isBusy || isUnchanged || !isSound(limits)}>
+        <Icon name="check" size={18} /> {words.save}
+      </button>
+    </form>
+  )
+}
+
+/** What a daemon's part took, and how it comes into the wallet. */
+function Credits({ part, live }: { part: Part; live: Live }): JSX.Element {
+  const doing = useAction()
+  const [collected, setCollected] = useState<number | undefined>(undefined)
+  const credits = part.status?.credits
+  if (credits?.queued === undefined)
+    return (
+      <section class="card card-flat">
+        <p class="row muted">
+          <span>{words.noIssuer}</span>
+          <a href="#/settings">{words.link}</a>
+        </p>
+      </section>
+    )
+  const { queued, redeemed = 0 } = credits
+  const collect = () => doing.run(async () => setCollected((await call('share.collect', {})).collected))
+  return (
+    <section class="card">
+      <div class="row">
+        <h2>
+          <Icon name="credits" /> {words.earned}
+        </h2>
+        {has(live, 'wallet') && (
+          <button type="button" disabled={doing.isBusy || queued + redeemed === 0} onClick={collect}>
+            {words.collect}
+          </button>
+        )}
+      </div>
+      <p class="figure">{texts.credits.amount(queued + redeemed)}</p>
+      <p class="row muted">
+        <span>{texts.credits.queued(queued)}</span>
+        <span>{words.earnedTotal(texts.credits.amount(redeemed))}</span>
+        <a href="#/credits">{words.details}</a>
+      </p>
+      {collected !== undefined && <p role="status">{words.collected(texts.credits.amount(collected))}</p>}
+      <Failure doing={doing} />
     </section>
   )
 }
 
 function Earned(): JSX.Element {
-  const { value } = useAsked('earnings', ASK_MS * 5)
+  const { value } = useAsked('earnings', EARNED_MS)
   return (
     <section class="card">
       <h2>
@@ -133,105 +342,6 @@ function Earned(): JSX.Element {
         <span>{value === undefined ? '\u00a0' : texts.credits.queued(value.queued)}</span>
         <a href="#/credits">{words.details}</a>
       </p>
-    </section>
-  )
-}
-
-/** The limits of a peer, with what they come to. */
-function Limits(): JSX.Element | null {
-  const doing = useAction()
-  const [fields, setFields] = useState<readonly Field[]>([])
-  const [changes, setChanges] = useState<Values>({})
-  const [problems, setProblems] = useState<ReadonlyMap<string, string>>(new Map())
-  const [isSaved, setSaved] = useState(false)
-  const load = () =>
-    call('settings', {})
-      .then(({ fields }) => setFields(fields.filter(({ key }) => isLimit(key))))
-      .catch(() => {})
-  useEffect(() => void load(), [])
-  useEffect(() => {
-    if (Object.keys(changes).length === 0) return setProblems(new Map())
-    const check = () =>
-      call('settings.check', { values: changes }).then(
-        ({ problems }) => setProblems(new Map(problems.map(({ key, message }) => [key, message]))),
-        () => {},
-      )
-    const timer = setTimeout(() => void check(), CHECK_MS)
-    return () => clearTimeout(timer)
-  }, [changes])
-  if (fields.length === 0) return null
-  const valueOf = (key: string): Field['value'] => {
-    const field = fields.find(field => field.key === key)
-    return changes[key] ?? field?.inFile ?? field?.default ?? 0
-  }
-  const change = (key: string, value: Field['value'] | undefined) => {
-    setSaved(false)
-    setChanges(({ [key]: _before, ...others }) => (value === undefined ? others : { ...others, [key]: value }))
-  }
-  const save = (event: SubmitEvent) => {
-    event.preventDefault()
-    doing.run(async () => {
-      const { problems } = await call('settings.save', { values: changes })
-      setProblems(new Map(problems.map(({ key, message }) => [key, message])))
-      if (problems.length > 0) return
-      await load()
-      setChanges({})
-      setSaved(true)
-    })
-  }
-  const isUnchanged = Object.keys(changes).length === 0
-  return (
-    <form class="card" onSubmit={save}>
-      <h2>{words.limits}</h2>
-      {fields.map(field => (
-        <SettingField
-          field={field}
-          change={changes[field.key]}
-          problem={problems.get(field.key)}
-          onChange={value => change(field.key, value)}
-          key={`${field.key} ${JSON.stringify(field.inFile ?? null)}`}
-        />
-      ))}
-      <p class="preview" role="status">
-        {problems.size === 0 && preview(valueOf)}
-      </p>
-      <Failure doing={doing} />
-      {isSaved && <p role="status">{words.saved}</p>}
-      <button type="submit" class="primary" disabled={doing.isBusy || isUnchanged || problems.size > 0}>
-        <Icon name="check" size={18} /> {texts.settings.save}
-      </button>
-    </form>
-  )
-}
-
-function isLimit(key: string): boolean {
-  return (LIMITS as readonly string[]).includes(key)
-}
-
-/** What limits come to: how soon the day's volume is used, and what each of all clients has at least. */
-function preview(valueOf: (key: string) => Field['value']): string {
-  const [rate, volume, clients] = LIMITS.map(key => Number(valueOf(key)))
-  const bytesPerSecond = (rate ?? 0) * BYTES_PER_KBIT
-  const day = (volume ?? 0) * MIB
-  const seconds = day / Math.max(bytesPerSecond, 1)
-  const each = speed(bytesPerSecond / Math.max(clients ?? 1, 1))
-  return seconds >= DAY_SECONDS
-    ? words.previewRate(bytes(bytesPerSecond * DAY_SECONDS), bytes(day), each)
-    : words.previewVolume(bytes(day), Math.max(1, Math.round(seconds / 60)), each)
-}
-
-function Statement(): JSX.Element {
-  return (
-    <section class="card">
-      <h2>{words.statement}</h2>
-      <dl class="values">
-        {words.takes.map(([name, text]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{text}</dd>
-          </div>
-        ))}
-      </dl>
     </section>
   )
 }

@@ -1,38 +1,277 @@
-// My VPN: the state of an entry. One's own WireGuard server, reached through peers, so that it does not learn one's address.
+// My VPN: one's own WireGuard server, reached through strangers, so that it does not learn one's address. Of a daemon it is a
+// part that is started here; `hoplite entry` is a node of its own that is shown.
 
 import type { JSX } from 'preact'
+import { useState } from 'preact/hooks'
 import type { Output } from '#api/table.ts'
-import { bytes, host, milliseconds, since } from '../format.ts'
+import { call } from '../api.ts'
+import { bytes, speed } from '../format.ts'
 import { Icon } from '../icons.tsx'
-import type { Live } from '../live.ts'
-import { useAsked } from '../parts/asked.ts'
+import { has, type Live } from '../live.ts'
+import { type Doing, useAction } from '../parts/action.ts'
+import { useAsked, useRate } from '../parts/asked.ts'
 import { Copy } from '../parts/copy.tsx'
+import { Failure } from '../parts/failure.tsx'
 import { Notice } from '../parts/notice.tsx'
+import { VpnDrop } from '../parts/vpn-drop.tsx'
+import { type HeldFile, heldFile, holdFile, saveAs } from '../parts/vpn-file.ts'
+import { VpnStart } from '../parts/vpn-start.tsx'
+import { Interfaces, Machine, Way } from '../parts/vpn-way.tsx'
 import { texts } from '../texts.ts'
 
 type Status = Output<'status'>
-type Entry = Status['routes'][number]
-type Interface = Output<'wgShow'>['interfaces'][number]
+type Part = Output<'entry.status'>
 
-const ASK_MS = 3_000
+const ASK_MS = 1_000
+const SHOW_MS = 3_000
 const words = texts.vpn
 
 export function VpnPage({ live }: { live: Live }): JSX.Element {
-  const { status } = live
-  if (status === undefined) return <p role="status">{texts.loading}</p>
-  const isReady = status.state === 'ready'
-  const isProven = isReady && status.routes.every(route => route.isProven)
-  const said = isProven ? words.ready : isReady ? words.unheard : words.waiting
   return (
     <>
       <h1>{texts.pages.vpn}</h1>
       <p class="intro">{words.intro}</p>
-      <section class={isProven ? 'hero hero-good' : isReady ? 'hero hero-busy' : 'hero hero-bad'}>
-        <div class="hero-words" aria-live="polite">
+      {has(live, 'entry.status') ? <Own /> : <Alone live={live} />}
+    </>
+  )
+}
+
+/** A node that is an entry and nothing else. */
+function Alone({ live }: { live: Live }): JSX.Element {
+  const { value, atMs } = useAsked('status', ASK_MS)
+  const { value: shown } = useAsked('wgShow', SHOW_MS)
+  const doing = useAction()
+  const status = value ?? live.status
+  if (status === undefined) return <p role="status">{texts.loading}</p>
+  return (
+    <>
+      <Hero said={saidOf(status)} kind={kindOf(status)}>
+        <Speed status={status} atMs={atMs} />
+        <NewPeer doing={doing} />
+      </Hero>
+      <Failure doing={doing} />
+      <Running status={status} interfaces={shown?.interfaces ?? []} />
+    </>
+  )
+}
+
+/** The entry of this daemon: brought, started, seen and ended here. */
+function Own(): JSX.Element {
+  const { value: part, problem, atMs, ask } = useAsked('entry.status', ASK_MS)
+  const [file, setFile] = useState<HeldFile | undefined>(heldFile)
+  const [isBeginning, setBeginning] = useState(false)
+  const hold = (file: HeldFile | undefined) => {
+    holdFile(file)
+    setFile(file)
+  }
+  if (part === undefined)
+    return problem === undefined ? (
+      <p role="status">{texts.loading}</p>
+    ) : (
+      <Notice kind="bad" title={texts.failed}>
+        <p>{problem}</p>
+      </Notice>
+    )
+  const isOff = isBeginning || part.state === 'off' || part.state === 'failed'
+  return (
+    <>
+      {part.isShut && <Shut onOpened={ask} />}
+      {!isOff && <Active part={part} atMs={atMs} file={file} onFile={hold} onChanged={ask} />}
+      {isOff && part.state === 'failed' && part.problem !== undefined && file === undefined && (
+        <Notice kind="bad" title={words.failed}>
+          <p>
+            {part.problem}. {part.advice}
+          </p>
+        </Notice>
+      )}
+      {isOff && part.isKept && file === undefined && <Kept part={part} onChanged={ask} />}
+      {isOff && file === undefined && <VpnDrop onFile={hold} />}
+      {isOff && file !== undefined && (
+        <VpnStart file={file} onBegin={setBeginning} onChanged={ask} onAnother={() => hold(undefined)} />
+      )}
+    </>
+  )
+}
+
+function Shut({ onOpened }: { onOpened: () => void }): JSX.Element {
+  const doing = useAction()
+  return (
+    <>
+      <Notice kind="bad" title={words.shut.title}>
+        <p>{words.shut.text}</p>
+        <button
+          type="button"
+          disabled={doing.isBusy}
+          onClick={() => doing.run(() => call('entry.stop', {}).then(onOpened))}
+        >
+          {words.shut.open}
+        </button>
+      </Notice>
+      <Failure doing={doing} />
+    </>
+  )
+}
+
+function Kept({ part, onChanged }: { part: Part; onChanged: () => void }): JSX.Element {
+  const doing = useAction()
+  const form = part.keptForm ?? 'listen'
+  return (
+    <section class="card">
+      <h2>
+        <Icon name="check" /> {words.kept.title}
+      </h2>
+      <p class="muted">{words.kept.text}</p>
+      <div class="buttons">
+        <button
+          type="button"
+          class="primary"
+          disabled={doing.isBusy}
+          onClick={() => doing.run(() => call('entry.start', { form }).finally(onChanged))}
+        >
+          <Icon name="power" size={18} /> {words.kept.start}
+        </button>
+        <button
+          type="button"
+          disabled={doing.isBusy}
+          onClick={() => doing.run(() => call('entry.stop', { forget: true }).then(onChanged))}
+        >
+          {words.kept.forget}
+        </button>
+      </div>
+      <Failure doing={doing} />
+    </section>
+  )
+}
+
+interface ActiveProps {
+  readonly part: Part
+  readonly atMs: number
+  readonly file: HeldFile | undefined
+  readonly onFile: (file: HeldFile | undefined) => void
+  readonly onChanged: () => void
+}
+
+function Active({ part, atMs, file, onFile, onChanged }: ActiveProps): JSX.Element {
+  const doing = useAction()
+  const { state, status, form } = part
+  const stop = () =>
+    doing.run(async () => {
+      await call('entry.stop', {})
+      // What was brought is gone from this page too: the next one may be another's.
+      onFile(undefined)
+      onChanged()
+    })
+  const said = status === undefined ? words[waitingFor(state)] : saidOf(status, form)
+  return (
+    <>
+      <Hero said={said} kind={status === undefined ? 'busy' : kindOf(status)}>
+        {status !== undefined && <Speed status={status} atMs={atMs} />}
+        <div class="buttons">
+          {status !== undefined && <NewPeer doing={doing} />}
+          <button type="button" disabled={doing.isBusy || state === 'stopping'} onClick={stop}>
+            <Icon name="cross" size={18} /> {words.stop}
+          </button>
+        </div>
+      </Hero>
+      <Failure doing={doing} />
+      {part.problem !== undefined && (
+        <Notice kind="warn" title={texts.home.problem}>
+          <p>
+            {part.problem}. {part.advice}
+          </p>
+        </Notice>
+      )}
+      {status !== undefined && form === 'listen' && <App file={file} onFile={onFile} />}
+      {status !== undefined && <Running status={status} interfaces={part.interfaces} />}
+    </>
+  )
+}
+
+function waitingFor(state: Part['state']): 'starting' | 'stopping' | 'again' {
+  return state === 'stopping' ? 'stopping' : state === 'waiting' ? 'again' : 'starting'
+}
+
+/** The file for the WireGuard app, with the two lines changed. */
+function App({ file, onFile }: { file: HeldFile | undefined; onFile: (file: HeldFile) => void }): JSX.Element {
+  const doing = useAction()
+  if (file === undefined)
+    return (
+      <>
+        <p class="muted">{words.app.again}</p>
+        <VpnDrop onFile={onFile} />
+      </>
+    )
+  const download = () =>
+    doing.run(async () => {
+      const changed = await call('entry.file', { file: file.text })
+      saveAs(words.app.name(file.name.replace(/[^\w.-]/g, '-')), changed.file)
+    })
+  return (
+    <section class="card">
+      <h2>
+        <Icon name="down" /> {words.app.title}
+      </h2>
+      <p class="muted">{words.app.text}</p>
+      <button type="button" class="primary" disabled={doing.isBusy} onClick={download}>
+        <Icon name="down" size={18} /> {words.app.download}
+      </button>
+      <Failure doing={doing} />
+    </section>
+  )
+}
+
+interface HeroProps {
+  readonly said: { readonly title: string; readonly text: string }
+  readonly kind: 'good' | 'busy' | 'bad'
+  readonly children?: JSX.Element | JSX.Element[] | (JSX.Element | false)[]
+}
+
+function Hero({ said, kind, children }: HeroProps): JSX.Element {
+  return (
+    <section class={`hero hero-${kind}`}>
+      <div class="hero-words">
+        <div aria-live="polite">
           <p class="hero-title">{said.title}</p>
           <p class="hero-text">{said.text}</p>
         </div>
-      </section>
+        {children}
+      </div>
+    </section>
+  )
+}
+
+function Speed({ status, atMs }: { status: Status; atMs: number }): JSX.Element {
+  const { bytesIn = 0, bytesOut = 0 } = status.counters
+  const inward = useRate(bytesIn, atMs)
+  const outward = useRate(bytesOut, atMs)
+  return (
+    <p class="speeds">
+      <span class="speed-down">
+        <Icon name="down" size={16} /> <span class="sr">{words.down} </span>
+        {speed(inward)}
+      </span>
+      <span class="speed-up">
+        <Icon name="up" size={16} /> <span class="sr">{words.up} </span>
+        {speed(outward)}
+      </span>
+      <span class="muted">{words.received(bytes(bytesIn), bytes(bytesOut))}</span>
+    </p>
+  )
+}
+
+function NewPeer({ doing }: { doing: Doing }): JSX.Element {
+  return (
+    <button type="button" disabled={doing.isBusy} onClick={() => doing.run(() => call('entry.newPeer', {}))}>
+      <Icon name="refresh" size={18} /> {words.newPeer}
+    </button>
+  )
+}
+
+function Running({ status, interfaces }: { status: Status; interfaces: Part['interfaces'] }): JSX.Element {
+  const { mtu, listening } = status
+  const endpoint = listening['wireguard']?.[0]
+  return (
+    <>
       {status.problem !== undefined && (
         <Notice kind="warn" title={texts.home.problem}>
           <p>
@@ -44,75 +283,6 @@ export function VpnPage({ live }: { live: Live }): JSX.Element {
         <Way route={route} key={route.server} />
       ))}
       <Machine status={status} />
-      <Interfaces />
-    </>
-  )
-}
-
-/** From here over the peers to one server, and what stands ready beside it. */
-function Way({ route }: { route: Entry }): JSX.Element {
-  const names = route.hops.map(({ operator, address }) => `${operator} · ${host(address)}`)
-  const spares = route.spares ?? []
-  return (
-    <section class="card">
-      <div class="row">
-        <h2>
-          <Icon name="vpn" /> {route.server ?? words.server}
-        </h2>
-        <span class={route.isProven ? 'pill pill-good' : 'pill'}>{route.isProven ? words.proven : words.unproven}</span>
-      </div>
-      {names.length === 0 ? (
-        <p class="muted">{route.problem ?? words.looking}</p>
-      ) : (
-        <ol class="route-line">
-          {[texts.home.you, ...names, words.server].map((name, i) => (
-            <li class={route.isProven && i > 0 && i <= names.length ? 'is-built' : ''} key={name}>
-              {name}
-            </li>
-          ))}
-        </ol>
-      )}
-      <p class="muted">
-        {texts.home.roundTrip} <strong>{milliseconds(route.rttMs)}</strong>
-      </p>
-      <h3>{words.spares}</h3>
-      {spares.length === 0 ? (
-        <p class="muted">{words.noSpares}</p>
-      ) : (
-        <ul class="plain">
-          {spares.map(({ hops, isProven }) => (
-            <li class="row" key={hops.map(({ id }) => id).join()}>
-              <span>{hops.map(({ operator, address }) => `${operator} · ${host(address)}`).join(' → ')}</span>
-              <span class={isProven ? 'pill pill-good' : 'pill'}>{isProven ? words.proven : words.unproven}</span>
-            </li>
-          ))}
-        </ul>
-      )}
-    </section>
-  )
-}
-
-function Machine({ status }: { status: Status }): JSX.Element {
-  const { mtu, killSwitch, listening } = status
-  const link = status.interface
-  const figures: [string, string][] = [
-    ...(mtu === undefined ? [] : [[words.mtu, words.bytes(mtu)] as [string, string]]),
-    ...(link === undefined ? [] : [[words.interface, link] as [string, string]]),
-    ...(killSwitch === undefined ? [] : [[words.killSwitch, killSwitch ? words.on : words.off] as [string, string]]),
-    [words.moves, String(status.counters['moves'] ?? 0)],
-    [texts.node.directory, String(status.directory)],
-  ]
-  const endpoint = listening['wireguard']?.[0]
-  return (
-    <>
-      <dl class="figures">
-        {figures.map(([name, value]) => (
-          <div class="card" key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
       {endpoint !== undefined && (
         <section class="card">
           <h2>
@@ -122,49 +292,21 @@ function Machine({ status }: { status: Status }): JSX.Element {
           <p class="muted">{words.endpointText(mtu ?? 0)}</p>
         </section>
       )}
+      <Interfaces interfaces={interfaces} />
     </>
   )
 }
 
-/** What `wg show` says, for who never opens a terminal. */
-function Interfaces(): JSX.Element | null {
-  const { value } = useAsked('wgShow', ASK_MS)
-  const interfaces = value?.interfaces ?? []
-  if (interfaces.length === 0) return null
-  return (
-    <>
-      {interfaces.map(one => (
-        <section class="card" key={one.name}>
-          <h2>{words.wireguard(one.name)}</h2>
-          <p class="muted">{words.publicKey}</p>
-          <Copy text={one.publicKey} />
-          {one.peers.map(peer => (
-            <Peer peer={peer} key={peer.publicKey} />
-          ))}
-        </section>
-      ))}
-    </>
-  )
+function isProven({ state, routes }: Status): boolean {
+  return state === 'ready' && routes.every(route => route.isProven)
 }
 
-function Peer({ peer }: { peer: Interface['peers'][number] }): JSX.Element {
-  const ago = since(peer.lastHandshakeUnixMs, Date.now())
-  const rows: [string, string][] = [
-    [words.peer, peer.publicKey],
-    [words.peerEndpoint, peer.endpoint ?? '–'],
-    [words.handshake, ago === undefined ? words.never : words.ago(ago)],
-    [words.transfer, words.received(bytes(peer.rxBytes), bytes(peer.txBytes))],
-    [words.allowed, peer.allowedIps.join(', ')],
-    [words.psk, peer.hasPresharedKey ? words.on : words.off],
-  ]
-  return (
-    <dl class="values">
-      {rows.map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd class="wrap">{value}</dd>
-        </div>
-      ))}
-    </dl>
-  )
+function saidOf(status: Status, form: Part['form'] = status.interface === undefined ? 'listen' : 'tunnel') {
+  if (isProven(status)) return words.ready
+  if (status.state !== 'ready') return words.waiting
+  return form === 'tunnel' ? words.silent : words.unheard
+}
+
+function kindOf(status: Status): 'good' | 'busy' | 'bad' {
+  return isProven(status) ? 'good' : status.state === 'ready' ? 'busy' : 'bad'
 }

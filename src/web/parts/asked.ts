@@ -16,7 +16,8 @@ export interface Asked<Answer> {
   readonly problem: string | undefined
   /** When it came, ms of the page's clock. */
   readonly atMs: number
-  ask(): void
+  /** Asks at once; resolves when the answer is here. */
+  ask(): Promise<void>
 }
 
 const NOTHING = { value: undefined, atMs: 0 }
@@ -25,14 +26,14 @@ export function useAsked<N extends Question>(name: N, everyMs: number): Asked<Ou
   const [{ value, atMs }, setAnswer] = useState<{ value: Output<N> | undefined; atMs: number }>(NOTHING)
   const [problem, setProblem] = useState<string | undefined>(undefined)
   const ask = useCallback(() => {
-    call(name, {} as Parameters<typeof call<N>>[1]).then(
+    return call(name, {} as Parameters<typeof call<N>>[1]).then(
       value => (setAnswer({ value, atMs: performance.now() }), setProblem(undefined)),
       (error: unknown) => setProblem(error instanceof Error ? error.message : String(error)),
     )
   }, [name])
   useEffect(() => {
-    ask()
-    const timer = setInterval(ask, everyMs)
+    void ask()
+    const timer = setInterval(() => void ask(), everyMs)
     return () => clearInterval(timer)
   }, [ask, everyMs])
   return { value, problem, atMs, ask }
