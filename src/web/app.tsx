@@ -45,6 +45,8 @@ export function App(): JSX.Element {
   const there = PAGES.filter(page => page.isThere(live))
   const page = there.find(page => page.name === name) ?? (PAGES[0] as Page)
   useEffect(() => {
+    // On a narrow screen the navigation is longer than the screen.
+    document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
     document.title = `${texts.pages[page.name]} · ${texts.name}`
   }, [page.name])
   if (live.phase === 'signedOut') return <SignedOut />

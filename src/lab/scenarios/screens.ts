@@ -1,51 +1,70 @@
 // Pictures of every page of the dashboard in both themes and three widths, of a real client in a real network, to be looked
 // at. They go to build/screens; those that documents show go to docs/images.
 
-import { copyFileSync, mkdirSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import { callAction } from '#api/client.ts'
 import { socketPath } from '#platform/directories.ts'
+import { formatAddress } from '#wire/address.ts'
 import { openPage, startBrowser } from '../browser.ts'
+import { startIssuerProcess } from '../issuer-process.ts'
 import type { Scenario } from '../scenario.ts'
 import { fetchThrough } from '../socks-client.ts'
-import { SIX_RELAYS, Testnet } from '../testnet.ts'
+import { SIX_RELAYS, Testnet, waitFor } from '../testnet.ts'
+import { WireGuardPair } from '../wireguard-pair.ts'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const FOLDER = path.join(ROOT, 'build', 'screens')
 const WIDTHS = [360, 820, 1440]
 const HEIGHT = 900
 const THEMES = ['light', 'dark'] as const
-const PAGES = ['home', 'route', 'devices', 'share', 'activity', 'settings']
-const SHOWN = ['home-dark-1440', 'route-light-1440', 'home-light-360']
+const PAGES = ['home', 'route', 'vpn', 'devices', 'share', 'credits', 'activity', 'settings']
+/** Pages of what is started on them, before and while it runs. */
+const PARTS = ['vpn-start', 'vpn-up', 'share-up']
+const SHOWN = ['home-dark-1440', 'route-light-1440', 'vpn-up-light-1440', 'share-up-dark-1440']
+const COUNTRIES = ['DE', 'FR', 'SE', 'NL', 'CH', 'IS']
+const RELAYS = SIX_RELAYS.map((plan, i) => ({ ...plan, isPeer: i < 4, country: COUNTRIES[i] ?? 'CH' }))
+const CREDITS = 60
 const TRAFFIC_ROUNDS = 14
 
 export const screens: Scenario = async ({ say, figure, promise }) => {
   mkdirSync(FOLDER, { recursive: true })
-  const net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: false })
+  const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-screens-'))
+  const issuer = await startIssuerProcess(folder)
+  const vpn = await WireGuardPair.start('127.98.0.1')
+  const credit = { url: issuer.url, id: issuer.id, price: 1, freeMib: 64 }
+  const servers = [formatAddress(vpn.server)]
+  const net = await Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false, credit, servers })
   const browser = await startBrowser()
   try {
     await net.waitReady(true)
     const socket = socketPath(net.client.stateDir)
     await traffic(net)
+    const { codes } = (await issuer.admin('vouchers', '--credits', String(CREDITS))) as { codes: string[] }
+    await callAction(socket, 'redeemVoucher', { code: codes[0] ?? '' }, 20_000)
     const paintMs = await firstPaint(browser, (await callAction(socket, 'login', {})).url)
     figure('first paint, ms', Math.round(paintMs))
     promise('it paints within a second', paintMs < 1_000)
     let made = 0
     for (const theme of THEMES) {
       const { url } = await callAction(socket, 'login', {})
-      made += await photograph(browser, url, theme, () => traffic(net, 2))
+      made += await photograph(browser, url, theme, net, vpn)
       say(`  ${theme}: done`)
     }
     figure('pictures', made)
-    promise('every page was pictured', made === THEMES.length * (PAGES.length * WIDTHS.length + 2))
+    promise('every page was pictured', made === THEMES.length * ((PAGES.length + PARTS.length) * WIDTHS.length + 2))
     const images = path.join(ROOT, 'docs', 'images')
     mkdirSync(images, { recursive: true })
     for (const name of SHOWN) copyFileSync(path.join(FOLDER, `${name}.png`), path.join(images, `${name}.png`))
   } finally {
     await browser.close()
     await net.stop()
+    await vpn[Symbol.asyncDispose]()
+    await issuer.stop()
+    rmSync(folder, { recursive: true, force: true })
   }
 }
 
@@ -64,7 +83,8 @@ async function photograph(
   browser: Browser,
   url: string,
   colorScheme: 'light' | 'dark',
-  beat: () => Promise<void>,
+  net: Testnet,
+  vpn: WireGuardPair,
 ): Promise<number> {
   const context = await browser.newContext({ colorScheme, viewport: { width: 1440, height: HEIGHT } })
   const page = await context.newPage()
@@ -75,15 +95,40 @@ async function photograph(
   }
   await page.goto(url)
   await page.getByText('Protected').first().waitFor()
-  for (const name of PAGES) {
-    await openPage(page, name)
+  const widths = async (name: string) => {
     for (const width of WIDTHS) {
       await page.setViewportSize({ width, height: HEIGHT })
-      await beat()
+      if (name === 'home') await traffic(net, 2)
       await settle(page)
-      await shoot(`${name}-${colorScheme}-${width}`, width > 360 && (name === 'home' || name === 'route'))
+      await shoot(`${name}-${colorScheme}-${width}`, true)
     }
   }
+  for (const name of PAGES) {
+    await openPage(page, name)
+    await page.locator('main form, main .card, main .hero').first().waitFor()
+    await widths(name)
+  }
+  await openPage(page, 'vpn')
+  const buffer = Buffer.from(vpn.file('DNS = 10.66.0.1', 'PostUp = echo up'))
+  await page.locator('input[type=file]').setInputFiles({ name: 'my-vpn.conf', mimeType: 'text/plain', buffer })
+  await page.getByRole('radio', { name: 'My own app' }).click({ force: true })
+  await widths('vpn-start')
+  await page.getByLabel('Where your app connects').fill('127.0.0.1:0')
+  await page.getByRole('button', { name: 'Start', exact: true }).click()
+  await page.getByText('A peer stands ready').waitFor()
+  const socket = socketPath(net.client.stateDir)
+  const { file } = await callAction(socket, 'entry.file', { file: buffer.toString() })
+  for (let i = 0; i < 20; i++) await vpn.exchange(file)
+  await page.getByText('Your VPN sees a stranger').waitFor()
+  await waitForSpares(socket)
+  await widths('vpn-up')
+  await callAction(socket, 'entry.stop', {})
+  await callAction(socket, 'share.start', { as: 'relay' }, 20_000)
+  await openPage(page, 'share')
+  await page.getByText('You are a relay').waitFor()
+  await widths('share-up')
+  await callAction(socket, 'share.stop', {})
+  await page.reload()
   await page.setViewportSize({ width: 1440, height: HEIGHT })
   await openPage(page, 'home')
   await page.getByRole('button', { name: 'Turn off' }).click()
@@ -99,6 +144,13 @@ async function photograph(
   await context.close()
   await stranger.close()
   return made + 1
+}
+
+async function waitForSpares(socket: string): Promise<void> {
+  await waitFor(async () => {
+    const { status } = await callAction(socket, 'entry.status', {})
+    return status?.routes[0]?.spares?.length === 2 || undefined
+  }, 'two spares')
 }
 
 /** Two frames: what changed is drawn. */

@@ -219,9 +219,9 @@ function History({ wallet }: { wallet: Wallet }): JSX.Element {
     <section class="card">
       <h2>{words.history}</h2>
       {entries.length === 0 && <p class="muted">{words.noHistory}</p>}
-      <ul class="plain">
+      <ul class="plain history">
         {entries.map(({ atMs, kind, credits }, i) => (
-          <li class="row" key={`${atMs}-${i}`}>
+          <li key={`${atMs}-${i}`}>
             <span>{words.kinds[kind] ?? kind}</span>
             <time class="muted" dateTime={new Date(atMs).toISOString()}>
               {dateAndTime(atMs)}

@@ -79,7 +79,7 @@ function Own({ live }: { live: Live }): JSX.Element {
       {part.status !== undefined && <Carrying status={part.status} atMs={atMs} />}
       <Credits part={part} live={live} />
       <Limits onSaved={apply} />
-      <Statement />
+      <Statement as={as} />
     </>
   )
 }
@@ -214,7 +214,7 @@ function Start({ part, onBegin, onChanged }: StartProps): JSX.Element {
           <Icon name="power" size={18} /> {words.start.do}
         </button>
       </form>
-      <Statement />
+      <Statement as={as} />
     </>
   )
 }
@@ -299,8 +299,8 @@ function Credits({ part, live }: { part: Part; live: Live }): JSX.Element {
     return (
       <section class="card card-flat">
         <p class="row muted">
-          <span>{words.noIssuer}</span>
-          <a href="#/settings">{words.link}</a>
+          <span>{has(live, 'wallet') ? words.noPrice : words.noIssuer}</span>
+          {!has(live, 'wallet') && <a href="#/settings">{words.link}</a>}
         </p>
       </section>
     )

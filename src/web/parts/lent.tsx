@@ -62,7 +62,7 @@ export function Relayed({ status, atMs }: { status: Status; atMs: number }): JSX
     [texts.home.speed, speed(useRate(sent, atMs))],
   ]
   return (
-    <section>
+    <section class="stack">
       <h2>{words.carried}</h2>
       <dl class="figures">
         {figures.map(([name, value]) => (
@@ -77,12 +77,13 @@ export function Relayed({ status, atMs }: { status: Status; atMs: number }): JSX
 }
 
 /** What one takes on by lending. */
-export function Statement(): JSX.Element {
+export function Statement({ as = 'peer' }: { as?: 'peer' | 'relay' }): JSX.Element {
+  const takes = as === 'relay' ? [...words.takesRelay, ...words.takes] : words.takes
   return (
     <section class="card">
-      <h2>{words.statement}</h2>
+      <h2>{words.statement[as]}</h2>
       <dl class="values">
-        {words.takes.map(([name, text]) => (
+        {takes.map(([name, text]) => (
           <div key={name}>
             <dt>{name}</dt>
             <dd>{text}</dd>

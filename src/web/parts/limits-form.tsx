@@ -12,6 +12,7 @@ const HOURS = Array.from({ length: 24 }, (_, hour) => hour)
 const MOST_MBIT = 100_000
 const MOST_GIB = 1_000_000
 const MOST_CLIENTS = 100_000
+const MOST_PRICE = 1_000_000
 
 interface LimitsFieldsProps {
   readonly limits: LimitsOfPeer
@@ -19,7 +20,7 @@ interface LimitsFieldsProps {
 }
 
 export function LimitsFields({ limits, onChange }: LimitsFieldsProps): JSX.Element {
-  const { mbit, gib, clients, hours } = limits
+  const { mbit, gib, clients, hours, price } = limits
   return (
     <>
       <div class="change">
@@ -59,6 +60,16 @@ export function LimitsFields({ limits, onChange }: LimitsFieldsProps): JSX.Eleme
             <option value="between">{words.between}</option>
           </select>
         </label>
+        {price !== undefined && (
+          <Figure
+            name={words.price}
+            value={price}
+            min={0}
+            max={MOST_PRICE}
+            step="any"
+            onValue={price => onChange({ ...limits, price })}
+          />
+        )}
         {hours !== undefined && (
           <>
             <Hour

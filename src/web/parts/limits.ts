@@ -11,6 +11,8 @@ export interface LimitsOfPeer {
   readonly mbit: number
   readonly gib: number
   readonly clients: number
+  /** Credits for a GiB; undefined where no issuer is set. */
+  readonly price: number | undefined
   /** Undefined for all hours. */
   readonly hours: { readonly from: number; readonly to: number } | undefined
 }
@@ -24,8 +26,8 @@ const words = texts.share
 
 /** What the file says, or what holds without it. */
 export function limitsOf(fields: Fields): LimitsOfPeer {
-  const of = (key: string) => {
-    const field = fields.find(field => field.key === `peer.${key}`)
+  const of = (key: string, section = 'peer') => {
+    const field = fields.find(field => field.key === `${section}.${key}`)
     return field?.inFile ?? field?.default
   }
   const [, from, to] = /^(\d+)-(\d+)$/.exec(String(of('hours'))) ?? []
@@ -33,15 +35,17 @@ export function limitsOf(fields: Fields): LimitsOfPeer {
     mbit: Number(of('rate_kbit')) / KBIT_IN_MBIT,
     gib: Number(of('volume_mib_per_day')) / MIB_IN_GIB,
     clients: Number(of('max_clients')),
+    price: of('issuer', 'credit') === '' ? undefined : Number(of('price', 'relay')),
     hours: from === undefined ? undefined : { from: Number(from), to: Number(to) },
   }
 }
 
-export function asSettings({ mbit, gib, clients, hours }: LimitsOfPeer): Record<string, Value> {
+export function asSettings({ mbit, gib, clients, hours, price }: LimitsOfPeer): Record<string, Value> {
   return {
     'peer.rate_kbit': Math.round(mbit * KBIT_IN_MBIT),
     'peer.volume_mib_per_day': Math.round(gib * MIB_IN_GIB),
     'peer.max_clients': clients,
+    ...(price !== undefined && { 'relay.price': price }),
     'peer.hours': hours === undefined ? '' : `${hours.from}-${hours.to}`,
   }
 }

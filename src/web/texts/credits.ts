@@ -30,7 +30,7 @@ export const credits = {
     none: 'This wallet needs no account. One of a name lets you use your credits from several machines, and get them back with a code when you forget the password.',
     is: (name: string) => `This wallet uses the account ${name}.`,
     at: (credits: string) => `${credits} on it, not yet drawn`,
-    how: 'Do',
+    how: 'An account of a name',
     hows: { create: 'New', use: 'Sign in', recover: 'Recover' },
     name: 'Name',
     nameText: 'Not your own: the issuer sees it.',

@@ -43,7 +43,7 @@ export const route = {
     'Where a relay is, it says itself; nobody has checked it. Preferred countries are taken while an exit there answers, avoided ones never.',
   countriesNone: 'No exit says where it is.',
   country: (name: string, exits: number) => `${name} · ${exits === 1 ? '1 exit' : `${exits} exits`}`,
-  wish: { prefer: 'Prefer', any: 'Either', avoid: 'Avoid' },
+  wish: { prefer: 'Prefer', any: 'Any', avoid: 'Avoid' },
   claims: (country: string) => `says it is in ${country}`,
   notThere: 'No exit in a country that you prefer fits now, so another is used.',
   keep: 'Keep these choices',

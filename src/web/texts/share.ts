@@ -30,7 +30,7 @@ export const share = {
   closed: 'Nothing is lent at this time',
   closedVolume: 'The volume of the day is used up. It begins anew at midnight.',
   closedHours: (hours: string) => `You lend at these hours only: ${hours}.`,
-  lent: 'Lent to WireGuard tunnels',
+  lent: 'Lent to others',
   rate: 'Speed now',
   toServers: (amount: string) => `${amount} to servers`,
   fromServers: (amount: string) => `${amount} from servers`,
@@ -56,6 +56,7 @@ export const share = {
     volume: 'Volume of a day, GiB',
     clients: 'People at a time',
     when: 'When',
+    price: 'Price, credits for a GiB',
     always: 'At all hours',
     between: 'Between',
     from: 'From',
@@ -74,9 +75,20 @@ export const share = {
   collect: 'Take it into my wallet',
   collected: (credits: string) => `${credits} are in your wallet.`,
   earnedTotal: (credits: string) => `${credits} handed in`,
-  noIssuer: 'Without an issuer of credits in the settings, you carry for nothing.',
+  noIssuer: 'You carry for nothing. With an issuer of credits in the settings, and a price, you earn.',
+  noPrice: 'You carry for nothing. Set a price in the limits to earn credits.',
   link: 'Settings',
-  statement: 'What you take on as a peer',
+  statement: { peer: 'What you take on as a peer', relay: 'What you take on as a relay' },
+  takesRelay: [
+    [
+      'As a relay',
+      'You carry packets between others and the next machine of their route, sealed in layers that you hold one key of. You see the machine before you and the one behind: as a guard a user’s address, never where he goes.',
+    ],
+    [
+      'Blame as a relay',
+      'Your internet provider sees traffic with strangers. Nothing goes from you to websites: that is what exits do, and you are none.',
+    ],
+  ] as readonly (readonly [string, string])[],
   takes: [
     [
       'You relay',
