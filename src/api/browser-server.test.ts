@@ -21,6 +21,7 @@ async function serve(t: TestContext) {
     traffic: () => ({ at: 0, inward: [], outward: [] }),
     connect: () => ({ connecting: true }),
     login: () => ({ url: 'no' }),
+    'entry.file': ({ file }) => ({ file }),
   }
   const access = new Access({ random: n => randomBytes(n), now: Date.now, save: () => {} })
   const events = new EventHub(() => [{ name: 'failover', data: { silentMs: 1, count: 1 } }])
@@ -154,6 +155,24 @@ test('a token may what it was made for', async t => {
   assert.equal((await ask('/v1/connect', { headers: write })).status, 200)
   assert.equal((await ask('/v1/login', { headers: write })).status, 403)
   assert.equal((await ask('/v1/traffic', { headers: { authorization: 'Bearer none' } })).status, 401)
+})
+
+test('what takes a secret or a responsibility on is for a person at the page, and for no token or other site', async t => {
+  const { access, ask, signIn, port } = await serve(t)
+  const body = JSON.stringify({ file: '[Interface]' })
+  for (const permission of ['read', 'write'] as const) {
+    const headers = { authorization: `Bearer ${access.createToken('a script', permission)?.token}` }
+    const { status, text } = await ask('/v1/entry.file', { headers, body })
+    assert.deepEqual([status, text.includes('hoplite ui')], [403, true], permission)
+  }
+  const headers = await signIn()
+  assert.equal((await ask('/v1/entry.file', { headers, body })).status, 200)
+  const elsewhere = { ...headers, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' }
+  assert.equal((await ask('/v1/entry.file', { headers: elsewhere, body })).status, 403)
+  const rebound = { ...headers, host: `evil.example:${port}` }
+  assert.equal((await ask('/v1/entry.file', { headers: rebound, body })).status, 403)
+  const huge = JSON.stringify({ file: 'x'.repeat(200_000) })
+  assert.equal((await ask('/v1/entry.file', { headers, body: huge })).status, 400)
 })
 
 test('a hundred dashboards hear each event, though one does not read', async t => {

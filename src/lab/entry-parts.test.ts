@@ -1,0 +1,88 @@
+// The tunnel of one's own VPN as a part of a daemon, as the dashboard starts it: everything goes through a stranger, and when
+// the daemon is killed nothing leaves the machine until its user says so in the next one. In network namespaces.
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import test from 'node:test'
+import { callAction } from '#api/client.ts'
+import { socketPath } from '#platform/directories.ts'
+import { COMMAND, EntryNetwork } from './entry-network.ts'
+import { skipUnless } from './skip.ts'
+import { waitFor } from './testnet.ts'
+
+const START_MS = 20_000
+const SIZE = 500_000
+
+test('a VPN is started from a daemon, survives its own process, stays shut when the daemon is killed, and is opened again', {
+  timeout: 90_000,
+}, async t => {
+  const missing = EntryNetwork.missing()
+  if (skipUnless(t, missing === undefined, `needs ${missing}`, { tool: missing ?? '' })) return
+  await using network = await EntryNetwork.start({ peers: 2 })
+  const socket = socketPath(network.state('me'))
+  const words = ['daemon', '--off', '--config', network.clientConfig(), '--state-dir', network.state('me')]
+  const startDaemon = async () => {
+    network.host('me').start(process.execPath, [COMMAND, ...words])
+    return waitFor(async () => callAction(socket, 'status', {}).catch(() => undefined), 'the daemon')
+  }
+  const status = () => callAction(socket, 'entry.status', {})
+  const running = () =>
+    waitFor(async () => {
+      const { status: entry } = await status()
+      return entry?.routes[0]?.isProven ? entry : undefined
+    }, 'the VPN to answer')
+  const straight = () =>
+    network
+      .host('me')
+      .run('ping', '-c', '1', '-W', '1', network.address('web'))
+      .then(
+        () => true,
+        () => false,
+      )
+  const { pid } = await startDaemon()
+  assert.ok(await straight(), 'without a tunnel packets go straight')
+  const file = readFileSync(network.clientFile(network.server), 'utf8')
+  const { tunnel } = await callAction(socket, 'entry.check', { file })
+  assert.deepEqual(tunnel, { isPossible: true })
+  await callAction(socket, 'entry.start', { file, form: 'tunnel' }, START_MS)
+  const first = await running()
+  assert.deepEqual([first.interface, first.killSwitch], ['hoplite-vpn', true])
+  const one = await network.download(SIZE).done
+  assert.equal(one.bytes, SIZE)
+  assert.notEqual((await network.addressAtServer()).split(':')[0], network.address('me'), 'the VPN sees a stranger')
+  await assert.rejects(callAction(socket, 'share.start', { as: 'peer' }), { code: 'PART_RUNNING' })
+
+  process.kill(first.pid, 'SIGKILL')
+  await waitFor(async () => ((await status()).state === 'waiting' ? true : undefined), 'its end to be seen')
+  assert.equal((await status()).isShut, true, 'its firewall stands meanwhile')
+  const second = await running()
+  assert.notEqual(second.pid, first.pid)
+  assert.equal((await network.download(SIZE).done).bytes, SIZE)
+
+  process.kill(pid, 'SIGKILL')
+  await waitFor(async () => isGone(second.pid) || undefined, 'the end of what it ran')
+  assert.equal(await straight(), false, 'nothing leaves')
+  await startDaemon()
+  const shut = await status()
+  assert.deepEqual([shut.state, shut.isShut, shut.isKept], ['off', true, false])
+  const opened = await callAction(socket, 'entry.stop', {}, START_MS)
+  assert.equal(opened.isShut, false)
+  assert.ok(await straight(), 'the machine is open again')
+
+  await callAction(socket, 'entry.start', { file, form: 'tunnel' }, START_MS)
+  const third = await running()
+  process.kill((await callAction(socket, 'status', {})).pid, 'SIGKILL')
+  await waitFor(async () => isGone(third.pid) || undefined, 'the end of what it ran')
+  assert.equal(await straight(), false, 'nothing leaves')
+  assert.match(await network.hoplite('me', 'recover'), /^undone: /)
+  assert.ok(await straight(), 'the command opens it as well')
+})
+
+function isGone(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch {
+    return true
+  }
+}
