@@ -90,6 +90,8 @@ function argumentsOf({ role, command, config, stateDir, exit }: Service): string
 function sandbox({ role, stateDir }: Service): string[] {
   const permissions = [
     ...['--permission', '--allow-net', '--allow-worker', '--allow-addons', '--allow-ffi'],
+    // A client's parts, its VPN and what it shares, are processes of their own, under the same restrictions.
+    ...(role === 'client' ? ['--allow-child-process'] : []),
     ...['--allow-fs-read=*', `--allow-fs-write=${stateDir}`],
   ]
   return [

@@ -11,6 +11,7 @@ import { formatPrefix } from '#wire/ip-prefix.ts'
 import type { Config } from './config.ts'
 import { fileForEntry, type PeerCount, planFromText, readEntryText } from './entry-plan.ts'
 import type { Part } from './part.ts'
+import { configForPart } from './part-config.ts'
 import type { EntryWish } from './part-order.ts'
 import type { PartsFile } from './parts-file.ts'
 import { assertTunnelPossible } from './tunnel-network.ts'
@@ -67,7 +68,7 @@ export class EntryDesk {
   async #begin(wish: EntryWish): Promise<void> {
     const { part, assertFree, config, configFile, stateDir } = this.#options
     assertFree(wish.form)
-    const common = { config: withoutFaces(config), stateDir, ...(configFile !== undefined && { configFile }) }
+    const common = { config: configForPart(config), stateDir, ...(configFile !== undefined && { configFile }) }
     await part.start({ kind: 'entry', ...common, wish, memory: {} })
   }
 
@@ -158,11 +159,6 @@ function wishOf(input: Input<'entry.start'>, kept: EntryWish | undefined): Entry
     'read the address to listen on: it is none',
     `write it like ${USUAL_LISTEN}`,
   )
-}
-
-/** A part has no dashboard and no metrics of its own. */
-export function withoutFaces(config: Config): Config {
-  return { ...config, api: { listen: '127.0.0.1:0' }, metrics: { listen: '' } }
 }
 
 function isShut(stateDir: string): boolean {

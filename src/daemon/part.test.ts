@@ -15,6 +15,7 @@ import { socketPath } from '#platform/directories.ts'
 import { defaultConfig, loadConfig } from './config.ts'
 import { openLog } from './log.ts'
 import { Part } from './part.ts'
+import { configForPart } from './part-config.ts'
 import type { FromPart, PartOrder, ToPart } from './part-order.ts'
 
 const KEY = 'yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk='
@@ -126,6 +127,15 @@ test('one that takes the place of another knows what that one found out', async 
   await part.stop()
 })
 
+test('where no process may be started, that is what is said', async () => {
+  const launch = () => {
+    throw Object.assign(new Error('no'), { code: 'ERR_ACCESS_DENIED' })
+  }
+  const part = new Part({ name: 'a part', socket: '/nowhere/control.sock', log: silent, launch })
+  await assert.rejects(part.start(SHARE), { code: 'PART_FAILED', message: /ERR_ACCESS_DENIED/ })
+  assert.equal(part.state, 'failed')
+})
+
 function folder(t: TestContext): string {
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-part-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
@@ -166,7 +176,15 @@ test('a daemon starts again what was on, and what it runs ends with it even when
   const directory = folder(t)
   const stateDir = path.join(directory, 'state')
   const config = path.join(directory, 'hoplite.toml')
-  const lines = ['[client]', 'proxy = "127.0.0.1:0"', '[relay]', 'listen = "127.0.0.1:0"']
+  const bootstrap = '/ip4/127.0.0.1/tcp/9/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN'
+  const lines = [
+    '[network]',
+    `bootstrap = ["${bootstrap}"]`,
+    '[client]',
+    'proxy = "127.0.0.1:0"',
+    '[relay]',
+    'listen = "127.0.0.1:0"',
+  ]
   writeFileSync(config, [...lines, 'control_listen = "127.0.0.1:0"', '[meet]', 'gossip = false', ''].join('\n'))
   const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
   const start = () => {
@@ -200,6 +218,10 @@ test('a daemon starts again what was on, and what it runs ends with it even when
   assert.ok(!isAlive(again))
   await callAction(socket, 'down', {})
   await waitFor(async () => (existsSync(path.join(stateDir, 'daemon.pid')) ? undefined : true), 'its end')
+})
+
+test('a part is not begun where nothing says how others could be found', () => {
+  assert.throws(() => configForPart(defaultConfig()), { code: 'CONFIG_INVALID' })
 })
 
 function isAlive(pid: number): boolean {

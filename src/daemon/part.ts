@@ -99,8 +99,8 @@ export class Part {
   }
 
   /** Carries out an action of the part. Throws what it throws, or DAEMON_NOT_RUNNING. */
-  call<N extends ActionName>(name: N, input: Input<N>): Promise<Output<N>> {
-    return callAction(this.#options.socket, name, input, ASK_MS)
+  call<N extends ActionName>(name: N, input: Input<N>, timeoutMs = ASK_MS): Promise<Output<N>> {
+    return callAction(this.#options.socket, name, input, timeoutMs)
   }
 
   /** The same where no answer is an answer. */
@@ -112,7 +112,8 @@ export class Part {
   #launch(): void {
     const order = this.#order
     if (order === undefined) return
-    const child = (this.#options.launch ?? forkPart)()
+    const child = this.#begin()
+    if (child === undefined) return this.#giveUp()
     this.#state = 'starting'
     this.#child = child
     this.#upAtMs = undefined
@@ -121,6 +122,24 @@ export class Part {
     child.on('error', () => this.#handleEnd(child))
     child.once('exit', () => this.#handleEnd(child))
     this.#tell(child, { kind: 'order', order })
+  }
+
+  /** Starts the process; undefined where this one may not start others. */
+  #begin(): ChildProcess | undefined {
+    try {
+      return (this.#options.launch ?? forkPart)()
+    } catch (error) {
+      const { name } = this.#options
+      const what = `start ${name}: this process may start no other (${(error as NodeJS.ErrnoException).code})`
+      this.#problem = new HopliteError('PART_FAILED', what, 'start the daemon with --allow-child-process', error)
+      return undefined
+    }
+  }
+
+  #giveUp(): void {
+    this.#state = 'failed'
+    // Whoever waits begins to wait after this.
+    setImmediate(() => this.#settle())
   }
 
   #handleMessage(message: FromPart): void {

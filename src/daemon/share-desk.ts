@@ -1,27 +1,32 @@
 // What a person at the dashboard does to carry packets for others: becomes a peer or a relay, which is a part of the daemon
 // (part.ts), ends that, and draws what it earned.
 
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import type { Handlers, Output } from '#api/table.ts'
 import { isPublicAddress } from '#stream/exit-policy.ts'
 import { type Config, loadConfig } from './config.ts'
-import { withoutFaces } from './entry-desk.ts'
 import type { Part } from './part.ts'
+import { configForPart } from './part-config.ts'
 import type { ShareAs } from './part-order.ts'
 import type { PartsFile } from './parts-file.ts'
 import { readTokens } from './token-file.ts'
 import type { WalletKeeper } from './wallet-keeper.ts'
 
+/** The issuer signs each token anew. */
+const ISSUER_MS = 60_000
+/** As many tokens as one file has. */
+const MAX_COLLECTED = 4_096
+
 export interface ShareDeskOptions {
-  readonly part: Part
+  readonly part: Pick<Part, 'start' | 'stop' | 'ask' | 'call' | 'state' | 'order' | 'problem'>
   readonly kept: PartsFile
   readonly stateDir: string
   readonly config: Config
   readonly configFile: string | undefined
-  readonly wallet: () => WalletKeeper | undefined
+  readonly wallet: () => Pick<WalletKeeper, 'takeIn' | 'balance'> | undefined
   /** Throws PART_RUNNING where nothing can be shared beside what else runs. */
   readonly assertFree: () => void
 }
@@ -67,7 +72,7 @@ export class ShareDesk {
     const { part, configFile, stateDir, assertFree } = this.#options
     assertFree()
     // The limits may have been changed since the daemon read them.
-    const config = withoutFaces(configFile === undefined ? this.#options.config : loadConfig(configFile))
+    const config = configForPart(configFile === undefined ? this.#options.config : loadConfig(configFile))
     await part.start({ kind: 'share', config, stateDir, ...(configFile !== undefined && { configFile }), as })
   }
 
@@ -98,16 +103,22 @@ export class ShareDesk {
       const advice = 'set issuer and issuer_id in [credit]'
       throw new HopliteError('WALLET_FAILED', 'draw what was earned: there is no wallet', advice)
     }
-    await part.call('handIn', {})
-    const { account = 0, tokens } = await part.call('earnings', {})
-    const count = account + tokens
-    if (count === 0) return { collected: 0, tokens: own.balance().tokens }
     const file = path.join(stateDir, 'collected')
-    const { sent } = await part.call('sendCredits', { count, file })
-    // The file stays until its tokens are in the wallet: they are money.
-    await own.takeIn(readTokens(file))
-    rmSync(file, { force: true })
-    return { collected: sent, tokens: own.balance().tokens }
+    // The file stays until its tokens are in the wallet: they are money. One may be left of a try that was cut off.
+    const take = async () => {
+      const taken = await own.takeIn(readTokens(file))
+      rmSync(file, { force: true })
+      return taken
+    }
+    let collected = existsSync(file) ? await take() : 0
+    await part.call('handIn', {}, ISSUER_MS)
+    const { account = 0, tokens } = await part.call('earnings', {}, ISSUER_MS)
+    const count = Math.min(account + tokens, MAX_COLLECTED)
+    if (count > 0) {
+      await part.call('sendCredits', { count, file }, ISSUER_MS)
+      collected += await take()
+    }
+    return { collected, tokens: own.balance().tokens }
   }
 }
 
