@@ -24,7 +24,9 @@ const THEMES = ['light', 'dark'] as const
 const PAGES = ['home', 'route', 'vpn', 'devices', 'share', 'credits', 'activity', 'settings']
 /** Pages of what is started on them, before and while it runs. */
 const PARTS = ['vpn-start', 'vpn-up', 'share-up']
-const SHOWN = ['home-dark-1440', 'route-light-1440', 'vpn-up-light-1440', 'share-up-dark-1440']
+/** What documents show; of pages that are longer than the screen, what is seen first. */
+const SHOWN = ['home-dark-1440', 'route-light-1440', 'vpn-up-light-1440', 'share-dark-1440']
+const CROPPED = /^(vpn-up|share)-/
 const COUNTRIES = ['DE', 'FR', 'SE', 'NL', 'CH', 'IS']
 const RELAYS = SIX_RELAYS.map((plan, i) => ({ ...plan, isPeer: i < 4, country: COUNTRIES[i] ?? 'CH' }))
 const CREDITS = 60
@@ -99,8 +101,12 @@ async function photograph(
     for (const width of WIDTHS) {
       await page.setViewportSize({ width, height: HEIGHT })
       if (name === 'home') await traffic(net, 2)
+      const title = `${name}-${colorScheme}-${width}`
+      // The navigation of a narrow screen stands at its end: the screen is as long as the page.
+      const length = Number(await page.evaluate('document.documentElement.scrollHeight'))
+      await page.setViewportSize({ width, height: CROPPED.test(title) && SHOWN.includes(title) ? HEIGHT : length })
       await settle(page)
-      await shoot(`${name}-${colorScheme}-${width}`, true)
+      await shoot(title, false)
     }
   }
   for (const name of PAGES) {

@@ -62,7 +62,7 @@ export function Relayed({ status, atMs }: { status: Status; atMs: number }): JSX
     [texts.home.speed, speed(useRate(sent, atMs))],
   ]
   return (
-    <section class="stack">
+    <section class="group">
       <h2>{words.carried}</h2>
       <dl class="figures">
         {figures.map(([name, value]) => (
