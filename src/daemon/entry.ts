@@ -12,20 +12,20 @@ import { lockState } from '#platform/state-lock.ts'
 import { serveUapi, type UapiServer } from '#platform/uapi-server.ts'
 import { EntryRoutes, MAX_ENTRIES } from '#route/entry-routes.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
+import type { WgQuickHook } from '#wire/wg-quick.ts'
 import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
-import { type EntryPlan, resolveServer, tunnelMtu } from './entry-plan.ts'
+import { type EntryPlan, entryOrder, resolveServer, tunnelMtu } from './entry-plan.ts'
 import { openFace } from './face.ts'
-import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
-import { type Bootstraps, linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
+import { type Bootstraps, linkMtu, resolveBootstraps, runTunnelHooks, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
 
@@ -161,22 +161,8 @@ class Entry {
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
     memory.bootstraps ??= await resolveBootstraps(config.network.bootstrap)
     const { multiaddrs, endpoints } = memory.bootstraps
-    const { file, name, killSwitch, runsHooks } = plan
-    if (runsHooks) await runHooks(file.hooks, 'PreUp', name, options.log)
-    const network = await TunnelNetwork.open({
-      stateDir: options.stateDir,
-      name,
-      mtu,
-      addresses: file.interface.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
-      dnsServers: file.interface.dnsServers,
-      dnsSearch: file.interface.dnsSearch,
-      routes:
-        file.interface.table.kind === 'off'
-          ? []
-          : file.peers.flatMap(({ allowedIps }) => allowedIps.map(({ address, prefix }) => `${address}/${prefix}`)),
-      killSwitch,
-      control: endpoints,
-    })
+    await tellHooks(plan, options, 'PreUp')
+    const network = await TunnelNetwork.open({ ...networkOf(plan, options), mtu, control: endpoints })
     const resolved = {
       ...config,
       network: { ...config.network, bootstrap: multiaddrs },
@@ -191,9 +177,11 @@ class Entry {
     const plan = this.#plan
     this.#choice.load()
     this.#payments = this.#openPayments()
+    const socket = await this.#network?.socket(this.#config.client.bind)
+    this.#network?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
-      { config: this.#config, log, ...(this.#network && { mark: TUNNEL_MARK }) },
+      { config: this.#config, log, ...(socket !== undefined && { sockets: [socket] }) },
       report => this.#handleReport(report),
       error => this.#stop.abort(dataPlaneFailure(error)),
     )
@@ -215,15 +203,14 @@ class Entry {
     log.info('entry is up', { kind: own(plan.kind) })
     this.#keeper.start()
     this.#loop.run(now => this.#routes.handleDeadline(now))
-    if (plan.kind === 'tunnel' && plan.runsHooks) await runHooks(plan.file.hooks, 'PostUp', plan.name, log)
+    await tellHooks(plan, this.#options, 'PostUp')
   }
 
   /** Ends it; with `opensNetwork` the machine's network is as it was afterwards, and otherwise nothing leaves. */
   async close(opensNetwork: boolean): Promise<void> {
     const plan = this.#plan
     const { log } = this.#options
-    const hasHooks = plan.kind === 'tunnel' && plan.runsHooks
-    if (hasHooks) await runHooks(plan.file.hooks, 'PreDown', plan.name, log)
+    await tellHooks(plan, this.#options, 'PreDown')
     this.#loop.run(now => this.#servers.addresses.forEach((_, i) => this.#routes.close(i + 1, now)))
     this.#loop.close()
     await this.#gate.settled()
@@ -234,7 +221,7 @@ class Entry {
     if (opensNetwork || this.#network?.killSwitch === false) await this.#network?.restore()
     else if (this.#network !== undefined)
       log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
-    if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
+    await tellHooks(plan, this.#options, 'PostDown')
   }
 
   /** Opens one entry for each server; an endpoint for others resolves when it listens. */
@@ -275,7 +262,7 @@ class Entry {
     this.#tunnel = tunnel
     this.#gate.send([tunnel.install(network, this.#mtu, this.#servers.ofPeer)])
     try {
-      this.#uapi = await serveUapi(network.name, tunnel)
+      this.#uapi = await serveUapi(network.name, tunnel, { fd: await network.listenForWg() })
     } catch (error) {
       this.#options.log.warn('wg cannot see this tunnel', { error: own((error as Error).message) })
     }
@@ -398,6 +385,17 @@ class Entry {
       ...(route?.problem !== undefined && { problem: route.problem }),
     }
   }
+}
+
+function networkOf(plan: Extract<EntryPlan, { kind: 'tunnel' }>, { stateDir }: RunOptions) {
+  return { stateDir, order: entryOrder(plan), hooks: plan.runsHooks ? plan.file.hooks : [] }
+}
+
+/** Has the file's commands run where its user wants that. */
+async function tellHooks(plan: EntryPlan, options: RunOptions, when: WgQuickHook['when']): Promise<void> {
+  if (plan.kind !== 'tunnel' || !plan.runsHooks) return
+  for (const code of await runTunnelHooks(networkOf(plan, options), when))
+    options.log.warn('hook failed', { when: own(when), code: own(code) })
 }
 
 /** The addresses of the servers, each once. */

@@ -10,7 +10,7 @@ const LOOK_UP_MS = 50
 
 const counters = new Counters(workerData as SharedArrayBuffer)
 const loop = new EventLoop()
-const datagrams = new LinuxDatagrams({ counters, loop, mark: 0 })
+const datagrams = new LinuxDatagrams({ counters, loop, given: [] })
 datagrams.open(
   { bind: { host: '127.0.0.1', port: 0 }, isBusy: true },
   { onDatagram: () => counters.add('datagramsIn'), onOpen: address => parentPort?.postMessage(address) },

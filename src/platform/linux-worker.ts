@@ -18,7 +18,7 @@ if (port === null) throw new Error('start the data plane: not in a worker')
 const settings = workerData as LinuxWorkerData
 const counters = new Counters(settings.counters)
 const loop = new EventLoop()
-const datagrams = new LinuxDatagrams({ counters, loop, mark: settings.mark })
+const datagrams = new LinuxDatagrams({ counters, loop, given: settings.sockets })
 
 let reports: Report[] = []
 // The clock is read once in a turn of the loop: no packet waits long enough to notice.
