@@ -14,14 +14,15 @@ const DONE = 'The network is as it was.'
  */
 export async function recover(options: { stateDir?: string; json?: boolean }): Promise<void> {
   const directory = stateDirectory(options.stateDir)
-  const undone = existsSync(directory) ? await undoAll(directory, journalDirectory(directory)) : []
+  const journal = journalDirectory(directory)
+  const undone = [directory, journal].some(existsSync) ? await undoAll(directory, journal) : []
   const text = undone.length === 0 ? nothing(directory) : [...undone.map(id => `undone: ${id}`), DONE].join('\n')
   print(options.json, { ok: true, undone }, text)
 }
 
 /** Gives the ids of what it undid. */
 async function undoAll(directory: string, journal: string): Promise<readonly string[]> {
-  const unlock = lockState(directory)
+  const unlock = existsSync(directory) ? lockState(directory) : () => undefined
   try {
     if (journal !== directory) prepareJournal(journal)
     // A helper that ends with its daemon may still be undoing what that left.
