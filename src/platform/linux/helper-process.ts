@@ -65,13 +65,20 @@ async function serve(socket: Socket): Promise<void> {
       for (let end = held.indexOf(NEWLINE); end >= 0; end = held.indexOf(NEWLINE)) {
         const line = held.toString('utf8', 0, end)
         held = held.subarray(end + 1)
-        socket.write(`${JSON.stringify(await answer(line))}\n`)
+        await write(socket, `${JSON.stringify(await answer(line))}\n`)
       }
       if (held.length > MAX_LINE_BYTES) child.kill('SIGKILL')
     }
   } catch {
     // It is gone; what it said last may be half a line.
   }
+}
+
+/** Resolves when the daemon has room for it: one that does not read is not listened to. */
+function write(socket: Socket, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.write(text, error => (error ? reject(error) : resolve()))
+  })
 }
 
 async function answer(line: string): Promise<HelperReply> {
