@@ -15,7 +15,7 @@ import { type Log, own } from './log.ts'
 import type { MachinePlan } from './machine-plan.ts'
 import { RelayGate } from './relay-gate.ts'
 import { CLIENT_ADDRESSES, type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
-import { linkMtu, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
+import { linkMtu, MIN_TUN_MTU, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
 
 const NAME = 'hoplite0'
 /** How long a command waits for its exit. */
@@ -50,6 +50,8 @@ export class ClientTunnel {
   readonly #busy = new BusyMeter()
   #hasStarted = false
   #whenCarried: (() => void) | undefined
+  /** Of a command's TUN. */
+  #resizeTun: (mtu: number) => void = () => {}
 
   constructor(options: ClientTunnelOptions) {
     this.#options = options
@@ -102,6 +104,7 @@ export class ClientTunnel {
       reject(new HopliteError('NO_ROUTE', `connect: ${why}`, 'hoplite doctor says what is missing'))
     }, CARRIED_MS)
     this.#whenCarried = resolve
+    this.#resizeTun = tun.resize ?? this.#resizeTun
     this.#flow?.open(tun)
     await promise.finally(() => clearTimeout(timer))
   }
@@ -162,9 +165,13 @@ export class ClientTunnel {
   #resizeLink(): void {
     const { network, log } = this.#options
     if (this.#flow === undefined) return
-    network?.resize(this.#flow.mtu).catch((error: Error) => {
-      log.warn('MTU not changed', { error: own(error.message) })
-    })
+    const failed = (error: Error) => log.warn('MTU not changed', { error: own(error.message) })
+    network?.resize(this.#flow.mtu).catch(failed)
+    try {
+      this.#resizeTun(Math.max(this.#flow.mtu, MIN_TUN_MTU))
+    } catch (error) {
+      failed(error as Error)
+    }
   }
 
   #firstHops(): Address[] {
@@ -178,11 +185,7 @@ export class ClientTunnel {
     return new TunnelFlow({
       ask: (route, request, settle) => run(now => route.exitLayer.ask(request, now, settle)),
       send: (...commands) => this.send(commands),
-      onAgreed: (route, offered) => {
-        // The size of a command's TUN is beyond reach once the command runs.
-        const most = network === undefined ? TUNNEL_MTU : offered
-        run(now => route.searchMtu({ link: linkMtu(network?.name), offered: most }, now))
-      },
+      onAgreed: (route, offered) => run(now => route.searchMtu({ link: linkMtu(network?.name), offered }, now)),
       onCarried: () => {
         log.info('the exit carries the tunnel')
         this.#whenCarried?.()
