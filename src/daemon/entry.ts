@@ -7,6 +7,7 @@ import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
+import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { serveUapi, type UapiServer } from '#platform/uapi-server.ts'
@@ -88,6 +89,9 @@ class Entry {
   readonly #laboratory: Laboratory
   readonly #gate: RelayGate
   readonly #busy = new BusyMeter()
+  readonly #watch = new NetworkWatch({
+    onChange: (_reason, sleptMs) => this.#loop.run(now => this.#routes.handleWake(now, sleptMs)),
+  })
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly signal: AbortSignal
@@ -213,6 +217,7 @@ class Entry {
     await tellHooks(plan, this.#options, 'PreDown')
     this.#loop.run(now => this.#servers.addresses.forEach((_, i) => this.#routes.close(i + 1, now)))
     this.#loop.close()
+    this.#watch[Symbol.dispose]()
     await this.#gate.settled()
     await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
@@ -323,7 +328,7 @@ class Entry {
           log.warn('peers answer, the server does not', { entry })
           break
         case 'hopFailed':
-          this.#choice.handleFailure(event.hop)
+          this.#choice.handleFailure(event.hop, event.isDoubtful)
           log.warn('peer failed', { id: own(event.hop.id) })
           break
       }

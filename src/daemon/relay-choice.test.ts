@@ -135,3 +135,24 @@ test('a bootstrap node that is a relay too is no exit either: it is asked first 
     const choice = open(2, ['/dns4/a.example/tcp/443/p2p/12D3KooW2'])
     for (let i = 0; i < 20; i++) assert.equal(pick(choice).exit, other)
   }))
+
+test('while nobody at all is heard the guards are asked in turn, and nobody else', () =>
+  withState((directory, open) => {
+    for (const n of [1, 2, 3, 4, 5, 6]) addRelay(directory, n, ['guard', 'middle'])
+    for (const n of [7, 8]) addRelay(directory, n, ['exit'])
+    const choice = open(3)
+    const first = choice.pickRoute()
+    assert.ok('exit' in first)
+    const asked = new Set<string>()
+    for (let i = 0; i < 30; i++) {
+      const [guard]: readonly RouteHop[] = choice.pickWay(first.exit, first.hops) ?? []
+      assert.ok(guard)
+      asked.add(guard.id)
+      choice.handleFailure(guard, true)
+      const { first: next } = pick(choice)
+      asked.add(next ?? '')
+    }
+    assert.equal(asked.size, 3)
+    choice.handleSuccess(first.hops)
+    assert.equal(pick(choice).first, first.hops[0]?.id, 'no guard rests')
+  }))
