@@ -22,6 +22,7 @@ import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Payments } from './payments.ts'
+import { PeerSearch } from './peer-search.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
@@ -91,6 +92,7 @@ class Entry {
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly signal: AbortSignal
+  #search: PeerSearch | undefined
   #engine: Engine | undefined
   #address: Address | undefined
   #listening: Address | undefined
@@ -120,13 +122,13 @@ class Entry {
     })
     this.#routes = new EntryRoutes({
       random: systemRandom,
-      pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse),
+      pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse, this.#search?.reached),
       isBusy: () => this.#busy.isBusy(this.#engine?.counters.get('datagramsIn') ?? 0, monotonicMs()),
     })
     this.#loop = new ControlLoop(this.#routes, () => this.#carryOut())
     this.#gate = new RelayGate({
       firewall: network,
-      relays: () => this.#firstHops(),
+      relays: () => [...this.#firstHops(), ...(this.#search?.targets ?? [])],
       carryOut: commands => this.#engine?.send(...commands),
       log: options.log,
     })
@@ -154,8 +156,9 @@ class Entry {
     memory.servers ??= await findServers(plan)
     const { servers } = memory
     // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
+    // A way over one peer may lead over a relay besides, to a peer that nobody reaches directly.
     const mtu = Math.min(
-      tunnelMtu(linkMtu(), plan.peers, config.client.bind.includes(':') ? 6 : 4),
+      tunnelMtu(linkMtu(), 2, config.client.bind.includes(':') ? 6 : 4),
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
@@ -213,6 +216,7 @@ class Entry {
       observation: () => this.#laboratory.observation(this.#engine),
     })
     log.info('entry is up', { kind: own(plan.kind) })
+    if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch(address)
     this.#keeper.start()
     this.#loop.run(now => this.#routes.handleDeadline(now))
     if (plan.kind === 'tunnel' && plan.runsHooks) await runHooks(plan.file.hooks, 'PostUp', plan.name, log)
@@ -227,7 +231,7 @@ class Entry {
     this.#loop.run(now => this.#servers.addresses.forEach((_, i) => this.#routes.close(i + 1, now)))
     this.#loop.close()
     await this.#gate.settled()
-    await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
+    await Promise.allSettled([this.#search?.close(), this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
     await this.#payments?.close()
     if (this.#stop.signal.reason instanceof HopliteError) this.#network?.close()
@@ -235,6 +239,19 @@ class Entry {
     else if (this.#network !== undefined)
       log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
     if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
+  }
+
+  #openSearch(socket: Address): PeerSearch {
+    return new PeerSearch({
+      config: this.#config,
+      log: this.#options.log,
+      choice: this.#choice,
+      socket,
+      send: commands => this.#gate.send(commands),
+      inUse: () => this.#routes.hops,
+      onReached: () => this.#loop.run(now => this.#routes.retry(now)),
+      onFewerTargets: () => this.#gate.tighten(),
+    })
   }
 
   /** Opens one entry for each server; an endpoint for others resolves when it listens. */
@@ -285,6 +302,7 @@ class Entry {
     this.#laboratory.handleReport(report)
     this.#tunnel?.handleReport(report)
     this.#payments?.handleReport(report, monotonicMs())
+    this.#search?.handleReport(report)
     if (report.kind === 'entryReady') this.#listening = report.address
     if (report.kind === 'entryReady' || report.kind === 'failed') this.#onListening?.(report)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
@@ -337,6 +355,7 @@ class Entry {
           break
         case 'hopFailed':
           this.#choice.handleFailure(event.hop)
+          this.#search?.drop(event.hop.id)
           log.warn('peer failed', { id: own(event.hop.id) })
           break
       }
@@ -373,7 +392,7 @@ class Entry {
       mtu: this.#mtu,
       ...(this.#network && { interface: this.#network.name, killSwitch: this.#network.killSwitch }),
       ...(this.#payments && { credits: walletStatus(this.#payments.wallet) }),
-      counters: { ...this.#engine?.counters.snapshot(), moves: this.#moves },
+      counters: { ...this.#engine?.counters.snapshot(), ...this.#search?.counters, moves: this.#moves },
       ...(problem !== undefined && {
         problem,
         advice: isReady

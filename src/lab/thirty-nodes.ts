@@ -143,7 +143,7 @@ export class Node {
       newKey: () => keyInBucket(this.bucket, net.random),
       hold: key => this.#inbox.hold(key, 'letters'),
       drop: key => this.#inbox.drop(key),
-      serve: () => Buffer.from(this.address),
+      serve: (_offer, answer) => answer(Buffer.from(this.address)),
       maxAnswersPerMinute: 60,
     })
   }
