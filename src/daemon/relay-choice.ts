@@ -246,7 +246,9 @@ export class RelayChoice {
     const isFree = ({ id, operator }: HiddenPeer) =>
       !inUse.some(other => other.id === id || other.operator.toLowerCase() === operator.toLowerCase())
     const hidden = this.#hidden().filter(isFree)
-    for (const failed of [this.#doubted(), this.#avoidedNow()]) {
+    // Where there is no way at all, rather one that failed lately than none.
+    const last = inUse.length === 0 ? [new Set<string>()] : []
+    for (const failed of [this.#doubted(), this.#avoidedNow(), ...last]) {
       const fit = hidden.filter(({ id }) => !failed.has(id))
       const chosen = fit[Buffer.from(systemRandom(4)).readUInt32LE() % Math.max(fit.length, 1)]
       if (chosen === undefined) continue

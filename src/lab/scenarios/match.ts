@@ -10,7 +10,7 @@ import { waitFor } from '../testnet.ts'
 
 const MIB = 2 ** 20
 const FIRST_BYTE_MS = 60_000
-const PUBLIC_PEER = '22.1.0.5'
+const PUBLIC_PEER = '20.11.0.5'
 
 export const match: Scenario = async bench => {
   const { say, figure, promise } = bench
