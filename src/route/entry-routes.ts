@@ -32,6 +32,11 @@ export class EntryRoutes {
     this.#options = options
   }
 
+  /** The peers of every lane there is. */
+  get hops(): readonly RouteHop[] {
+    return [...this.#routes.values()].flatMap(({ lanes }) => lanes.flatMap(({ hops }) => hops))
+  }
+
   find(entry: number): EntryRoute | undefined {
     return this.#routes.get(entry)
   }
