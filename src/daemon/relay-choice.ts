@@ -28,8 +28,6 @@ const MAX_GUARDS_BYTES = 16 * 1024
 const MAX_MET_BYTES = 256 * 1024
 /** Relays that are asked what our address looks like. */
 const STUN_RELAYS = 3
-/** A relay that failed as often in a row, and lately, is there no more. */
-const GONE_FAILURES = 3
 /** What a client needs of relays beyond their roles. */
 export interface RelayNeeds {
   /** Exits must carry IP packets. */
