@@ -4,6 +4,8 @@
 // write, and Node's permission model says the same a second time. What a sandbox can take from a process with a compiler in it
 // is taken; MemoryDenyWriteExecute cannot be.
 
+import { nodePermissions } from '#platform/linux/daemon-user.ts'
+
 export const ROLES = ['client', 'relay', 'peer', 'bootstrap'] as const
 export type ServiceRole = (typeof ROLES)[number]
 
@@ -88,12 +90,8 @@ function argumentsOf({ role, command, config, stateDir, exit }: Service): string
 }
 
 function sandbox({ role, stateDir }: Service): string[] {
-  const permissions = [
-    ...['--permission', '--allow-net', '--allow-worker', '--allow-addons', '--allow-ffi'],
-    // A client's parts, its VPN and what it shares, are processes of their own, under the same restrictions.
-    ...(role === 'client' ? ['--allow-child-process'] : []),
-    ...['--allow-fs-read=*', `--allow-fs-write=${stateDir}`],
-  ]
+  // A client's parts, its VPN and what it shares, are processes of their own, under the same restrictions.
+  const permissions = [...nodePermissions(stateDir), ...(role === 'client' ? ['--allow-child-process'] : [])]
   return [
     `Environment="NODE_OPTIONS=${permissions.join(' ')}"`,
     'DynamicUser=yes',

@@ -1,11 +1,8 @@
 // What a person at the dashboard does with an entry: looks at a WireGuard file, starts the entry as a part of the daemon
 // (part.ts), moves it to another stranger, and ends it.
 
-import { existsSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
 import type { Handlers, Input, Output } from '#api/table.ts'
-import { Changes } from '#platform/linux/changes.ts'
-import { lockState } from '#platform/state-lock.ts'
 import { formatAddress, parseAddress, parseIp } from '#wire/address.ts'
 import { formatPrefix } from '#wire/ip-prefix.ts'
 import type { Config } from './config.ts'
@@ -14,6 +11,7 @@ import type { Part } from './part.ts'
 import { configForPart } from './part-config.ts'
 import type { EntryWish } from './part-order.ts'
 import type { PartsFile } from './parts-file.ts'
+import { isNetworkLeft, recoverNetwork } from './recovery.ts'
 import { assertTunnelPossible } from './tunnel-network.ts'
 
 const USUAL_LISTEN = '127.0.0.1:51820'
@@ -77,7 +75,7 @@ export class EntryDesk {
     await part.stop()
     kept.switchEntryOff()
     if (forget) kept.forgetEntry()
-    if (isShut(stateDir)) await openMachine(stateDir)
+    if (isNetworkLeft(stateDir)) await recoverNetwork(stateDir)
     return this.#status()
   }
 
@@ -91,7 +89,7 @@ export class EntryDesk {
       ...(form !== undefined && { form }),
       isKept: kept.form !== undefined,
       ...(kept.form && { keptForm: kept.form }),
-      isShut: (state === 'off' || state === 'failed' || state === 'waiting') && isShut(stateDir),
+      isShut: (state === 'off' || state === 'failed' || state === 'waiting') && isNetworkLeft(stateDir),
       ...(status && { status }),
       interfaces: shown?.interfaces ?? [],
       ...(problem && { problem: problem.message, advice: problem.advice }),
@@ -159,18 +157,4 @@ function wishOf(input: Input<'entry.start'>, kept: EntryWish | undefined): Entry
     'read the address to listen on: it is none',
     `write it like ${USUAL_LISTEN}`,
   )
-}
-
-function isShut(stateDir: string): boolean {
-  return existsSync(stateDir) && Changes.peek(stateDir) > 0
-}
-
-/** Undoes what an entry that died has changed of the machine's network. */
-async function openMachine(stateDir: string): Promise<void> {
-  const unlock = lockState(stateDir)
-  try {
-    await Changes.open(stateDir).undoAll()
-  } finally {
-    unlock()
-  }
 }

@@ -137,7 +137,7 @@ async function anotherAddress(client: Host): Promise<void> {
 function stateDirectory(t: TestContext): string {
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-leaks-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
-  return directory
+  return path.join(directory, 'state')
 }
 
 async function startTunnel(client: Host, state: string) {

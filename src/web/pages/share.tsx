@@ -199,7 +199,7 @@ function Start({ part, onBegin, onChanged }: StartProps): JSX.Element {
         </Choice>
         <h3>{words.limits}</h3>
         <LimitsFields limits={limits} onChange={setLimits} />
-        <Address fields={fields} known={part.publicAddresses} />
+        <Address fields={fields} known={part.publicAddresses} as={as} />
         {problem !== undefined && (
           <p class="problem" role="alert">
             {problem}
@@ -220,7 +220,13 @@ function Start({ part, onBegin, onChanged }: StartProps): JSX.Element {
 }
 
 /** Where others reach this machine, where the file does not say and it cannot be seen here. */
-function Address({ fields, known }: { fields: Fields; known: readonly string[] }): JSX.Element | null {
+interface AddressProps {
+  readonly fields: Fields
+  readonly known: readonly string[]
+  readonly as: As
+}
+
+function Address({ fields, known, as }: AddressProps): JSX.Element | null {
   if (saysWhere(fields)) return null
   return (
     <label class="field">
@@ -228,13 +234,13 @@ function Address({ fields, known }: { fields: Fields; known: readonly string[] }
       <input
         type="text"
         name="address"
-        required
+        required={as === 'relay'}
         maxLength={45}
         defaultValue={known[0] ?? ''}
         placeholder="203.0.113.9"
         autocomplete="off"
       />
-      <p class="muted">{known.length > 0 ? words.start.addressKnown(known.join(', ')) : words.start.addressText}</p>
+      <p class="muted">{known.length > 0 ? words.start.addressKnown(known.join(', ')) : words.start.addressText[as]}</p>
     </label>
   )
 }

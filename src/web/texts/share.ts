@@ -15,8 +15,10 @@ export const share = {
         'Besides, you stand first or in the middle of others’ routes. You see their address or none, and never where they go. Nothing leaves to the internet from you.',
     },
     address: 'Where others reach this machine',
-    addressText:
-      'Your public IP address. In your router, let UDP port 51821 and TCP port 51820 through to this machine.',
+    addressText: {
+      peer: 'Leave it empty behind a router: then nobody is told of an address, and people ask you by letter. With a public IP address, let UDP port 51821 and TCP port 51820 through.',
+      relay: 'Your public IP address. In your router, let UDP port 51821 and TCP port 51820 through to this machine.',
+    },
     addressKnown: (addresses: string) => `Others reach this machine at ${addresses}.`,
     understood: 'I have read below what it means and what I can be blamed for',
     do: 'Start sharing',
