@@ -13,7 +13,7 @@
 //   1        addresses: count, 1 to 4;   3373     signature over all before it
 //            then addresses (address.ts), ascending
 //   1        control: count, 0 to 4; then length u8 and multiaddr in ASCII
-//   version 2 alone, a peer that is asked by letter: no addresses, no control, and before the signature
+//   version 2 alone, a peer that is asked by letter: no addresses, no control, and behind the price
 //   1216     letter key (X-Wing)
 //
 // Length policy: exact, at most 8,192 bytes, one encoding per descriptor. Little-endian. Signature: signature.ts, context
