@@ -17,6 +17,7 @@ import { pingDevice } from './actions/ping-device.ts'
 import { relays } from './actions/relays.ts'
 import { setRoute } from './actions/set-route.ts'
 import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
+import { acceptNetwork, declineNetwork, offerNetwork, withdrawNetwork } from './actions/sharing.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
 import { deposit, receiveCredits, redeemVoucher, sendCredits, setAccount, topUp, wallet } from './actions/wallet.ts'
@@ -49,6 +50,10 @@ export const ACTIONS = {
   'device.ping': pingDevice,
   'device.allow': allowPort,
   'device.addPhone': addPhone,
+  'device.offer': offerNetwork,
+  'device.withdraw': withdrawNetwork,
+  'device.accept': acceptNetwork,
+  'device.decline': declineNetwork,
   'letters.take': takeLetters,
   'letters.give': giveLetter,
   settings,
