@@ -19,6 +19,7 @@ import { relays } from './actions/relays.ts'
 import { setRoute } from './actions/set-route.ts'
 import { checkSettings, reload, saveSettings, settings } from './actions/settings.ts'
 import { collectShare, shareStatus, startShare, stopShare } from './actions/share.ts'
+import { acceptNetwork, declineNetwork, offerNetwork, withdrawNetwork } from './actions/sharing.ts'
 import { status } from './actions/status.ts'
 import { traffic } from './actions/traffic.ts'
 import { deposit, receiveCredits, redeemVoucher, sendCredits, setAccount, topUp, wallet } from './actions/wallet.ts'
@@ -61,6 +62,10 @@ export const ACTIONS = {
   'device.ping': pingDevice,
   'device.allow': allowPort,
   'device.addPhone': addPhone,
+  'device.offer': offerNetwork,
+  'device.withdraw': withdrawNetwork,
+  'device.accept': acceptNetwork,
+  'device.decline': declineNetwork,
   'letters.take': takeLetters,
   'letters.give': giveLetter,
   settings,

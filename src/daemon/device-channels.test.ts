@@ -13,17 +13,17 @@ const hasIpv6 = Object.values(networkInterfaces()).some(list => list?.some(({ ad
 const skip = hasIpv6 ? false : 'this machine has no IPv6 loopback'
 const ADDRESS = { generation: 1, ipv6: '::1' }
 const LAPTOP = { ...ADDRESS, id: 'b'.repeat(32), name: 'laptop' }
+const REST = { pairedMs: 0, isConfirmed: true, isUp: true, rxBytes: 0, txBytes: 0, offered: [] }
 
 /** A daemon with one paired device, both of whose addresses are this machine's. */
 async function daemon(t: TestContext, book: Partial<Output<'devices'>> = {}) {
   const stateDir = mkdtempSync(path.join(tmpdir(), 'hoplite-channels-'))
   const leases: number[] = []
-  const rest = { pairedMs: 0, isConfirmed: true, isUp: true, rxBytes: 0, txBytes: 0 }
   const api = await serveApi(
     {
       devices: () => ({
-        own: { ...ADDRESS, id: 'a'.repeat(32), name: 'tower' },
-        devices: [{ ...LAPTOP, ...rest }],
+        own: { ...ADDRESS, id: 'a'.repeat(32), name: 'tower', offers: [] },
+        devices: [{ ...LAPTOP, ...REST }],
         phones: [],
         interface: 'hoplite0',
         ...book,
@@ -76,7 +76,7 @@ test('two programs have a stream and datagrams, each channel its own', { skip },
 
 test('who is no paired device gets no channel', { skip }, async t => {
   const { options } = await daemon(t, {
-    devices: [{ ...LAPTOP, ipv6: '::2', pairedMs: 0, isConfirmed: true, isUp: true, rxBytes: 0, txBytes: 0 }],
+    devices: [{ ...LAPTOP, ...REST, ipv6: '::2' }],
   })
   let channels = 0
   await using listener = await listen(0x4851, () => channels++, options)

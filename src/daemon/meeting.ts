@@ -142,7 +142,7 @@ export class Meeting {
       'device.rename': ({ device, name }) => {
         const problem = this.#change(() => this.#devices.rename(device, name))
         if (problem !== undefined) throw notRenamed(problem, device, name)
-        return { name }
+        return { name, isOwn: false }
       },
       'device.remove': ({ device }) => {
         const id = this.#change(now => this.#devices.remove(device, now) ?? this.#phones.remove(device))
@@ -317,7 +317,7 @@ export class Meeting {
     const devices = this.#devices.list().map(({ id, name, pairedMs, isConfirmed, card, addresses: theirs }) => {
       const { path, isUp = false, rxBytes = 0, txBytes = 0 } = links.get(id) ?? {}
       return {
-        ...{ id, name, pairedMs, isConfirmed, generation: card.generation, isUp, rxBytes, txBytes },
+        ...{ id, name, pairedMs, isConfirmed, generation: card.generation, isUp, rxBytes, txBytes, offered: [] },
         ...(path !== undefined && { path: path.kind }),
         ...present(theirs),
       }
@@ -326,7 +326,7 @@ export class Meeting {
       return { id, name, isUp: links.get(id)?.isUp ?? false, ...present(theirs) }
     })
     const { interface: link } = this.#links
-    const own = { id: self.id, name: self.name, generation, ...present(addresses) }
+    const own = { id: self.id, name: self.name, generation, offers: [], ...present(addresses) }
     return { own, devices, phones, ...(link !== undefined && { interface: link }) }
   }
 

@@ -10,6 +10,24 @@ const device = z.strictObject({
   /** How often its keys have changed, and once. */
   generation: z.number(),
 })
+/** What this device offers, and to whom: names, or `*` for all. */
+const offer = z.strictObject({
+  /** A network, or `internet`. */
+  network: z.string(),
+  to: z.array(z.string()),
+  /** Whether the configuration says so, and it cannot be withdrawn here. */
+  isSetting: z.boolean(),
+})
+/** What a paired device offers to this one. */
+const offered = z.strictObject({
+  /** A network, or `internet`. */
+  network: z.string(),
+  isAccepted: z.boolean(),
+  /** Whether packets go there now. */
+  isInUse: z.boolean(),
+  /** Why it cannot be accepted, or is not in use though it is. */
+  problem: z.string().optional(),
+})
 const named = z.strictObject({ device: z.string().max(64) })
 
 export const devices = defineAction({
@@ -18,11 +36,18 @@ export const devices = defineAction({
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    own: device,
+    own: device.extend({
+      offers: z.array(offer),
+      /** Why what is offered is not to be had. */
+      problem: z.string().optional(),
+    }),
     devices: z.array(
       device.extend({
         pairedMs: z.number(),
         isConfirmed: z.boolean(),
+        /** What it calls itself, where that is not its name here. */
+        ownName: z.string().optional(),
+        offered: z.array(offered),
         /** How packets go there; absent while there is no way. */
         path: z.enum(['direct', 'relayed', 'turn']).optional(),
         /** Whether the tunnel has keys. */
@@ -48,10 +73,10 @@ export const devices = defineAction({
 
 export const renameDevice = defineAction({
   name: 'device.rename',
-  summary: 'Call a paired device something else here',
+  summary: 'Call this device something else everywhere, or a paired one here',
   permission: 'write',
   input: named.extend({ name: z.string().max(64) }),
-  output: z.strictObject({ name: z.string() }),
+  output: z.strictObject({ name: z.string(), isOwn: z.boolean() }),
 })
 
 export const removeDevice = defineAction({

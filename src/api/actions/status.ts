@@ -80,6 +80,8 @@ export const nodeStatus = z.strictObject({
   mtu: z.number().optional(),
   /** Whether the firewall keeps in what that interface does not carry. */
   killSwitch: z.boolean().optional(),
+  /** The device of one's own that the whole machine goes through, in place of a route. */
+  via: z.string().optional(),
   counters: z.record(z.string(), z.number()),
   memoryBytes: z.number(),
   problem: z.string().optional(),
