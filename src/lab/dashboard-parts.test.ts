@@ -211,6 +211,50 @@ describe('the parts of a daemon in a browser', { skip: reason, timeout: 120_000 
     assert.deepEqual(await findBarriers(page), [])
   })
 
+  test('a network that a device offers is used by a click, and one is offered; said by a daemon of the test', async t => {
+    if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
+    const device = { id: 'ab'.repeat(32), name: 'tower', ipv6: 'fd68::2', ipv4: '100.77.0.2', generation: 1 }
+    const offers = [{ network: '10.1.0.0/16', to: ['*'], isSetting: true }]
+    const offered = [
+      { network: '192.168.7.0/24', isAccepted: false, isInUse: false },
+      { network: 'internet', isAccepted: true, isInUse: true },
+    ]
+    const seen = { pairedMs: 1, isConfirmed: true, path: 'direct', isUp: true, rxBytes: 0, txBytes: 0 }
+    const book = await callAction(socket(), 'devices', {})
+    const told = { ...book, own: { ...book.own, offers }, devices: [{ ...device, ...seen, offered }] }
+    const asked: unknown[] = []
+    await page.route('**/v1/devices', route => route.fulfill({ json: told }))
+    for (const name of ['device.accept', 'device.decline', 'device.offer', 'device.withdraw'])
+      await page.route(`**/v1/${name}`, async route => {
+        asked.push([name, route.request().postDataJSON()])
+        await route.fulfill({ json: { network: '' } })
+      })
+    await page.route('**/v1/openapi.json', async route => {
+      const answer = await route.fetch()
+      const document = (await answer.json()) as { paths: Record<string, unknown> }
+      document.paths['/v1/device.offer'] = { post: { operationId: 'device.offer' } }
+      await route.fulfill({ json: document })
+    })
+    await page.reload()
+    await openPage(page, 'devices')
+    const card = page.getByRole('listitem').filter({ hasText: 'tower' })
+    await card.getByRole('button', { name: 'Use it 192.168.7.0/24, tower' }).click()
+    await card.getByRole('button', { name: 'Stop using it The internet, tower' }).click()
+    const form = page.locator('form', { hasText: 'Offer a network' })
+    await form.getByText('from the settings').waitFor()
+    await form.getByRole('textbox', { name: 'Network' }).fill('192.168.1.0/24')
+    await form.getByLabel('For').selectOption('tower')
+    await form.getByRole('button', { name: 'Offer', exact: true }).click()
+    await waitFor(async () => asked.length === 3 || undefined, 'three requests')
+    assert.deepEqual(asked, [
+      ['device.accept', { device: device.id, network: '192.168.7.0/24' }],
+      ['device.decline', { device: device.id, network: 'internet' }],
+      ['device.offer', { network: '192.168.1.0/24', to: [device.id] }],
+    ])
+    assert.deepEqual(await findBarriers(page), [])
+    await page.unrouteAll()
+  })
+
   test('nothing was asked of anybody else, and no script failed', t => {
     if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
     assert.deepEqual([foreign, problems], [[], []])

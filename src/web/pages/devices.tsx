@@ -5,11 +5,13 @@ import { useState } from 'preact/hooks'
 import type { Output } from '#api/table.ts'
 import { call } from '../api.ts'
 import { Icon } from '../icons.tsx'
+import { has, type Live } from '../live.ts'
 import { useAction } from '../parts/action.ts'
 import { useAsked } from '../parts/asked.ts'
 import { Carried } from '../parts/carried.tsx'
 import { Copy } from '../parts/copy.tsx'
 import { DeviceCard } from '../parts/device-card.tsx'
+import { Offers } from '../parts/device-networks.tsx'
 import { Failure } from '../parts/failure.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { Pairing } from '../parts/pairing.tsx'
@@ -19,7 +21,7 @@ type Book = Output<'devices'>
 const ASK_MS = 2_000
 const HOUR_MS = 3_600_000
 
-export function DevicesPage(): JSX.Element {
+export function DevicesPage({ live }: { live: Live }): JSX.Element {
   const { value: book, problem, atMs, ask } = useAsked('devices', ASK_MS)
   return (
     <>
@@ -50,6 +52,7 @@ export function DevicesPage(): JSX.Element {
           <div class="grid">
             <Own book={book} />
             <Allow book={book} />
+            {has(live, 'device.offer') && <Offers book={book} onChanged={ask} />}
             <Phones book={book} onChanged={ask} />
           </div>
         </>

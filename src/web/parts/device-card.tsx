@@ -10,6 +10,7 @@ import { texts } from '../texts.ts'
 import { useAction } from './action.ts'
 import { useRate } from './asked.ts'
 import { Copy } from './copy.tsx'
+import { Offered } from './device-networks.tsx'
 import { Failure } from './failure.tsx'
 
 type Device = Output<'devices'>['devices'][number]
@@ -69,6 +70,7 @@ export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.El
       <p class="muted small">
         {words.pairedAt(dateAndTime(device.pairedMs))} {device.isConfirmed ? '' : words.unconfirmed}
       </p>
+      <Offered device={device} onChanged={onChanged} />
       <div class="buttons">
         <button type="button" disabled={doing.isBusy} onClick={ping}>
           {words.ping}
