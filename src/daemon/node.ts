@@ -32,10 +32,15 @@ export interface RunOptions {
   readonly problem?: HopliteError
 }
 
+export interface EngineChoice extends Pick<EngineOptions, 'mark' | 'workers'> {
+  readonly config: Config
+  readonly log: Log
+}
+
 /** Starts the data plane; resolves with the address that its socket has. */
 export async function startEngine(
   listen: Address,
-  { config, log, mark }: { readonly config: Config; readonly log: Log; readonly mark?: number },
+  { config, log, mark, workers }: EngineChoice,
   onReport: (report: Report) => void,
   onFailure: (error: Error) => void,
 ): Promise<{ readonly engine: Engine; readonly address: Address }> {
@@ -45,6 +50,7 @@ export async function startEngine(
       ...listen,
       maxStreamDatagram: MAX_STREAM_DATAGRAM,
       ...(mark !== undefined && { mark }),
+      ...(workers !== undefined && { workers }),
       onReport: report => {
         if (isUp) return onReport(report)
         if (report.kind === 'failed') {
@@ -104,9 +110,9 @@ export class Laboratory {
     this.#waiting.delete(report.request)
   }
 
-  crash(engine: Engine | undefined): { crashing: true } {
+  crash(engine: Engine | undefined, worker?: number): { crashing: true } {
     this.#assertOn('crash')
-    engine?.send({ kind: 'crash' })
+    engine?.send({ kind: 'crash', ...(worker !== undefined && { worker }) })
     return { crashing: true }
   }
 
