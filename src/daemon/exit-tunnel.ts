@@ -30,30 +30,34 @@ const MAX_LINK_MTU = 1_500
 
 export class ExitTunnel {
   readonly name: string
-  readonly fd: number
+  /** Of its queues. They belong to the data plane once it has been given them. */
+  readonly fds: readonly number[]
   readonly offload: TunOffload
   /** Of the TUN, in bytes: what comes from the internet is answered, when it is too long for its client, and not lost. */
   readonly mtu: number
   /** For the hop, which admits clients. */
   readonly hop: HopTunnel
-  readonly #tun: Tun
   readonly #changes: Changes
 
   private constructor(tun: Tun, mtu: number, hop: HopTunnel, changes: Changes) {
     this.name = tun.name
     this.mtu = mtu
-    this.fd = tun.fds[0] ?? -1
+    this.fds = tun.fds
     this.offload = tun.offload
-    this.#tun = tun
     this.hop = hop
     this.#changes = changes
   }
 
   /**
-   * Makes the TUN and changes the network; each change is recorded with its undo before it is made, and those of an earlier
+   * Makes the TUN, with a queue for each worker of the data plane, and changes the network; each change is recorded with its undo before it is made, and those of an earlier
    * run are undone. Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING, CHANGE_FAILED or CONFIG_INVALID.
    */
-  static async open(config: Config, stateDir: string, rules: readonly ExitRule[]): Promise<ExitTunnel> {
+  static async open(
+    config: Config,
+    stateDir: string,
+    rules: readonly ExitRule[],
+    workers: number,
+  ): Promise<ExitTunnel> {
     const { tunnel_networks: networks, dns, allow_private } = config.exit
     const servers = dns.length > 0 ? dns : machineResolvers()
     if (servers.length === 0)
@@ -64,7 +68,7 @@ export class ExitTunnel {
       )
     const changes = Changes.open(stateDir)
     const mtu = Math.max(Math.min(linkMtu(NAME), MAX_LINK_MTU), TUNNEL_MTU)
-    const tun = openTun({ name: NAME, offload: true })
+    const tun = openTun({ name: NAME, offload: true, queues: workers })
     try {
       const machine = await applyExitNetwork(changes, {
         tun: tun.name,
@@ -86,12 +90,7 @@ export class ExitTunnel {
     }
   }
 
-  /** Closes the TUN, where the data plane that it belonged to is gone without having done so. */
-  close(): void {
-    this.#tun.close()
-  }
-
-  /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */
+  /** Puts the network back as it was. The TUN goes with its descriptors. */
   async restore(): Promise<void> {
     await this.#changes.undoAll()
   }
