@@ -30,3 +30,15 @@ test('a worker that is started again gets nothing, and when none is left the fir
   assert.equal(place([worker(0, 0, false), worker(0, 0, false)], 2), 0)
   assert.equal(place([worker(0, 0, false)], 2), 1)
 })
+
+test('more than four run only where there is work', () => {
+  const four = [worker(9), worker(9), worker(9), worker(8)]
+  assert.equal(place(four, 8), 3)
+  assert.equal(
+    place(
+      four.map(({ sessions }) => worker(sessions, 0.5)),
+      8,
+    ),
+    4,
+  )
+})

@@ -11,6 +11,8 @@ export interface WorkerLoad {
 /** A worker takes megabytes: another is started for what one cannot do, or for clients who may all want something at once. */
 const BUSY = 0.25
 const SESSIONS_EACH = 2
+/** More than these run only where there is work. */
+const MOST_IDLE = 4
 /** Differences in work below this are chance. */
 const STEP = 0.1
 
@@ -22,8 +24,9 @@ export function place(workers: readonly WorkerLoad[], most: number): number {
     if (load.isUp && (than === undefined || compare(load, than) < 0)) best = i
   }
   const idlest = workers[best]
-  const isNeeded = idlest === undefined || idlest.busy >= BUSY || idlest.sessions >= SESSIONS_EACH
-  if (isNeeded && workers.length < most) return workers.length
+  const isSpread = workers.length >= MOST_IDLE || (idlest !== undefined && idlest.sessions < SESSIONS_EACH)
+  const isEnough = isSpread && idlest !== undefined && idlest.busy < BUSY
+  if (!isEnough && workers.length < most) return workers.length
   return Math.max(best, 0)
 }
 
