@@ -32,7 +32,7 @@ export interface RunOptions {
   readonly problem?: HopliteError
 }
 
-export interface EngineChoice extends Pick<EngineOptions, 'mark' | 'workers'> {
+export interface EngineChoice extends Pick<EngineOptions, 'workers' | 'sockets'> {
   readonly config: Config
   readonly log: Log
 }
@@ -40,7 +40,7 @@ export interface EngineChoice extends Pick<EngineOptions, 'mark' | 'workers'> {
 /** Starts the data plane; resolves with the address that its socket has. */
 export async function startEngine(
   listen: Address,
-  { config, log, mark, workers }: EngineChoice,
+  { config, log, workers, sockets }: EngineChoice,
   onReport: (report: Report) => void,
   onFailure: (error: Error) => void,
 ): Promise<{ readonly engine: Engine; readonly address: Address }> {
@@ -49,8 +49,8 @@ export async function startEngine(
     const options: EngineOptions = {
       ...listen,
       maxStreamDatagram: MAX_STREAM_DATAGRAM,
-      ...(mark !== undefined && { mark }),
       ...(workers !== undefined && { workers }),
+      ...(sockets !== undefined && { sockets }),
       onReport: report => {
         if (isUp) return onReport(report)
         if (report.kind === 'failed') {

@@ -32,11 +32,13 @@ export const COUNTERS = [
   'dropNotAllowed',
   'dropHandshakeQueue',
   'dropHandshakeLength',
+  'dropStandingQueue',
   'dropSendQueue',
   'dropSendError',
   'dropTooDeep',
   'dropHandOver',
   'handedOver',
+  'markedCongestion',
   'roamed',
 ] as const
 export type Counter = (typeof COUNTERS)[number]

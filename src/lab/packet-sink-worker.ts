@@ -2,6 +2,7 @@
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { Counters } from '#forward/counters.ts'
+import { monotonicMs } from '#platform/clock.ts'
 import { EventLoop } from '#platform/linux/event-loop.ts'
 import { LinuxDatagrams } from '#platform/linux/linux-datagrams.ts'
 import type { Address } from '#wire/address.ts'
@@ -17,7 +18,7 @@ export interface PacketSink {
 const { counters: shared, sockets } = workerData as PacketSink
 const counters = new Counters(shared)
 const loop = new EventLoop()
-const datagrams = new LinuxDatagrams({ counters, loop, mark: 0 })
+const datagrams = new LinuxDatagrams({ counters, loop, now: monotonicMs })
 const addresses: Address[] = []
 for (let i = 0; i < sockets; i++) {
   datagrams.open(

@@ -13,10 +13,13 @@ export interface EngineOptions {
   readonly port: number
   /** The longest stream datagram that a tap takes, in bytes. */
   readonly maxStreamDatagram: number
-  /** SO_MARK of the engine's sockets (linux engine alone). */
-  readonly mark?: number
   /** How many workers there may be, 1 to 8 (linux engine alone). Default 1: sessions that hang together are of one worker. */
   readonly workers?: number
+  /**
+   * Descriptors of sockets for the node's address, not bound yet; the engine closes them (linux engine alone). Without them it opens
+   * its own. One, or for several workers one more than workers.
+   */
+  readonly sockets?: readonly number[]
   readonly onReport: (report: Report) => void
   /** It died of a bug, with every session: the engine is of no more use. */
   readonly onFailure: (error: Error) => void
@@ -49,8 +52,6 @@ export interface LinuxWorkerData extends EngineWorkerData {
   readonly bells: readonly number[]
   /** An event descriptor: written to, it wakes the worker. */
   readonly wakeFd: number
-  /** SO_MARK of sockets that are not on loopback; 0 sets none. */
-  readonly mark: number
 }
 
 export type EngineKind = 'linux' | 'portable'

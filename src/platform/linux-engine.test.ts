@@ -1,17 +1,23 @@
 // Several workers: each session is one's, what comes to another finds its way, and one that dies takes only its own along.
 
 import assert from 'node:assert/strict'
+import { readdirSync } from 'node:fs'
 import { test } from 'node:test'
-import type { Report } from '#forward/commands.ts'
+import type { Report, Via } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
+import { indexOf } from '#forward/workers.ts'
 import { EngineRig, until } from '#lab/engine-rig.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
 import { TRANSPORT_OVERHEAD_BYTES } from '#wire/transport.ts'
+import { monotonicMs } from './clock.ts'
 import { startEngineOf } from './engine.ts'
+import { openBusySocket } from './linux/busy-socket.ts'
 import { EventLoop } from './linux/event-loop.ts'
 import { LinuxDatagrams } from './linux/linux-datagrams.ts'
 
 const WORKERS = 3
+const KEY = new Uint8Array(32)
+const NOWHERE: Via = { kind: 'socket', address: { host: '127.0.0.1', port: 9 } }
 const skip = process.platform === 'linux' ? false : 'the linux engine needs Linux'
 
 /** An engine with a session of each worker: number 10 is worker 0's, 11 worker 1's, 12 worker 2's. */
@@ -24,7 +30,7 @@ async function start(): Promise<EngineRig> {
 /** Sends datagrams as one message with segments, which arrives joined as well. All must be of one length. */
 function sendJoined(rig: EngineRig, packets: readonly Uint8Array[]): void {
   const loop = new EventLoop()
-  const datagrams = new LinuxDatagrams({ counters: new Counters(), loop, mark: 0 })
+  const datagrams = new LinuxDatagrams({ counters: new Counters(), loop, now: monotonicMs })
   const socket = datagrams.open({ connect: rig.address, isBusy: false }, { onDatagram: () => {} })
   for (const packet of packets) socket.send(packet, 0, packet.length)
   datagrams.flush()
@@ -273,6 +279,37 @@ test('new sessions get a worker each', { skip }, async () => {
   assert.deepEqual(owners, [0, 0, 1, 1, 2, 2, 0, 1, 2])
   for (const session of [3, 4]) rig.engine.send({ kind: 'removeSession', session })
   assert.equal(rig.engine.place(), 1)
+})
+
+test("sockets that were given are the workers', and none is left open", { skip }, async () => {
+  const open = () => readdirSync('/proc/self/fd').length
+  const before = open()
+  for (const [count, workers] of [
+    [4, [0, 0, 1, 1, 2]],
+    [3, [0, 0, 1, 1, 0]],
+    [1, [0, 0, 0, 0, 0]],
+  ] as const) {
+    const { promise, resolve, reject } = Promise.withResolvers<Report>()
+    const engine = startEngineOf('linux', {
+      host: '0.0.0.0',
+      port: 0,
+      workers: WORKERS,
+      sockets: Array.from({ length: count }, () => openBusySocket(4, 0)),
+      maxStreamDatagram: 1_000,
+      onReport: resolve,
+      onFailure: reject,
+    })
+    assert.equal((await promise).kind, 'listening')
+    const owners = [1, 2, 3, 4, 5].map(session => {
+      const owner = engine.place()
+      const keys = { localIndex: indexOf(session * 8, owner), remoteIndex: 1, send: KEY.slice(), receive: KEY.slice() }
+      engine.send({ kind: 'installSession', session, role: 'responder', via: NOWHERE, keys })
+      return owner
+    })
+    assert.deepEqual(owners, workers)
+    await engine.close()
+  }
+  assert.equal(open(), before)
 })
 
 test('what the laboratory asks of all workers is answered once', { skip }, async () => {

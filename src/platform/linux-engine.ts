@@ -59,8 +59,8 @@ export class LinuxEngine implements Engine {
   /** Throws FFI_MISSING where the calls cannot be made. */
   constructor(options: EngineOptions) {
     this.#options = options
-    const { host, port, maxStreamDatagram, mark = 0, workers = 1 } = options
-    const opened = NodeSockets.open({ bind: { host, port }, mark, workers })
+    const { host, port, maxStreamDatagram, workers = 1, sockets: given = [] } = options
+    const opened = NodeSockets.open({ bind: { host, port }, workers, given })
     this.#sockets = opened instanceof NodeSockets ? opened : undefined
     this.#most = this.#sockets?.workers ?? 1
     this.#bells = Array.from({ length: this.#most }, () => openEvent())
@@ -70,7 +70,7 @@ export class LinuxEngine implements Engine {
     this.#times = new ThreadTimes(worker => this.#memory.thread(worker))
     this.#observations = new ObservationRound(report => this.#report(report))
     const bells = this.#bells.map(({ fd }) => fd)
-    this.#data = { host, port, maxStreamDatagram, mark, counters: this.counters.shared, memory, bells }
+    this.#data = { host, port, maxStreamDatagram, counters: this.counters.shared, memory, bells }
     process.once('exit', this.#end)
     if (opened instanceof NodeSockets) this.#add()
     else setImmediate(() => this.#report({ kind: 'failed', what: `bind UDP port ${port}: ${opened.code}` }))

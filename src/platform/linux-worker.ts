@@ -25,12 +25,12 @@ const memory = new WorkerMemory(settings.memory)
 memory.setThread(worker, socketCalls().gettid())
 const loop = new EventLoop()
 const handOver = memory.workers > 1 ? new HandOver({ memory, worker, bells, counters, loop }) : undefined
-const datagrams = new LinuxDatagrams({ counters, loop, mark: settings.mark })
 
 let reports: Report[] = []
 // The clock is read once in a turn of the loop: no packet waits long enough to notice.
 let turnMs = monotonicMs()
 const now = () => turnMs
+const datagrams = new LinuxDatagrams({ counters, loop, now })
 let flushTunnel = () => {}
 const plane = new DataPlane({
   settings,
@@ -65,6 +65,7 @@ const plane = new DataPlane({
       loop,
       onPacket: take,
       onTooBig: take,
+      now,
       flush: () => {
         datagrams.flush()
         packets.flush()
@@ -75,6 +76,9 @@ const plane = new DataPlane({
 datagrams.onBatch = () => {
   flushTunnel()
   plane.packets.flush()
+}
+datagrams.onStanding = isStanding => {
+  plane.forwarder.shedsNext = isStanding
 }
 const { forwarder, packets } = plane
 handOver?.start({

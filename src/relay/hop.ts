@@ -35,6 +35,8 @@ const HALF_OPEN_MS = 10_000
 const KEY_LIFETIME_MS = 180_000
 const KEYLESS_MS = 300_000
 const SWEEP_MS = 30_000
+/** In place of the address of those who come by a relay: all of them together are treated as one. */
+const RELAYED = 'relayed'
 const FLOW_IDLE_MS = 300_000
 /** Above this many initiations in a second, an initiator must show that it receives at its address. */
 const BUSY_INITIATIONS_PER_SECOND = 300
@@ -92,6 +94,8 @@ interface Session {
   readonly worker: number
   /** The IP address that it was begun from. */
   readonly host: string
+  /** The session of ours with a relay that it came by, if it did. */
+  readonly inside: number | undefined
   readonly ticket: string
   readonly answers: Answerer
   readonly flows: Set<number>
@@ -147,6 +151,12 @@ export class Hop {
 
   get flows(): number {
     return this.#flows
+  }
+
+  /** Whether a client is there that came by this session of ours with a relay. */
+  serves(session: number): boolean {
+    for (const { inside, keys } of this.#sessions.values()) if (inside === session && keys.size > 0) return true
+    return false
   }
 
   handleReport(report: Report, now: number): void {
@@ -242,9 +252,8 @@ export class Hop {
   }
 
   #handleInitiation(message: Uint8Array, from: Via, now: number): void {
-    if (from.kind !== 'socket') return
     if (!checkMac1(message, this.#options.keys.mac1Key)) return this.#count('dropMac1')
-    const address = Buffer.from(formatAddress(from.address), 'latin1')
+    const address = Buffer.from(from.kind === 'socket' ? formatAddress(from.address) : RELAYED, 'latin1')
     if (this.#isBusy(now) && !this.#cookies.checkMac2(message, address, now)) {
       this.#count('cookieReplies')
       const bytes = this.#cookies.cookieReply(message, address, now)
@@ -272,7 +281,8 @@ export class Hop {
     const session: Session = {
       session: this.#nextSession++,
       worker: keys.localIndex & (MAX_WORKERS - 1),
-      host: via.kind === 'socket' ? via.address.host : '',
+      host: via.kind === 'socket' ? via.address.host : RELAYED,
+      inside: via.kind === 'flow' ? via.session : undefined,
       ticket,
       answers: new Answerer(),
       flows: new Set(),

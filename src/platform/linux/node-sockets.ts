@@ -17,37 +17,49 @@ import { copyDescriptor, nameOf, openUdpSocket } from './udp-socket.ts'
 
 export interface NodeSocketsOptions {
   readonly bind: Address
-  readonly mark: number
   /** How many there will be, at most. */
   readonly workers: number
+  /** Sockets to take, not bound yet: one, or for several workers one more than workers. Without them new ones are made. */
+  readonly given: readonly number[]
 }
 
 export class NodeSockets {
-  readonly #options: NodeSocketsOptions
+  readonly address: Address
   readonly #fds: number[]
-  readonly #address: Address
+  readonly #given: number[]
   /** Fewer than were asked for where the kernel cannot steer. */
   readonly workers: number
 
-  private constructor(options: NodeSocketsOptions, fd: number) {
-    this.#options = options
-    this.#address = nameOf(fd)
-    const shared = options.workers > 1 ? share(fd, this.#address, options) : undefined
-    if (shared !== undefined) socketCalls().close(fd)
-    this.#fds = [shared ?? fd]
-    this.workers = shared === undefined ? 1 : options.workers
+  private constructor(fd: number, address: Address, workers: number, given: number[]) {
+    this.#fds = [fd]
+    this.address = address
+    this.workers = workers
+    this.#given = given
   }
 
   /** Opens the first. Throws FFI_MISSING where the C library cannot be called. */
-  static open(options: NodeSocketsOptions): NodeSockets | { readonly code: string } {
-    const fd = openUdpSocket({ bind: options.bind, isBusy: true }, options.mark)
-    return typeof fd === 'number' ? new NodeSockets(options, fd) : fd
+  static open({ bind, workers, given: all }: NodeSocketsOptions): NodeSockets | { readonly code: string } {
+    // Given ones may have a mark, which is for the network.
+    const given = isLoopback(bind.host) ? [] : all
+    if (given !== all) closeAll(all)
+    const unused = [...given]
+    const only = openUdpSocket({ bind, isBusy: true }, { given: unused.shift() })
+    if (typeof only !== 'number') {
+      closeAll(unused)
+      return only
+    }
+    const address = nameOf(only)
+    // All are of one user, or the kernel does not let them share.
+    const most = given.length === 0 ? workers : Math.min(workers, given.length - 1)
+    const first = most > 1 ? share(only, address, most, unused) : undefined
+    if (first !== undefined) closeAll([only])
+    return new NodeSockets(first ?? only, address, first === undefined ? 1 : most, unused)
   }
 
   /** A copy of the descriptor of this worker's socket, for the worker to close. Throws what keeps it from being made. */
   copyFor(worker: number): number {
     while (this.#fds.length <= worker) {
-      const fd = openUdpSocket({ bind: this.#address, isBusy: true }, this.#options.mark, true)
+      const fd = openUdpSocket({ bind: this.address, isBusy: true }, { given: this.#given.shift(), isFurther: true })
       if (typeof fd !== 'number') throw new Error(`share the node's UDP port: ${fd.code}`)
       this.#fds.push(fd)
     }
@@ -57,18 +69,27 @@ export class NodeSockets {
   }
 
   close(): void {
-    for (const fd of this.#fds.splice(0)) socketCalls().close(fd)
+    closeAll(this.#fds.splice(0))
+    closeAll(this.#given.splice(0))
   }
 }
 
 /** The first socket that shares the address of `fd`; undefined where the kernel does not steer. */
-function share(fd: number, bind: Address, { mark, workers }: NodeSocketsOptions): number | undefined {
+function share(fd: number, bind: Address, workers: number, given: number[]): number | undefined {
   if (!setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return undefined
-  const shared = openUdpSocket({ bind, isBusy: true }, mark, true)
+  const shared = openUdpSocket({ bind, isBusy: true }, { given: given.shift(), isFurther: true })
   if (typeof shared !== 'number') return undefined
   if (steer(shared, workers)) return shared
-  socketCalls().close(shared)
+  closeAll([shared])
   return undefined
+}
+
+function isLoopback(host: string): boolean {
+  return host.startsWith('127.') || host === '::1'
+}
+
+function closeAll(fds: readonly number[]): void {
+  for (const fd of fds) socketCalls().close(fd)
 }
 
 /** `struct sock_filter`: code, jump if true, jump if false, constant. What reads behind the end of a datagram gives 0. */

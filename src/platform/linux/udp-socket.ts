@@ -2,6 +2,7 @@
 
 import type { Address } from '#wire/address.ts'
 import type { SocketPlan } from '../datagrams.ts'
+import { enlargeBuffers } from './busy-socket.ts'
 import { errorName } from './libc.ts'
 import { AF_INET, AF_INET6, decodeSocketAddress, encodeSocketAddress, SOCKADDR_BYTES } from './socket-address.ts'
 import {
@@ -9,12 +10,8 @@ import {
   IPPROTO_IPV6,
   IPV6_V6ONLY,
   Memory,
-  SO_MARK,
-  SO_RCVBUF,
-  SO_RCVBUFFORCE,
   SO_REUSEPORT,
-  SO_SNDBUF,
-  SO_SNDBUFFORCE,
+  SO_TIMESTAMPNS,
   SOCK_DGRAM,
   SOCK_FLAGS,
   SOL_SOCKET,
@@ -24,22 +21,27 @@ import {
   UDP_GRO,
 } from './socket-calls.ts'
 
-const BUFFER_BYTES = 4 * 1024 * 1024
 const F_DUPFD_CLOEXEC = 1030
 
 const scratch: { memory?: Memory } = {}
 
-/**
- * The descriptor of a new socket, or why there is none.
- *
- * @param mark SO_MARK, where the socket is not on loopback; 0 sets none
- * @param isFurther it joins sockets of ours on the same address, each of which has SO_REUSEPORT
- */
-export function openUdpSocket(plan: SocketPlan, mark: number, isFurther = false): number | { readonly code: string } {
+export interface UdpSocketOptions {
+  /** A socket that is not bound yet, with buffers that we may not be allowed to ask for. It is closed when it cannot be used. */
+  readonly given?: number | undefined
+  /** It joins sockets of the same address, each of which has SO_REUSEPORT. */
+  readonly isFurther?: boolean
+}
+
+/** The descriptor of a socket that is ready, or why there is none. */
+export function openUdpSocket(
+  plan: SocketPlan,
+  { given, isFurther = false }: UdpSocketOptions = {},
+): number | { readonly code: string } {
   const host = plan.connect?.host ?? plan.bind?.host ?? '0.0.0.0'
   const isV6 = host.includes(':')
-  const fd = socketCalls().socket(isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0)
-  const problem = fd < 0 ? errno() : prepare(fd, plan, isV6, isLoopback(host) ? 0 : mark, isFurther)
+  const fd = given ?? socketCalls().socket(isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0)
+  if (fd >= 0 && given === undefined && plan.isBusy) enlargeBuffers(fd)
+  const problem = fd < 0 ? errno() : prepare(fd, plan, isV6, isFurther)
   if (problem === 0) return fd
   if (fd >= 0) socketCalls().close(fd)
   return { code: errorName(problem) }
@@ -59,18 +61,10 @@ export function copyDescriptor(fd: number): number {
 }
 
 /** 0, or the number of the error. */
-function prepare(fd: number, plan: SocketPlan, isV6: boolean, mark: number, isFurther: boolean): number {
+function prepare(fd: number, plan: SocketPlan, isV6: boolean, isFurther: boolean): number {
   if (isV6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
-  if (mark !== 0 && !setOption(fd, SOL_SOCKET, SO_MARK, mark)) return errno()
   if (isFurther && !setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return errno()
-  if (plan.isBusy) {
-    for (const [forced, asked] of [
-      [SO_RCVBUFFORCE, SO_RCVBUF],
-      [SO_SNDBUFFORCE, SO_SNDBUF],
-    ] as const) {
-      if (!setOption(fd, SOL_SOCKET, forced, BUFFER_BYTES)) setOption(fd, SOL_SOCKET, asked, BUFFER_BYTES)
-    }
-  }
+  setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)
   setOption(fd, SOL_UDP, UDP_GRO, 1)
   const memory = scratchMemory()
   for (const [call, address] of [
@@ -88,8 +82,4 @@ function prepare(fd: number, plan: SocketPlan, isV6: boolean, mark: number, isFu
 function scratchMemory(): Memory {
   scratch.memory ??= new Memory(64)
   return scratch.memory
-}
-
-function isLoopback(host: string): boolean {
-  return host.startsWith('127.') || host === '::1'
 }
