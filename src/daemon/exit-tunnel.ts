@@ -31,7 +31,8 @@ const MAX_LINK_MTU = 1_500
 
 export class ExitTunnel {
   readonly name: string
-  readonly fd: number
+  /** Of its queues. They belong to the data plane once it has been given them. */
+  readonly fds: readonly number[]
   readonly offload: TunOffload
   /** Of the TUN, in bytes: what comes from the internet is answered, when it is too long for its client, and not lost. */
   readonly mtu: number
@@ -39,34 +40,39 @@ export class ExitTunnel {
   readonly hop: HopTunnel
   readonly #helper: HelperChannel
 
-  private constructor(helper: HelperChannel, { name, fd, offload }: Opened, mtu: number, hop: HopTunnel) {
+  private constructor(helper: HelperChannel, { name, fds, offload }: Opened, mtu: number, hop: HopTunnel) {
     this.#helper = helper
     this.name = name
-    this.fd = fd
+    this.fds = fds
     this.offload = offload
     this.mtu = mtu
     this.hop = hop
   }
 
   /**
-   * Makes the TUN and changes the network; each change is recorded with its undo before it is made, and those of an earlier
+   * Makes the TUN, with a queue for each worker of the data plane, and changes the network; each change is recorded with its undo before it is made, and those of an earlier
    * run are undone. Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING, CHANGE_FAILED, CONFIG_INVALID or
    * HELPER_LOST.
    */
-  static async open(config: Config, stateDir: string, rules: readonly ExitRule[]): Promise<ExitTunnel> {
+  static async open(
+    config: Config,
+    stateDir: string,
+    rules: readonly ExitRule[],
+    workers: number,
+  ): Promise<ExitTunnel> {
     const helper = helperFor(() => {
       const journal = journalDirectory(stateDir)
       prepareJournal(journal)
       return { tunnel: exitOrder(config, rules), journal, uid: process.getuid?.() ?? 0, hooks: [] }
     })
     const mtu = Math.max(Math.min(linkMtu(NAME), MAX_LINK_MTU), TUNNEL_MTU)
-    const opened = await openThrough(helper, mtu, [])
+    const opened = await openThrough(helper, mtu, [], workers)
     try {
       const offered = Math.max(mtu - AROUND_BYTES, TUNNEL_MTU)
       const pool = poolOf(config.exit.tunnel_networks, opened.outward)
       return new ExitTunnel(helper, opened, mtu, { pool, mtu: offered, dns: [TUNNEL_RESOLVER] })
     } catch (error) {
-      fileCalls().close(opened.fd)
+      for (const fd of opened.fds) fileCalls().close(fd)
       await helper.ask({ verb: 'restore' }).catch(() => undefined)
       throw error
     }
@@ -77,17 +83,12 @@ export class ExitTunnel {
     this.#helper.onLost(listener)
   }
 
-  /** A socket with buffers as large as a relay's should be; whoever gets it closes it. */
-  socket(host: string): Promise<number> {
-    return socketThrough(this.#helper, host)
+  /** Sockets with buffers as large as a relay's should be; whoever gets them closes them. */
+  sockets(host: string, count: number): Promise<number[]> {
+    return Promise.all(Array.from({ length: count }, () => socketThrough(this.#helper, host)))
   }
 
-  /** Closes the TUN, where the data plane that it belonged to is gone without having done so. */
-  close(): void {
-    fileCalls().close(this.fd)
-  }
-
-  /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */
+  /** Puts the network back as it was. The TUN goes with its descriptors. */
   async restore(): Promise<void> {
     await this.#helper.ask({ verb: 'restore' })
   }

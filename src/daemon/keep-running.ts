@@ -2,14 +2,9 @@
 // Failures that follow each other close are no accident, and then it is left alone.
 
 import { HopliteError } from '#api/errors.ts'
+import { Failures } from '#platform/failures.ts'
 import { own } from './log.ts'
 import type { RunOptions } from './node.ts'
-
-const FIRST_WAIT_MS = 200
-const MAX_WAIT_MS = 10_000
-/** As many failures within this time are a crash loop. */
-const WINDOW_MS = 120_000
-const MAX_FAILURES = 5
 
 export interface KeepRunningOptions {
   /** Whether a node that fails again and again goes on, switched off and answering; otherwise its failure is thrown. */
@@ -28,21 +23,19 @@ export async function keepRunning(
   options: RunOptions,
   { canBeOff, now, jitter, wait }: KeepRunningOptions,
 ): Promise<void> {
-  let failures: number[] = []
+  const failures = new Failures()
   let run = options
   while (!options.signal.aborted) {
     try {
       return await main(run)
     } catch (error) {
       if (!(error instanceof HopliteError && error.code === 'DATA_PLANE_FAILED')) throw error
-      failures = [...failures.filter(at => now() - at < WINDOW_MS), now()]
-      options.log.error('data plane failed', { error: own(error.message), failures: failures.length })
-      const isLoop = failures.length >= MAX_FAILURES
+      const { count, isLoop, waitMs } = failures.add(now())
+      options.log.error('data plane failed', { error: own(error.message), failures: count })
       if (isLoop && !canBeOff) throw error
-      if (isLoop) options.log.error('safe mode', { failures: failures.length })
+      if (isLoop) options.log.error('safe mode', { failures: count })
       run = isLoop ? { ...options, startsOff: true, problem: error } : options
-      const ms = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** (failures.length - 1))
-      await wait(ms * (0.5 + jitter()), options.signal)
+      await wait(waitMs * (0.5 + jitter()), options.signal)
     }
   }
 }

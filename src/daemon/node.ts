@@ -32,10 +32,15 @@ export interface RunOptions {
   readonly problem?: HopliteError
 }
 
+export interface EngineChoice extends Pick<EngineOptions, 'workers' | 'sockets'> {
+  readonly config: Config
+  readonly log: Log
+}
+
 /** Starts the data plane; resolves with the address that its socket has. */
 export async function startEngine(
   listen: Address,
-  { config, log, sockets }: { readonly config: Config; readonly log: Log; readonly sockets?: readonly number[] },
+  { config, log, workers, sockets }: EngineChoice,
   onReport: (report: Report) => void,
   onFailure: (error: Error) => void,
 ): Promise<{ readonly engine: Engine; readonly address: Address }> {
@@ -44,6 +49,7 @@ export async function startEngine(
     const options: EngineOptions = {
       ...listen,
       maxStreamDatagram: MAX_STREAM_DATAGRAM,
+      ...(workers !== undefined && { workers }),
       ...(sockets !== undefined && { sockets }),
       onReport: report => {
         if (isUp) return onReport(report)
@@ -104,9 +110,9 @@ export class Laboratory {
     this.#waiting.delete(report.request)
   }
 
-  crash(engine: Engine | undefined): { crashing: true } {
+  crash(engine: Engine | undefined, worker?: number): { crashing: true } {
     this.#assertOn('crash')
-    engine?.send({ kind: 'crash' })
+    engine?.send({ kind: 'crash', ...(worker !== undefined && { worker }) })
     return { crashing: true }
   }
 

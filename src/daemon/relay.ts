@@ -1,7 +1,7 @@
 // A relay: the hop machine over the data plane, the exit's streams if it is one, what it lends if it is a peer, and its place
 // in the directory.
 
-import { networkInterfaces } from 'node:os'
+import { availableParallelism, networkInterfaces } from 'node:os'
 import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
 import { copyBytes } from '#bytes/copy.ts'
@@ -10,6 +10,7 @@ import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
 import { type DiscoveryNode, startDiscovery } from '#discover/node.ts'
 import type { PortPlan, Report } from '#forward/commands.ts'
+import { MAX_WORKERS } from '#forward/workers.ts'
 import { StunServer } from '#path/stun-server.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
@@ -82,7 +83,6 @@ async function run(config: Config, options: RunOptions, roles: readonly Role[], 
         await untilAborted(relay.signal)
       } finally {
         await relay.close()
-        if (relay.signal.reason instanceof HopliteError) tunnel?.close()
       }
     } finally {
       await tunnel?.restore()
@@ -96,7 +96,7 @@ async function run(config: Config, options: RunOptions, roles: readonly Role[], 
 async function openTunnel(config: Config, stateDir: string, roles: readonly Role[]): Promise<ExitTunnel | undefined> {
   if (roles.includes('exit') && config.exit.tunnel) {
     const { ExitTunnel } = await import('./exit-tunnel.ts')
-    return ExitTunnel.open(config, stateDir, exitRules(config))
+    return ExitTunnel.open(config, stateDir, exitRules(config), workersFor(config, roles))
   }
   assertNothingPending(stateDir)
   return undefined
@@ -161,6 +161,7 @@ class Relay {
         keys: keys.hop,
         limits: { maxSessions: max_sessions, maxFlows: max_flows, maxFlowsPerSession: MAX_FLOWS_PER_SESSION },
         random: systemRandom,
+        place: () => this.#engine.place(),
         mayReachHop: address =>
           (config.network.allow_private_addresses || isPublicAddress(address.host)) &&
           !ownAddresses.has(formatAddress(address)),
@@ -216,7 +217,8 @@ class Relay {
   async #start(): Promise<void> {
     const { log } = this.#options
     const listen = parseListen(this.#config.relay.listen)
-    const socket = await this.#tunnel?.socket(listen.host)
+    const workers = this.#isHidden ? 1 : workersFor(this.#config, this.#roles)
+    const sockets = await this.#tunnel?.sockets(listen.host, workers > 1 ? workers + 1 : 1)
     this.#tunnel?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
       listen,
@@ -224,7 +226,8 @@ class Relay {
         // The other engine has no TUN.
         config: this.#tunnel === undefined ? this.#config : { ...this.#config, engine: { kind: 'linux' } },
         log,
-        ...(socket !== undefined && { sockets: [socket] }),
+        workers,
+        ...(sockets !== undefined && { sockets }),
       },
       report => this.#loop.run(now => this.#handleReport(report, now)),
       error => this.#stop.abort(dataPlaneFailure(error)),
@@ -247,7 +250,7 @@ class Relay {
       },
       observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
-      crash: () => this.#laboratory.crash(this.#engine),
+      crash: ({ worker }) => this.#laboratory.crash(this.#engine, worker),
     })
     const control = parseListen(this.#config.relay.control_listen)
     this.#discovery = await startDiscovery({
@@ -340,6 +343,8 @@ class Relay {
       this.#taps.get(report.session)?.settle(true)
     }
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
+    if (report.kind === 'sessionsLost')
+      this.#options.log.error('data plane worker failed', { what: own(report.what), sessions: report.sessions.length })
   }
 
   #carryOut(): void {
@@ -541,8 +546,14 @@ function policyOf(
   })
 }
 
-function portOf({ fd, offload, mtu }: ExitTunnel): PortPlan {
-  return { fd, offload, mtu }
+function portOf({ fds: [fd = -1, ...moreFds], offload, mtu }: ExitTunnel): PortPlan {
+  return { fd, moreFds, offload, mtu }
+}
+
+/** How many workers the data plane may have: one for each core; for who lends and does nothing else, for each Gbit/s of that. */
+function workersFor({ peer }: Config, roles: readonly Role[]): number {
+  const cores = Math.min(availableParallelism(), MAX_WORKERS)
+  return roles.every(role => role === 'peer') ? Math.min(cores, Math.ceil(peer.rate_kbit / 1_000_000)) : cores
 }
 
 function makeExit(config: Config, laboratory: Laboratory): ExitStreams {

@@ -164,12 +164,12 @@ function tunnelHelper(options: Pick<TunnelNetworkOptions, 'stateDir' | 'order' |
   })
 }
 
-/** Opens the tunnel that a helper's order speaks of, with one descriptor. */
-export async function openThrough(helper: HelperChannel, mtu: number, control: readonly Endpoint[]) {
-  const { answer, fds } = await helper.ask({ verb: 'open', mtu, queues: 1, control })
+/** Opens the tunnel that a helper's order speaks of, with a descriptor for each queue. */
+export async function openThrough(helper: HelperChannel, mtu: number, control: readonly Endpoint[], queues = 1) {
+  const { answer, fds } = await helper.ask({ verb: 'open', mtu, queues, control })
   const [fd] = fds
   if (answer.opened === undefined || fd === undefined) throw new Error('open a tunnel: the helper gave none')
-  return { ...answer.opened, fd }
+  return { ...answer.opened, fd, fds }
 }
 
 /** A UDP socket for an address of that family, made by a helper; whoever gets it closes it. */

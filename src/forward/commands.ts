@@ -34,7 +34,8 @@ export type TableCommand =
   | { readonly kind: 'setVia'; readonly session: number; readonly via: Via }
   /** A flow of a client: what comes in on it are packets of the sessions further out. */
   | { readonly kind: 'installNesting'; readonly session: number; readonly flow: number }
-  | { readonly kind: 'sendHandshake'; readonly via: Via; readonly bytes: Uint8Array }
+  /** With `session`, after what was installed for that one: so the first packet that answers finds it. */
+  | { readonly kind: 'sendHandshake'; readonly via: Via; readonly bytes: Uint8Array; readonly session?: number }
   | { readonly kind: 'sendControl'; readonly session: number; readonly bytes: Uint8Array }
   | {
       readonly kind: 'sendProbe'
@@ -71,6 +72,8 @@ export type TableCommand =
 export interface MeetingEnd {
   readonly session: number
   readonly flow: number
+  /** The worker that has it, when it is another than the one that is told. */
+  readonly worker?: number
 }
 
 /** Commands that open and close sockets: each engine has its own way. */
@@ -145,8 +148,8 @@ export type SocketCommand =
   | { readonly kind: 'sweep'; readonly idleMs: number }
   /** Laboratory only: remember the addresses seen and whether `marker` could be read. */
   | { readonly kind: 'observe'; readonly marker: Uint8Array }
-  /** Laboratory: die, as of a bug. */
-  | { readonly kind: 'crash' }
+  /** Laboratory: die, as of a bug; one worker, or all of them. */
+  | { readonly kind: 'crash'; readonly worker?: number }
   | { readonly kind: 'reportObservation'; readonly request: number }
 
 export type EntryClient = { readonly kind: 'socket'; readonly listen: Address } | { readonly kind: 'tunnel' }
@@ -157,6 +160,8 @@ export type TunOffload = 'none' | 'tcp' | 'tcp and udp'
 /** A TUN of this node whose packets belong to sessions. */
 export interface PortPlan {
   readonly fd: number
+  /** Further queues of the same device, for further workers. */
+  readonly moreFds?: readonly number[]
   readonly offload: TunOffload
   /** The longest packet that sessions carry, in bytes; the TUN's own MTU may be larger. */
   readonly mtu: number
@@ -242,6 +247,8 @@ export type Report =
   | { readonly kind: 'legSilent'; readonly entry: number; readonly session: number }
   | { readonly kind: 'tunnelReport'; readonly request: number; readonly peers: readonly TunnelPeerReport[] }
   | { readonly kind: 'failed'; readonly what: string }
+  /** A worker died of a bug, and these sessions with it; what they had installed is gone. Those of other workers go on. */
+  | { readonly kind: 'sessionsLost'; readonly sessions: readonly number[]; readonly what: string }
 
 /** What one process really saw (laboratory only). */
 export interface Observation {

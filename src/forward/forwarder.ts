@@ -24,7 +24,7 @@ import {
   transportCounter,
   writeTransportHeader,
 } from '#wire/transport.ts'
-import type { Report, TableCommand, Via } from './commands.ts'
+import type { MeetingEnd, Report, TableCommand, Via } from './commands.ts'
 import type { Counter, Counters } from './counters.ts'
 import { HEADROOM, Slab } from './slab.ts'
 import type {
@@ -37,7 +37,8 @@ import type {
   SessionEntry,
 } from './tables.ts'
 import { Tables } from './tables.ts'
-import { TokenBucket } from './token-bucket.ts'
+import { SharedTokenBucket, TokenBucket } from './token-bucket.ts'
+import type { OtherWorkers } from './workers.ts'
 
 export type ProbeOptions = Omit<Extract<TableCommand, { kind: 'sendProbe' }>, 'kind' | 'session'>
 
@@ -71,21 +72,23 @@ export class Forwarder {
   readonly tables = new Tables()
   readonly #outlet: Outlet
   readonly #counters: Counters
+  readonly #others: OtherWorkers | undefined
   /** Where packets are sealed: an engine that sends from memory tells the kernel where it is. */
   readonly slab = new Slab()
   #handshakeRoom = MAX_PENDING_HANDSHAKES
   #dropped = 0
   #lendsHops = false
-  #lentRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
+  #lentRate: SharedTokenBucket | undefined
   readonly #stunRate: TokenBucket
   /** The queue that datagrams come from now stands: the next that is long enough is dropped, or marked where it is seen what it is. */
   shedsNext = false
   /** Laboratory only: sees every datagram and every opened packet. */
   watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
 
-  constructor(outlet: Outlet, counters: Counters) {
+  constructor(outlet: Outlet, counters: Counters, others?: OtherWorkers) {
     this.#outlet = outlet
     this.#counters = counters
+    this.#others = others
     this.#stunRate = new TokenBucket(STUN_BYTES_PER_SECOND, outlet.nowMs())
   }
 
@@ -114,7 +117,11 @@ export class Forwarder {
         return this.tables.joinMeeting(command.flows)
       case 'limitLent':
         this.#lendsHops = command.hops
-        this.#lentRate = new TokenBucket(command.bytesPerSecond, this.#outlet.nowMs())
+        this.#lentRate = new SharedTokenBucket(
+          this.#others?.lent ?? new Int32Array(SharedTokenBucket.cells),
+          command.bytesPerSecond,
+          this.#outlet.nowMs(),
+        )
         return
       case 'limitSession': {
         const entry = this.tables.sessions.get(command.session)
@@ -343,10 +350,19 @@ export class Forwarder {
     const { session, other, rate } = flow
     if (other === undefined) return this.#drop('dropUnknownFlow')
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
-    if (isUsedUp(session) || isUsedUp(other.session)) return this.#drop('dropUnpaid')
+    if (isUsedUp(session) || (other.kind === 'meeting' && isUsedUp(other.session))) return this.#drop('dropUnpaid')
     flow.lastUsedMs = this.#outlet.nowMs()
     if (!rate.take(length, flow.lastUsedMs)) return this.#drop('dropRateLimit')
-    this.#frame(other.session, FRAME.datagram, other.flow, buffer, offset, length)
+    if (other.kind === 'meeting') return this.#frame(other.session, FRAME.datagram, other.flow, buffer, offset, length)
+    this.#others?.takeMeeting(other, { session: session.session, flow: flow.flow }, buffer, offset, length)
+  }
+
+  /** What a client says whose session another worker has; it has kept within its rate there. */
+  receiveFromMeeting(to: MeetingEnd, from: MeetingEnd, buffer: Uint8Array, offset: number, length: number): void {
+    const flow = this.tables.meetingFrom(from, to)
+    if (flow === undefined) return this.#drop('dropUnknownFlow')
+    if (isUsedUp(flow.session)) return this.#drop('dropUnpaid')
+    this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, offset, length)
   }
 
   #isLent({ proof }: HopFlow): boolean {
@@ -355,7 +371,7 @@ export class Forwarder {
 
   /** Counts what is lent, and keeps it within what the operator gives. */
   #mayLend(counter: 'lentBytesIn' | 'lentBytesOut', length: number, now: number): boolean {
-    if (!this.#lentRate.take(length, now)) {
+    if (this.#lentRate?.take(length, now) === false) {
       this.#drop('dropRateLimit')
       return false
     }

@@ -88,8 +88,14 @@ export interface MeetingFlow {
   readonly flow: number
   readonly rate: TokenBucket
   /** Undefined while the other has not come, or has gone. */
-  other: MeetingFlow | undefined
+  other: MeetingFlow | MeetingAbroad | undefined
   lastUsedMs: number
+}
+
+/** The other client's flow, where another worker has its session. */
+export interface MeetingAbroad extends MeetingEnd {
+  readonly kind: 'abroad'
+  readonly worker: number
 }
 
 export class Tables {
@@ -204,11 +210,18 @@ export class Tables {
   }
 
   joinMeeting([a, b]: readonly [MeetingEnd, MeetingEnd]): void {
-    const [one, two] = [this.#meetingOf(a), this.#meetingOf(b)]
+    const [one, two] = [this.#endOf(a), this.#endOf(b)]
     if (one === undefined || two === undefined || one === two) return
-    for (const flow of [one, two]) if (flow.other !== undefined) flow.other.other = undefined
-    one.other = two
-    two.other = one
+    for (const flow of [one, two]) if (flow.kind === 'meeting') this.#part(flow)
+    if (one.kind === 'meeting') one.other = two
+    if (two.kind === 'meeting') two.other = one
+  }
+
+  /** A flow that is joined to `from`, which another worker has. */
+  meetingFrom(from: MeetingEnd, { session, flow }: MeetingEnd): MeetingFlow | undefined {
+    const found = this.sessions.get(session)?.flows.get(flow)
+    if (found?.kind !== 'meeting' || found.other?.kind !== 'abroad') return undefined
+    return found.other.session === from.session && found.other.flow === from.flow ? found : undefined
   }
 
   removeFlow(session: number, flow: number): FlowEntry | undefined {
@@ -219,14 +232,20 @@ export class Tables {
     return removed
   }
 
-  #meetingOf({ session, flow }: MeetingEnd): MeetingFlow | undefined {
+  #endOf({ session, flow, worker }: MeetingEnd): MeetingFlow | MeetingAbroad | undefined {
+    if (worker !== undefined) return { kind: 'abroad', session, flow, worker }
     const found = this.sessions.get(session)?.flows.get(flow)
     return found?.kind === 'meeting' ? found : undefined
   }
 
   #leave(flow: MeetingFlow): void {
     this.meetings.delete(flow)
-    if (flow.other !== undefined) flow.other.other = undefined
+    this.#part(flow)
+  }
+
+  /** Of a flow that another worker has nobody needs to be told: what it sends finds nothing here that is joined to it. */
+  #part(flow: MeetingFlow): void {
+    if (flow.other?.kind === 'meeting') flow.other.other = undefined
     flow.other = undefined
   }
 

@@ -171,17 +171,25 @@ function descriptors(): void {
   )
 }
 
+const WORKERS = 4
+
 /** Packets a second through one relay's data plane: one layer opened, out of a flow's socket, with 1,200-byte datagrams. */
 async function relayForwarding(): Promise<void> {
   const cases = [
-    ['portable', 'apart'],
-    ['linux', 'apart'],
-    ['linux', 'joined'],
+    { kind: 'portable', load: 'apart' },
+    { kind: 'linux', load: 'apart' },
+    { kind: 'linux', load: 'joined' },
+    { kind: 'linux', load: 'apart', workers: WORKERS },
+    { kind: 'linux', load: 'joined', workers: WORKERS },
   ] as const
-  for (const [engine, load] of cases) {
-    const { packetsPerSecond, packetsPerCpuSecond } = await measureRelay(engine, load)
-    report(`relay.${engine}.${load}`, packetsPerSecond, 'PacketsPerSecond')
-    report(`relay.${engine}.${load}`, packetsPerCpuSecond, 'PacketsPerCpuSecond')
+  for (const relay of cases) {
+    const { handedOver, ...figures } = await measureRelay(relay)
+    const name = `relay.${relay.kind}.${relay.load}${'workers' in relay ? `.${relay.workers}workers` : ''}`
+    report(name, figures.packetsPerSecond, 'PacketsPerSecond')
+    report(name, figures.packetsPerCpuSecond, 'PacketsPerCpuSecond')
+    if (!('workers' in relay)) continue
+    report(name, figures.packetsPerBusiestSecond, 'PacketsPerSecondWithACoreEach')
+    report(name, handedOver, 'HandedOver')
   }
 }
 

@@ -19,13 +19,16 @@ export interface PacketSource {
   /** The relay's socket, on loopback. */
   readonly to: Address
   readonly key: Uint8Array
-  /** Sessions of the relay: their index is their number, from 1, and each has a flow 1. */
-  readonly sessions: number
+  /** Sessions of the relay, by the index that they receive under; each has a flow 1. */
+  readonly sessions: readonly number[]
   /** Lengths of the datagrams inside, in turn. Growing ones cannot be joined into one message, equal ones are. */
   readonly lengths: readonly number[]
   readonly limitMs: number
   /** The relay's counters. */
   readonly relay: SharedArrayBuffer
+  /** What each source has sent and not lost, as doubles, and which of them is this one's. */
+  readonly progress: SharedArrayBuffer
+  readonly source: number
 }
 
 export interface SourceReport {
@@ -35,7 +38,7 @@ export interface SourceReport {
 
 const PACKETS = 32_768
 const BATCH = 104
-/** Datagrams on their way to the relay: fewer than its socket's buffer takes. */
+/** Datagrams on their way to one of the relay's workers: fewer than its socket's buffer takes. */
 const WINDOW = 2_048
 const NAP_MS = 0.05
 const STALL_MS = 20
@@ -43,7 +46,7 @@ const STALL_MS = 20
 const source = workerData as PacketSource
 const relay = new Counters(source.relay)
 const nap = new Int32Array(new SharedArrayBuffer(4))
-let lost = 0
+const progress = new Float64Array(source.progress)
 
 const overhead = TRANSPORT_HEADER_BYTES + FRAME_HEADER_BYTES + TAG_BYTES
 const slot = overhead + Math.max(...source.lengths)
@@ -54,7 +57,7 @@ for (let i = 0; i < PACKETS; i++) {
   sealInPlace(source.key, i, memory.bytes, frame, FRAME_HEADER_BYTES + lengthOf(i))
 }
 
-const datagrams = new LinuxDatagrams({ counters: new Counters(), loop: new EventLoop(), given: [], now: monotonicMs })
+const datagrams = new LinuxDatagrams({ counters: new Counters(), loop: new EventLoop(), now: monotonicMs })
 datagrams.known.add(memory.bytes, memory.address)
 const socket = datagrams.open({ connect: source.to, isBusy: true }, { onDatagram: () => {} })
 parentPort?.postMessage('ready')
@@ -67,7 +70,7 @@ function run(): SourceReport {
   const startedMs = performance.now()
   const isLate = () => performance.now() - startedMs > source.limitMs
   let sent = 0
-  for (let session = 1; session <= source.sessions && !isLate(); session++) {
+  for (const session of source.sessions) {
     for (let i = 0; i < PACKETS && !isLate(); i += BATCH) {
       const end = Math.min(i + BATCH, PACKETS)
       for (let j = i; j < end; j++) {
@@ -76,26 +79,27 @@ function run(): SourceReport {
       }
       datagrams.flush()
       sent += end - i
-      waitUntilUnderWay(sent, WINDOW - BATCH)
+      progress[source.source] = (progress[source.source] ?? 0) + end - i
+      waitUntilUnderWay((WINDOW - BATCH) * progress.length)
     }
   }
-  waitUntilUnderWay(sent, 0)
+  waitUntilUnderWay(0)
   return { sent, seconds: (performance.now() - startedMs) / 1_000 }
 }
 
-/** Waits until at most `count` of the `sent` datagrams are under way. Those that nothing is heard of for a while are lost. */
-function waitUntilUnderWay(sent: number, count: number): void {
+/** Waits until at most `count` of all sources' datagrams are under way. Those that nothing is heard of for a while are lost. */
+function waitUntilUnderWay(count: number): void {
   let before = -1
   let sinceMs = performance.now()
   for (;;) {
     const arrived = relay.get('datagramsIn')
-    const underWay = sent - lost - arrived
+    const underWay = progress.reduce((sum, sent) => sum + sent, 0) - arrived
     if (underWay <= count) return
     if (arrived !== before) {
       before = arrived
       sinceMs = performance.now()
     } else if (performance.now() - sinceMs > STALL_MS) {
-      lost += underWay
+      progress[source.source] = (progress[source.source] ?? 0) - underWay
     }
     Atomics.wait(nap, 0, 0, NAP_MS)
   }

@@ -45,6 +45,11 @@ class TunnelNode {
     return JSON.parse(await this.line())
   }
 
+  /** Lets a worker of its data plane die. */
+  crash(worker: number): void {
+    this.#child.stdin?.write(`crash ${worker}\n`)
+  }
+
   /** Ends the process at once. */
   kill(): void {
     this.#child.kill('SIGKILL')
@@ -71,11 +76,14 @@ export interface TunnelNetOptions {
   readonly link?: number
   /** The longest packet that the exit takes. */
   readonly exitMtu?: number
+  /** Of the exit's data plane. */
+  readonly exitWorkers?: number
 }
 
 /** Starts every node; packets flow when it returns. */
 export async function startTunnelNet(lab: Namespaces, options: TunnelNetOptions): Promise<TunnelNet> {
   const { hops: count, hasSpare = false, deviceMtu = TUNNEL_MTU, offload = true, link, exitMtu = TUNNEL_MTU } = options
+  const { exitWorkers } = options
   const [middle, origin] = [await lab.switch('switch'), await lab.host('origin')]
   const tun = { deviceMtu, offload }
   const hops: TunnelNode[] = []
@@ -90,6 +98,7 @@ export async function startTunnelNet(lab: Namespaces, options: TunnelNetOptions)
       host: address,
       key: Buffer.from(privateKey).toString('hex'),
       mtu: exitMtu,
+      ...(i === count && exitWorkers !== undefined && { workers: exitWorkers }),
       ...(i === count && { tun: { ...tun, addresses: [INSIDE[4], INSIDE[6]], routes: [] } }),
     })
     assert.equal(await node.line(), 'ready')

@@ -4,7 +4,8 @@
 //   node src/lab/tunnel-node-process.ts '{ "host": "10.30.0.11", "key": "…", "tun": { … } }'
 //
 // Keys are 64 hex digits, a hop's its private one, those of a route public ones, the exit last. It writes `ready` when its
-// socket is open, a client when packets flow; then a line of JSON with its counters for every line that it reads.
+// socket is open, a client when packets flow; then a line of JSON with its counters for every line that it
+// reads, but for `crash N`, of which its worker N dies.
 
 import { execFileSync } from 'node:child_process'
 import { createInterface } from 'node:readline'
@@ -41,6 +42,8 @@ export interface TunnelNodePlan {
     readonly deviceMtu: number
     readonly offload: boolean
   }
+  /** Of the data plane, and queues of the TUN; sessions take turns, the last worker first. Default 1. */
+  readonly workers?: number
   /** The longest packet of a flow; at a client, the one to begin with. */
   readonly mtu: number
   /** What a client's link carries: up to that, longer packets are tried. */
@@ -54,10 +57,14 @@ export interface TunnelNodePlan {
 const plan = JSON.parse(process.argv[2] ?? '') as TunnelNodePlan
 const node = plan.key === undefined ? client(plan) : hop(plan, plan.key)
 createInterface({ input: process.stdin })
-  .on('line', () => console.log(JSON.stringify(node.counters.snapshot())))
+  .on('line', line => {
+    if (line.startsWith('crash')) node.send({ kind: 'crash', worker: Number(line.slice(6)) })
+    else console.log(JSON.stringify(node.counters.snapshot()))
+  })
   .on('close', () => process.exit(0))
 
-function hop({ tun, mtu }: TunnelNodePlan, key: string): Engine {
+function hop({ tun, mtu, workers = 1 }: TunnelNodePlan, key: string): Engine {
+  let turn = 0
   const [network4, network6] = [4, 6].map(family => {
     const text = tun?.addresses.find(text => text.includes(':') === (family === 6))
     const [address = '', bits] = text?.split('/') ?? []
@@ -69,6 +76,7 @@ function hop({ tun, mtu }: TunnelNodePlan, key: string): Engine {
       keys: hopKeys(Buffer.from(key, 'hex')),
       limits: { maxSessions: 100, maxFlows: 100, maxFlowsPerSession: 10 },
       random: systemRandom,
+      place: () => workers - 1 - (turn++ % workers),
       mayReachHop: () => true,
       isExit: tun !== undefined,
       ...(tun && { tunnel: { pool: new TunnelPool(networks, systemRandom), mtu, dns: ['192.0.2.53'] } }),
@@ -141,10 +149,11 @@ function routeHop({ host, key }: NamedHop): RouteHop {
 
 /** Starts the engine, with its port when there is to be one. */
 function start(onReport: (report: Report) => void): Engine {
-  const { host, tun, mtu } = plan
+  const { host, tun, mtu, workers = 1 } = plan
   const engine = startEngineOf('linux', {
     host,
     port: PORT,
+    workers,
     maxStreamDatagram: MAX_STREAM_DATAGRAM,
     onReport: report => {
       if (report.kind === 'failed') throw new Error(report.what)
@@ -155,12 +164,12 @@ function start(onReport: (report: Report) => void): Engine {
     },
   })
   if (tun === undefined) return engine
-  const device = openTun({ name: 'hop0', offload: tun.offload })
+  const device = openTun({ name: 'hop0', offload: tun.offload, queues: workers })
   const ip = (...words: string[]) => execFileSync('ip', words)
   ip('link', 'set', 'hop0', 'addrgenmode', 'none', 'mtu', `${tun.deviceMtu}`, 'up')
   for (const address of tun.addresses) ip('address', 'add', address, 'dev', 'hop0')
   for (const route of tun.routes) ip('route', 'add', route, 'dev', 'hop0')
-  const [fd = -1] = device.fds
-  engine.send({ kind: 'openPort', port: { fd, offload: device.offload, mtu: Math.max(mtu, tun.deviceMtu) } })
+  const [fd = -1, ...moreFds] = device.fds
+  engine.send({ kind: 'openPort', port: { fd, moreFds, offload: device.offload, mtu: Math.max(mtu, tun.deviceMtu) } })
   return engine
 }

@@ -37,6 +37,26 @@ const TRANSFER = `
   const ours = createHash('sha256').update(bytes).digest('hex')
   console.log(JSON.stringify({ ours, theirs: theirs.digest('hex'), mbitPerSecond }))`
 
+/** Answers a datagram by one from each of 60 ports. */
+const SCATTER = `
+  import dgram from 'node:dgram'
+  const server = dgram.createSocket('udp4').on('message', (_message, { address, port }) => {
+    for (let i = 0; i < 60; i++) dgram.createSocket('udp4').send('scattered', port, address)
+  })
+  server.bind(7000, () => console.log('listening'))`
+
+/** Asks for that, and prints from how many ports an answer came. */
+const GATHER = `
+  import dgram from 'node:dgram'
+  const ports = new Set()
+  const socket = dgram.createSocket('udp4').on('message', (_message, { port }) => {
+    ports.add(port)
+    if (ports.size === 60) done()
+  })
+  const done = () => { console.log(ports.size); process.exit(0) }
+  setTimeout(done, 5_000)
+  socket.send('ask', 7000, process.argv[1])`
+
 const script = (code: string, ...words: string[]) => [
   '--no-warnings',
   '--input-type=module-typescript',
@@ -96,6 +116,39 @@ for (const [hops, offload] of [
     }
   })
 }
+
+test("an exit's workers have a queue of its TUN each, and hand over what the kernel put elsewhere", async t => {
+  if (lacksTun(t)) return
+  await using lab = new Namespaces()
+  const net = await begin(lab, { hops: 1, exitWorkers: 3 })
+  for (const address of [ORIGIN[4], ORIGIN[6]]) {
+    await net.client.host.run('ping', '-c', '2', '-i', '0.2', '-W', '2', address)
+    await transfer(t, net, address)
+  }
+  const { framesOpened, handedOver: rare, dropNoFlow: before } = await net.exit.counters()
+  t.diagnostic(`${rare} handed over, ${framesOpened} frames opened`)
+  assert.ok(rare < framesOpened / 20, 'the kernel answers a flow through the queue that it came by')
+
+  // Nothing tells the kernel which queue these are for.
+  const server = net.origin.start(process.execPath, script(SCATTER), { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(server.stdout ?? assert.fail(), 'data')
+  assert.equal((await net.client.host.run(process.execPath, ...script(GATHER, ORIGIN[4]))).trim(), '60')
+  const { handedOver, dropHandOver, dropNoFlow } = await net.exit.counters()
+  assert.ok(handedOver - rare >= 10, `${handedOver - rare} of 60`)
+  assert.deepEqual([dropHandOver, dropNoFlow - before], [0, 0])
+})
+
+test("a client is back soon after its exit's worker died, by the same TUN", async t => {
+  if (lacksTun(t)) return
+  await using lab = new Namespaces()
+  const net = await begin(lab, { hops: 1, exitWorkers: 2 })
+  await transfer(t, net, ORIGIN[4])
+  // The first session is the last worker's; the other is there, so the node goes on.
+  net.exit.crash(1)
+  assert.equal(await net.client.line(), 'ready')
+  await transfer(t, net, ORIGIN[4])
+  await net.client.host.run('ping', '-c', '2', '-i', '0.2', '-W', '2', ORIGIN[6])
+})
 
 test('a TCP connection through the TUN outlives its guard', async t => {
   if (lacksTun(t)) return

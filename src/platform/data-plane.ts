@@ -7,6 +7,7 @@ import type { Command, PortPlan, Report, TunnelPeerReport, TunnelPlan } from '#f
 import type { Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
 import type { AssociationFlow, HopFlow, LegFlow, PacketFlow, SessionEntry } from '#forward/tables.ts'
+import type { OtherWorkers } from '#forward/workers.ts'
 import { type Address, isWildcard } from '#wire/address.ts'
 import { AssociationSockets } from './association-sockets.ts'
 import type { DatagramSocket, Datagrams } from './datagrams.ts'
@@ -32,6 +33,8 @@ export interface DataPlaneOptions {
   readonly now: () => number
   /** Opens a tunnel, where the engine can. */
   readonly openTunnel?: (plan: TunnelPlan, plane: DataPlane) => TunnelDriver
+  /** The other workers, where there are some. */
+  readonly others?: OtherWorkers
   /** Opens a port, where the engine can. */
   readonly openPort?: (plan: PortPlan, plane: DataPlane) => PacketDevice
 }
@@ -50,11 +53,11 @@ export class DataPlane implements Outlet {
 
   constructor(options: DataPlaneOptions) {
     this.#options = options
-    this.forwarder = new Forwarder(this, options.counters)
+    this.forwarder = new Forwarder(this, options.counters, options.others)
     this.#associations = new AssociationSockets(this.forwarder, options.datagrams, options.report)
-    const { datagrams, counters, report, now } = options
+    const { datagrams, counters, report, now, others } = options
     this.entries = new Entries(this.forwarder, datagrams, counters, report, now)
-    this.packets = new PacketFlows(this.forwarder, counters, now)
+    this.packets = new PacketFlows(this.forwarder, counters, now, others)
     this.#socket = this.#listen()
   }
 
@@ -135,6 +138,12 @@ export class DataPlane implements Outlet {
     }
   }
 
+  /** A datagram of the node's own socket that is for this worker. */
+  receive(buffer: Uint8Array, offset: number, length: number, from: Address): void {
+    this.#observer?.sawAddress(from)
+    this.forwarder.receive(buffer, offset, length, from)
+  }
+
   toSocket(address: Address, buffer: Uint8Array, offset: number, length: number): void {
     this.#observer?.sawAddress(address)
     this.#socket.send(buffer, offset, length, address)
@@ -170,12 +179,12 @@ export class DataPlane implements Outlet {
   }
 
   #listen(): DatagramSocket {
-    const { datagrams, settings } = this.#options
-    const plan = { bind: { host: settings.host, port: settings.port }, isBusy: true }
+    const { datagrams, settings, others } = this.#options
+    const { host, port, socketFd: fd } = settings
+    const plan = { bind: { host, port }, isBusy: true, ...(fd !== undefined && { fd }) }
     return datagrams.open(plan, {
       onDatagram: (buffer, offset, length, from) => {
-        this.#observer?.sawAddress(from)
-        this.forwarder.receive(buffer, offset, length, from)
+        if (others?.takeDatagram(buffer, offset, length, from) !== true) this.receive(buffer, offset, length, from)
       },
       onOpen: address => this.report({ kind: 'listening', address }),
       onFailed: code => this.report({ kind: 'failed', what: `bind UDP port ${settings.port}: ${code}` }),

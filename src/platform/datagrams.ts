@@ -10,6 +10,8 @@ export interface SocketPlan {
   readonly connect?: Address
   /** The socket is asked for large buffers. */
   readonly isBusy: boolean
+  /** A socket that is open and bound already, given for good (linux engine alone). */
+  readonly fd?: number
 }
 
 export interface SocketHandlers {

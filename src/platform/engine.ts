@@ -1,10 +1,11 @@
 // The data plane as the control plane sees it: commands in, reports out, counters in shared memory.
 
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
-import { openEvent } from './linux/event-descriptor.ts'
-import { siblingModule } from './module-url.ts'
+import type { WorkerMemoryData } from './linux/worker-memory.ts'
+import { LinuxEngine } from './linux-engine.ts'
+import { startWorker } from './start-worker.ts'
 
 export interface EngineOptions {
   /** Where the node's own UDP socket is bound. Port 0 takes any. */
@@ -12,17 +13,24 @@ export interface EngineOptions {
   readonly port: number
   /** The longest stream datagram that a tap takes, in bytes. */
   readonly maxStreamDatagram: number
-  /** Descriptors of the engine's own sockets, not bound yet; it closes them (linux engine alone). Without them it opens its own. */
+  /** How many workers there may be, 1 to 8 (linux engine alone). Default 1: sessions that hang together are of one worker. */
+  readonly workers?: number
+  /**
+   * Descriptors of sockets for the node's address, not bound yet; the engine closes them (linux engine alone). Without them it opens
+   * its own. One, or for several workers one more than workers.
+   */
   readonly sockets?: readonly number[]
   readonly onReport: (report: Report) => void
-  /** The worker died of a bug: the engine is of no more use. */
+  /** It died of a bug, with every session: the engine is of no more use. */
   readonly onFailure: (error: Error) => void
 }
 
 export interface Engine {
   readonly counters: Counters
   send(...commands: readonly Command[]): void
-  /** Ends the worker and closes every socket; nothing is reported afterwards. */
+  /** Which worker is to own the next session: its index is made by `indexOf` (forward/workers.ts). */
+  place(): number
+  /** Ends the workers and closes every socket and device; nothing is reported afterwards. */
   close(): Promise<void>
 }
 
@@ -32,19 +40,25 @@ export interface EngineWorkerData {
   readonly port: number
   readonly maxStreamDatagram: number
   readonly counters: SharedArrayBuffer
+  /** The node's own socket, where it is open already. */
+  readonly socketFd?: number
 }
 
 export interface LinuxWorkerData extends EngineWorkerData {
+  /** Which one this is. */
+  readonly worker: number
+  readonly memory: WorkerMemoryData
+  /** Event descriptors of all workers, for what they hand to each other. */
+  readonly bells: readonly number[]
   /** An event descriptor: written to, it wakes the worker. */
   readonly wakeFd: number
-  readonly sockets: readonly number[]
 }
 
 export type EngineKind = 'linux' | 'portable'
 
-/** Starts an engine; the first report is `listening` or `failed`. */
+/** Starts an engine; the first report is `listening` or `failed`. Throws FFI_MISSING where `linux` cannot be. */
 export function startEngineOf(kind: EngineKind, options: EngineOptions): Engine {
-  return kind === 'linux' ? startLinuxEngine(options) : startPortableEngine(options)
+  return kind === 'linux' ? new LinuxEngine(options) : startPortableEngine(options)
 }
 
 /** The portable engine: `node:dgram` in one worker. */
@@ -54,33 +68,8 @@ function startPortableEngine(options: EngineOptions): Engine {
   return engineOf(worker, options, counters, message => worker.postMessage(message))
 }
 
-/** The linux engine: batched calls through node:ffi in one worker. Throws FFI_MISSING where they cannot be made. */
-function startLinuxEngine(options: EngineOptions): Engine {
-  const counters = new Counters()
-  const wake = openEvent()
-  const workerData: LinuxWorkerData = {
-    ...settingsOf(options),
-    counters: counters.shared,
-    wakeFd: wake.fd,
-    sockets: options.sockets ?? [],
-  }
-  const worker = startWorker('./linux-worker', workerData)
-  worker.once('exit', () => wake.close())
-  return engineOf(worker, options, counters, message => {
-    worker.postMessage(message)
-    wake.signal()
-  })
-}
-
 function settingsOf({ host, port, maxStreamDatagram }: EngineOptions): Omit<EngineWorkerData, 'counters'> {
   return { host, port, maxStreamDatagram }
-}
-
-function startWorker(name: string, workerData: EngineWorkerData): Worker {
-  return new Worker(siblingModule(import.meta.url, name), {
-    workerData,
-    resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 4 },
-  })
 }
 
 function engineOf(
@@ -96,20 +85,13 @@ function engineOf(
   worker.on('error', error => {
     if (!isClosed) options.onFailure(error instanceof Error ? error : new Error(String(error)))
   })
-  // A worker that sleeps in the kernel cannot be ended from outside: it is woken when the process ends.
-  const end = () => post('close')
-  process.once('exit', end)
-  const exited = new Promise<void>(resolve =>
-    worker.once('exit', () => {
-      process.off('exit', end)
-      resolve()
-    }),
-  )
+  const exited = new Promise<void>(resolve => worker.once('exit', () => resolve()))
   return {
     counters,
     send(...commands) {
       if (!isClosed && commands.length > 0) post(commands)
     },
+    place: () => 0,
     async close() {
       if (!isClosed) post('close')
       isClosed = true

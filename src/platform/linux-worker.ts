@@ -1,4 +1,5 @@
-// The linux engine's worker: the data plane over batched sockets, in a loop of its own.
+// A worker of the linux engine: the data plane over batched sockets, in a loop of its own. Where there are several, each has its own
+// sessions, and hands to the others what is theirs.
 
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import type { Command, Report } from '#forward/commands.ts'
@@ -7,23 +8,29 @@ import { monotonicMs } from './clock.ts'
 import { DataPlane } from './data-plane.ts'
 import type { LinuxWorkerData } from './engine.ts'
 import { EventLoop } from './linux/event-loop.ts'
+import { HandOver } from './linux/hand-over.ts'
 import { addressOf } from './linux/libc.ts'
 import { LinuxDatagrams } from './linux/linux-datagrams.ts'
 import { Memory, socketCalls } from './linux/socket-calls.ts'
 import { TunPort } from './linux/tun-port.ts'
 import { Tunnel } from './linux/tunnel.ts'
+import { WorkerMemory } from './linux/worker-memory.ts'
 
 const port = parentPort
 if (port === null) throw new Error('start the data plane: not in a worker')
 const settings = workerData as LinuxWorkerData
-const counters = new Counters(settings.counters)
+const { worker, bells } = settings
+const counters = new Counters(settings.counters, worker)
+const memory = new WorkerMemory(settings.memory)
+memory.setThread(worker, socketCalls().gettid())
 const loop = new EventLoop()
+const handOver = memory.workers > 1 ? new HandOver({ memory, worker, bells, counters, loop }) : undefined
 
 let reports: Report[] = []
 // The clock is read once in a turn of the loop: no packet waits long enough to notice.
 let turnMs = monotonicMs()
 const now = () => turnMs
-const datagrams = new LinuxDatagrams({ counters, loop, given: settings.sockets, now })
+const datagrams = new LinuxDatagrams({ counters, loop, now })
 let flushTunnel = () => {}
 const plane = new DataPlane({
   settings,
@@ -31,6 +38,7 @@ const plane = new DataPlane({
   datagrams,
   report: report => reports.push(report),
   now,
+  ...(handOver && { others: handOver }),
   openTunnel: (plan, { forwarder, entries }) => {
     const tunnel = new Tunnel({
       plan,
@@ -72,7 +80,19 @@ datagrams.onBatch = () => {
 datagrams.onStanding = isStanding => {
   plane.forwarder.shedsNext = isStanding
 }
-const { buffer } = plane.forwarder.slab
+const { forwarder, packets } = plane
+handOver?.start({
+  slab: forwarder.slab,
+  receive: (buffer, offset, length, from) => plane.receive(buffer, offset, length, from),
+  receiveFromMeeting: (to, from, buffer, offset, length) =>
+    forwarder.receiveFromMeeting(to, from, buffer, offset, length),
+  receiveFromPort: (buffer, offset, length) => packets.send(buffer, offset, length),
+  flush: () => {
+    datagrams.onBatch()
+    datagrams.flush()
+  },
+})
+const { buffer } = forwarder.slab
 datagrams.known.add(buffer, Number(addressOf(buffer)))
 
 const woken = new Memory(8)
@@ -89,6 +109,7 @@ try {
   loop.run({
     settle: () => {
       datagrams.flush()
+      handOver?.signal()
       if (reports.length === 0) return
       port.postMessage(reports)
       reports = []

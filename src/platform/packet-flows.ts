@@ -11,6 +11,7 @@ import type { Counter, Counters } from '#forward/counters.ts'
 import type { Forwarder } from '#forward/forwarder.ts'
 import { HEADROOM } from '#forward/slab.ts'
 import type { PacketFlow } from '#forward/tables.ts'
+import type { OtherWorkers } from '#forward/workers.ts'
 import { markCongestion } from '#packet/congestion-mark.ts'
 import { IpPacket, parseIpPacket, read16 } from '#packet/ip-packet.ts'
 import { clampSegmentSize } from '#packet/mss-clamp.ts'
@@ -46,6 +47,7 @@ export class PacketFlows {
   readonly #forwarder: Forwarder
   readonly #counters: Counters
   readonly #now: () => number
+  readonly #others: OtherWorkers | undefined
   readonly #packet = new IpPacket()
   readonly #own = new OwnAddresses([CLIENT_4, CLIENT_6])
   readonly #answers = new TooBigAnswers()
@@ -53,10 +55,11 @@ export class PacketFlows {
   /** A client's flow. */
   #client: PacketFlow | undefined
   readonly #exits = new Map<PacketFlow, ExitFlow>()
-  /** By version and the last two bytes of the address, in which all of one network differ. */
+  /** By `keyOf` their addresses. */
   readonly #byAddress = new Map<number, ExitFlow>()
 
-  constructor(forwarder: Forwarder, counters: Counters, now: () => number) {
+  constructor(forwarder: Forwarder, counters: Counters, now: () => number, others?: OtherWorkers) {
+    this.#others = others
     this.#forwarder = forwarder
     this.#counters = counters
     this.#now = now
@@ -100,8 +103,8 @@ export class PacketFlows {
       translation6: address6 && new Translation(CLIENT_6, address6),
     }
     this.#exits.set(added, exit)
-    if (address4 !== undefined) this.#byAddress.set(keyOf(4, address4, 2), exit)
-    if (address6 !== undefined) this.#byAddress.set(keyOf(6, address6, 14), exit)
+    if (address4 !== undefined) this.#claim(keyOf(4, address4, 2), exit)
+    if (address6 !== undefined) this.#claim(keyOf(6, address6, 14), exit)
   }
 
   /** A flow carries packets of at most `mtu` bytes from now on. */
@@ -154,7 +157,12 @@ export class PacketFlows {
       return this.#seal(client, buffer, offset, packet)
     }
     const exit = this.#exitFor(buffer, offset, packet)
-    if (exit === undefined) return this.#drop('dropNoFlow')
+    if (exit === undefined) {
+      const { version, destination, addressLength } = packet
+      const key = keyOf(version, buffer, offset + destination + addressLength - 2)
+      if (this.#others?.takePacket(key, buffer, offset, length) !== true) this.#drop('dropNoFlow')
+      return
+    }
     if (packet.length > exit.flow.mtu) return this.#answer(buffer, offset, packet, exit.flow.mtu)
     const translation = packet.version === 4 ? exit.translation4 : exit.translation6
     const fault = translation?.inward(buffer, offset, packet)
@@ -191,8 +199,15 @@ export class PacketFlows {
     return exit
   }
 
+  #claim(key: number, exit: ExitFlow): void {
+    this.#byAddress.set(key, exit)
+    this.#others?.claimAddress(key)
+  }
+
   #forget(key: number, exit: ExitFlow): void {
-    if (this.#byAddress.get(key) === exit) this.#byAddress.delete(key)
+    if (this.#byAddress.get(key) !== exit) return
+    this.#byAddress.delete(key)
+    this.#others?.releaseAddress(key)
   }
 
   #drop(reason: Counter): void {
@@ -200,6 +215,7 @@ export class PacketFlows {
   }
 }
 
+/** Version and the last two bytes of an inside address, in which all of one network differ: below 2^17. */
 function keyOf(version: 4 | 6, address: Uint8Array, at: number): number {
-  return (version << 16) | read16(address, at)
+  return (version === 4 ? 0 : 0x1_0000) | read16(address, at)
 }

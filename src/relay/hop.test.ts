@@ -20,7 +20,7 @@ const random = seededRandom('hop')
 const FROM: Via = { kind: 'socket', address: { host: '192.0.2.1', port: 1000 } }
 const LIMITS: HopLimits = { maxSessions: 4, maxFlows: 6, maxFlowsPerSession: 3 }
 
-function start(options: { isExit?: boolean; limits?: HopLimits } = {}) {
+function start(options: { isExit?: boolean; limits?: HopLimits; place?: () => number } = {}) {
   const hop = new Hop(
     {
       keys,
@@ -28,6 +28,7 @@ function start(options: { isExit?: boolean; limits?: HopLimits } = {}) {
       random,
       mayReachHop: ({ host }) => !host.startsWith('10.'),
       isExit: options.isExit ?? false,
+      ...(options.place && { place: options.place }),
     },
     0,
   )
@@ -219,4 +220,43 @@ test('control messages that are malformed, or are no requests, are counted', () 
     world.hop.handleReport({ kind: 'control', session, bytes }, 0)
   }
   assert.equal(world.hop.counters.get('dropBadControl'), 3)
+})
+
+test('the index of a session says which worker has it, and new keys stay with that one', () => {
+  let next = 0
+  const world = start({ place: () => next })
+  const workers: number[] = []
+  for (const worker of [0, 5, 7, 2]) {
+    next = worker
+    const { message, state } = world.begin()
+    const commands = world.receive(message, 0)
+    const [installed] = of(commands, 'installSession')
+    const [answer] = of(commands, 'sendHandshake')
+    assert.equal(answer?.session, installed?.session)
+    workers.push((installed?.keys.localIndex ?? 0) & 7)
+    const first = finish(state, answer?.bytes ?? new Uint8Array(0))
+    next = 1
+    const renewal = world.begin({ ticket: first?.ticket, sequence: 1 })
+    const renewed = of(world.receive(renewal.message, 1), 'installKeys')[0]
+    assert.equal((renewed?.keys.localIndex ?? 0) & 7, worker)
+  }
+  assert.deepEqual(workers, [0, 5, 7, 2])
+})
+
+test('sessions that the data plane lost are forgotten, with what they had, and their tickets renew nothing', () => {
+  const world = start()
+  const { session, keys: first } = connect(world)
+  const other = connect(world)
+  ask(world, session, 1, open(1))
+  ask(world, session, 2, { kind: 'report' })
+  assert.equal(world.hop.flows, 1)
+  world.hop.handleReport({ kind: 'sessionsLost', sessions: [session, 77], what: 'a bug' }, 5)
+  assert.equal(world.hop.sessions, 1)
+  assert.equal(world.hop.flows, 0)
+  assert.deepEqual(world.hop.takeEnded(), [session])
+  assert.equal(world.hop.counters.get('lostSessions'), 1)
+  world.hop.take()
+  const renewal = world.begin({ ticket: first?.ticket, sequence: 1 })
+  assert.deepEqual(of(world.receive(renewal.message, 6), 'sendHandshake'), [])
+  assert.ok(ask(world, other.session, 1, { kind: 'ping' }).answers.length > 0)
 })

@@ -11,6 +11,7 @@ import { copyBytes } from '#bytes/copy.ts'
 import type { Random } from '#crypto/random.ts'
 import type { Command, Keypair, Report, Via } from '#forward/commands.ts'
 import type { ProofKind } from '#forward/flow-proof.ts'
+import { indexOf, MAX_WORKERS } from '#forward/workers.ts'
 import { Answerer } from '#session/control-exchange.ts'
 import { CookieJar, checkMac1 } from '#session/cookie.ts'
 import { type HopKeys, respond } from '#session/hop-handshake.ts'
@@ -50,6 +51,8 @@ export interface HopOptions {
   readonly keys: HopKeys
   readonly limits: HopLimits
   readonly random: Random
+  /** Which of the data plane's workers is to own the next session; always the first without this. */
+  readonly place?: () => number
   /** Whether a flow to another hop may be opened to this address. */
   readonly mayReachHop: (address: Address) => boolean
   /** Whether this hop carries applications' streams and datagrams out. */
@@ -87,6 +90,8 @@ type MeetRequest = Extract<ControlRequest, { kind: 'meet' }>
 
 interface Session {
   readonly session: number
+  /** Of the data plane. */
+  readonly worker: number
   /** The IP address that it was begun from. */
   readonly host: string
   /** The session of ours with a relay that it came by, if it did. */
@@ -106,6 +111,7 @@ export type HopCounter =
   | 'handshakes'
   | 'renewals'
   | 'cookieReplies'
+  | 'lostSessions'
   | 'dropNotInitiation'
   | 'dropMac1'
   | 'dropReplayedInitiation'
@@ -177,6 +183,8 @@ export class Hop {
       }
       case 'sessionUse':
         return this.#settle(report.session, report.received, report.sent)
+      case 'sessionsLost':
+        return this.#lose(report.sessions)
       default:
         return
     }
@@ -253,25 +261,26 @@ export class Hop {
       return
     }
     if (!this.#replays.admit(message, now)) return this.#count('dropReplayedInitiation')
-    const localIndex = this.#newIndex()
-    const result = respond({ keys: this.#options.keys, message, localIndex })
+    const result = respond({ keys: this.#options.keys, message, localIndex: renews => this.#indexFor(renews) })
     if ('error' in result) return this.#count('dropBadInitiation')
-    const { keys } = result
-    const keypair: Keypair = { localIndex, remoteIndex: keys.remoteIndex, send: keys.send, receive: keys.receive }
-    const isAdmitted =
+    const { localIndex, remoteIndex, send, receive } = result.keys
+    const keypair: Keypair = { localIndex, remoteIndex, send, receive }
+    const session =
       result.renews === undefined
-        ? this.#installSession(keypair, keyOf(keys.ticket), from, now)
+        ? this.#installSession(keypair, keyOf(result.keys.ticket), from, now)
         : this.#renew(keypair, keyOf(result.renews), result.sequence, now)
-    if (isAdmitted) this.#commands.push({ kind: 'sendHandshake', via: from, bytes: result.response })
+    if (session !== undefined)
+      this.#commands.push({ kind: 'sendHandshake', via: from, bytes: result.response, session: session.session })
   }
 
-  #installSession(keys: Keypair, ticket: string, via: Via, now: number): boolean {
+  #installSession(keys: Keypair, ticket: string, via: Via, now: number): Session | undefined {
     if (this.#sessions.size >= this.#options.limits.maxSessions && !this.#makeRoom()) {
       this.#count('dropSessionLimit')
-      return false
+      return undefined
     }
     const session: Session = {
       session: this.#nextSession++,
+      worker: keys.localIndex & (MAX_WORKERS - 1),
       host: via.kind === 'socket' ? via.address.host : RELAYED,
       inside: via.kind === 'flow' ? via.session : undefined,
       ticket,
@@ -289,16 +298,16 @@ export class Hop {
     this.#commands.push({ kind: 'installSession', session: session.session, role: 'responder', via, keys })
     if (this.#options.till !== undefined) this.#commands.push(this.#options.till.open(session.session))
     this.#count('handshakes')
-    return true
+    return session
   }
 
   /** A ticket that is not known (any more) is not answered: the initiator then begins a session of its own. */
-  #renew(keys: Keypair, ticket: string, sequence: number, now: number): boolean {
+  #renew(keys: Keypair, ticket: string, sequence: number, now: number): Session | undefined {
     const session = this.#byTicket.get(ticket)
-    if (session === undefined) return false
+    if (session === undefined) return undefined
     if (sequence <= session.sequence) {
       this.#count('dropStaleRenewal')
-      return false
+      return undefined
     }
     session.sequence = sequence
     const expiresMs = now + KEY_LIFETIME_MS
@@ -311,7 +320,7 @@ export class Hop {
       if (oldest !== undefined) this.#removeKeys(session, oldest)
     }
     this.#count('renewals')
-    return true
+    return session
   }
 
   #confirm(session: number): void {
@@ -535,6 +544,19 @@ export class Hop {
     this.#ended.push(session.session)
   }
 
+  /** The data plane has these sessions no longer: nothing will be reported of them. */
+  #lose(sessions: readonly number[]): void {
+    const lost = new Set(sessions)
+    for (const [request, { session }] of this.#reportRequests)
+      if (lost.has(session)) this.#reportRequests.delete(request)
+    for (const number of sessions) {
+      const session = this.#sessions.get(number)
+      if (session === undefined) continue
+      this.#count('lostSessions')
+      this.#remove(session)
+    }
+  }
+
   /** Gives up a session that has no keys left, for a new one. */
   #makeRoom(): boolean {
     for (const session of this.#sessions.values()) {
@@ -553,10 +575,14 @@ export class Hop {
     return ++this.#initiations > BUSY_INITIATIONS_PER_SECOND
   }
 
-  #newIndex(): number {
+  /** An index of the worker that has the session, or is to have it. */
+  #indexFor(renews: Uint8Array | undefined): number {
+    const { random, place } = this.#options
+    const renewed = renews && this.#byTicket.get(keyOf(renews))
+    const worker = renewed?.worker ?? place?.() ?? 0
     for (;;) {
-      const bytes = this.#options.random(4)
-      const index = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0)
+      const bytes = random(4)
+      const index = indexOf(new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0), worker)
       if (!this.#indices.has(index)) return index
     }
   }

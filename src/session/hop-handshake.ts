@@ -77,7 +77,8 @@ export interface RespondOptions {
   readonly keys: HopKeys
   /** An initiation whose mac1 was checked. */
   readonly message: Uint8Array
-  readonly localIndex: number
+  /** May be chosen by the ticket of the session that is renewed, if any. */
+  readonly localIndex: number | ((renews: Uint8Array | undefined) => number)
 }
 
 export type RespondResult =
@@ -156,7 +157,7 @@ export function readCookieReply(state: InitiatorState, reply: Uint8Array): Uint8
 
 /** Answers an initiation. */
 export function respond(options: RespondOptions): RespondResult {
-  const { keys, message, localIndex } = options
+  const { keys, message } = options
   const initiation = decodeInitiation(message)
   if (initiation === undefined) return { error: 'malformed' }
   const s = { publicKey: keys.publicKey, privateKey: keys.privateKey }
@@ -168,6 +169,8 @@ export function respond(options: RespondOptions): RespondResult {
   plain.fill(0)
   if (payload === undefined) return refuse(noise, 'malformed')
   if (payload.senderIndex !== initiation.senderIndex) return refuse(noise, 'forged')
+  const { localIndex: index } = options
+  const localIndex = typeof index === 'number' ? index : index(payload.renewal?.ticket)
   const written = noise.write(encodeResponsePayload(localIndex))
   if (written === undefined) return refuse(noise, 'malformed')
   const response = encodeResponse({ senderIndex: localIndex, receiverIndex: initiation.senderIndex, noise: written })

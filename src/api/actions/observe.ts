@@ -12,9 +12,9 @@ export const observe = defineAction({
 
 export const crash = defineAction({
   name: 'crash',
-  summary: 'Laboratory: make the data plane of this node die, as of a bug',
+  summary: 'Laboratory: make the data plane of this node die, as of a bug, or one of its workers',
   permission: 'write',
-  input: z.strictObject({}),
+  input: z.strictObject({ worker: z.number().int().min(0).max(7).optional() }),
   output: z.strictObject({ crashing: z.literal(true) }),
 })
 

@@ -7,32 +7,26 @@ import type { Counters } from '#forward/counters.ts'
 import { Codel } from '#packet/codel.ts'
 import type { Address } from '#wire/address.ts'
 import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '../datagrams.ts'
-import { enlargeBuffers } from './busy-socket.ts'
 import type { EventLoop } from './event-loop.ts'
-import { errorName } from './libc.ts'
 import { KnownBuffers, SendQueue, type SendTarget } from './send-queue.ts'
-import { AddressBook, AF_INET, AF_INET6, decodeSocketAddress, encodeSocketAddress } from './socket-address.ts'
+import { AddressBook } from './socket-address.ts'
 import {
   batchCalls,
   EAGAIN,
   EINTR,
   errno,
   IOVEC_BYTES,
-  IPPROTO_IPV6,
-  IPV6_V6ONLY,
   Memory,
   MMSG_BYTES,
   MSG_DONTWAIT,
   SO_TIMESTAMPNS,
-  SOCK_DGRAM,
-  SOCK_FLAGS,
   SOL_SOCKET,
   SOL_UDP,
-  setOption,
   socketCalls,
   UDP_GRO,
   word,
 } from './socket-calls.ts'
+import { nameOf, openUdpSocket } from './udp-socket.ts'
 
 const MESSAGES = 16
 const MESSAGE_BYTES = 65_536
@@ -47,8 +41,6 @@ const TURN_DATAGRAMS = 256
 export interface LinuxDatagramsOptions {
   readonly counters: Counters
   readonly loop: EventLoop
-  /** Descriptors of sockets that are not bound yet: the first that are bound to no loopback address are these. */
-  readonly given: readonly number[]
   readonly now: () => number
 }
 
@@ -62,13 +54,11 @@ export class LinuxDatagrams implements Datagrams {
   readonly #queues: SendQueue[]
   readonly #receive: ReceiveMemory
   readonly #open = new Set<LinuxSocket>()
-  readonly #given: number[]
   #nextQueue = 0
   #lastQueue: SendQueue
 
   constructor(options: LinuxDatagramsOptions) {
     this.#options = options
-    this.#given = [...options.given]
     this.#queues = Array.from({ length: QUEUES }, () => new SendQueue(options.counters, this.known))
     this.#lastQueue = this.#queues[0] as SendQueue
     this.#receive = new ReceiveMemory()
@@ -76,8 +66,7 @@ export class LinuxDatagrams implements Datagrams {
   }
 
   open(plan: SocketPlan, handlers: SocketHandlers): DatagramSocket {
-    const given = plan.bind === undefined || isLoopback(plan.bind.host) ? undefined : this.#given.shift()
-    const socket = new LinuxSocket(plan, handlers, this, this.#receive, this.#options, given)
+    const socket = new LinuxSocket(plan, handlers, this, this.#receive, this.#options)
     if (!socket.isClosed) this.#open.add(socket)
     return socket
   }
@@ -129,7 +118,6 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     datagrams: LinuxDatagrams,
     receive: ReceiveMemory,
     { loop, now }: LinuxDatagramsOptions,
-    given: number | undefined,
   ) {
     this.#plan = plan
     this.#handlers = handlers
@@ -137,17 +125,15 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     this.#receive = receive
     this.#loop = loop
     this.#now = now
-    const host = plan.connect?.host ?? plan.bind?.host ?? '0.0.0.0'
-    const isV6 = host.includes(':')
-    this.fd = given ?? socketCalls().socket(isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0)
-    const problem = this.fd < 0 ? errno() : this.#prepare(isV6, given !== undefined)
-    if (problem !== 0) {
+    const opened = plan.fd ?? openUdpSocket(plan)
+    this.fd = typeof opened === 'number' ? opened : -1
+    if (typeof opened !== 'number') {
       this.close()
-      handlers.onFailed?.(errorName(problem))
+      handlers.onFailed?.(opened.code)
       return
     }
     loop.watch(this.fd, () => this.#read())
-    handlers.onOpen?.(this.#name())
+    handlers.onOpen?.(nameOf(this.fd))
   }
 
   send(buffer: Uint8Array, offset: number, length: number, to?: Address): void {
@@ -171,32 +157,6 @@ class LinuxSocket implements DatagramSocket, SendTarget {
 
   onError(): void {
     this.#handlers.onError?.()
-  }
-
-  /** 0, or the number of the error. */
-  #prepare(isV6: boolean, isGiven: boolean): number {
-    const { bind, connect, isBusy } = this.#plan
-    if (isV6) setOption(this.fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
-    // A given one has buffers that we may not be allowed to ask for.
-    if (isBusy && !isGiven) enlargeBuffers(this.fd)
-    setOption(this.fd, SOL_UDP, UDP_GRO, 1)
-    setOption(this.fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    if (bind !== undefined) {
-      const name = this.#receive.setName(encodeSocketAddress(bind))
-      if (socketCalls().bind(this.fd, this.#receive.names.pointer, name) !== 0) return errno()
-    }
-    if (connect !== undefined) {
-      const name = this.#receive.setName(encodeSocketAddress(connect))
-      if (socketCalls().connect(this.fd, this.#receive.names.pointer, name) !== 0) return errno()
-    }
-    return 0
-  }
-
-  #name(): Address {
-    const { names } = this.#receive
-    names.words[NAME_BYTES >>> 2] = NAME_BYTES
-    socketCalls().getsockname(this.fd, names.pointer, names.pointer + BigInt(NAME_BYTES))
-    return decodeSocketAddress(names.bytes, 0)
   }
 
   #read(): void {
@@ -247,7 +207,7 @@ class LinuxSocket implements DatagramSocket, SendTarget {
 /** Where received datagrams lie, with the structures that say so to the kernel. */
 class ReceiveMemory {
   readonly data = new Memory(MESSAGES * MESSAGE_BYTES)
-  readonly names = new Memory(MESSAGES * NAME_BYTES)
+  readonly #names = new Memory(MESSAGES * NAME_BYTES)
   readonly #messages = new Memory(MESSAGES * MMSG_BYTES)
   readonly #vectors = new Memory(MESSAGES * IOVEC_BYTES)
   readonly #controls = new Memory(MESSAGES * CONTROL_BYTES)
@@ -259,7 +219,7 @@ class ReceiveMemory {
       const at = i * MMSG_BYTES
       this.#vectors.setPointer(i * IOVEC_BYTES, this.data.address + i * MESSAGE_BYTES)
       this.#vectors.setPointer(i * IOVEC_BYTES + 8, MESSAGE_BYTES)
-      this.#messages.setPointer(at, this.names.address + i * NAME_BYTES)
+      this.#messages.setPointer(at, this.#names.address + i * NAME_BYTES)
       this.#messages.setPointer(at + 16, this.#vectors.address + i * IOVEC_BYTES)
       this.#messages.setPointer(at + 24, 1)
       this.#messages.setPointer(at + 32, this.#controls.address + i * CONTROL_BYTES)
@@ -314,16 +274,6 @@ class ReceiveMemory {
   }
 
   from(message: number): Address {
-    return this.#book.find(this.names.bytes, this.names.words, message * NAME_BYTES)
+    return this.#book.find(this.#names.bytes, this.#names.words, message * NAME_BYTES)
   }
-
-  /** Writes an address where calls that take one find it; gives its length. */
-  setName(name: Uint8Array): number {
-    this.names.bytes.set(name)
-    return name.length
-  }
-}
-
-function isLoopback(host: string): boolean {
-  return host.startsWith('127.') || host === '::1'
 }

@@ -60,7 +60,8 @@ export class KnownBuffers {
 
 const encoded = new WeakMap<Address, Uint8Array>()
 
-function encodeOnce(address: Address): Uint8Array {
+/** The bytes of an address, made once for each object. */
+export function encodeOnce(address: Address): Uint8Array {
   let bytes = encoded.get(address)
   if (bytes === undefined) {
     bytes = encodeSocketAddress(address)

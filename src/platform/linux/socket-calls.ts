@@ -21,10 +21,12 @@ export const MSG_DONTWAIT = 0x40
 export const SOL_SOCKET = 1
 export const SO_SNDBUF = 7
 export const SO_RCVBUF = 8
+export const SO_REUSEPORT = 15
 export const SO_SNDBUFFORCE = 32
 export const SO_RCVBUFFORCE = 33
 export const SO_TIMESTAMPNS = 35
 export const SO_MARK = 36
+export const SO_ATTACH_REUSEPORT_CBPF = 51
 export const SOL_UDP = 17
 export const UDP_SEGMENT = 103
 export const UDP_GRO = 104
@@ -59,6 +61,8 @@ function bindSockets() {
     getsockname: { arguments: ['int32', 'pointer', 'pointer'], return: 'int32' },
     setsockopt: { arguments: ['int32', 'int32', 'int32', 'pointer', 'uint32'], return: 'int32' },
     close: { arguments: ['int32'], return: 'int32' },
+    fcntl: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
+    gettid: { arguments: [], return: 'int32' },
     read: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
     write: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
     writev: { arguments: ['int32', 'pointer', 'int32'], return: 'int32' },

@@ -8,7 +8,7 @@ const MODULE = new URL('./tun.ts', import.meta.url)
 
 /** Runs a script on a host with `openTun` at hand; gives the JSON that it prints. */
 async function inside<T>(host: Host, script: string): Promise<T> {
-  const whole = `import { openTun } from ${JSON.stringify(MODULE)}\nimport fs from 'node:fs'\n${script}`
+  const whole = `import { openTun, switchQueue } from ${JSON.stringify(MODULE)}\nimport fs from 'node:fs'\n${script}`
   const words = ['--no-warnings', '--input-type=module-typescript', '--eval', whole]
   return JSON.parse(await host.run(process.execPath, ...words))
 }
@@ -55,6 +55,38 @@ test('a bare device gives whole IP packets, and reading an empty one does not wa
      console.log(JSON.stringify({ empty, version: packet[0] >> 4, offload: tun.offload }))`,
   )
   assert.deepEqual(seen, { empty: 'EAGAIN', version: 4, offload: 'none' })
+})
+
+test('a queue that is switched off gets nothing, and gets its part again; nobody has to be root for that', async t => {
+  if (lacksTun(t)) return
+  await using lab = new Namespaces()
+  const host = await lab.host('tun')
+  const seen = await inside<{ on: boolean; off: boolean; again: boolean; whole: number }>(
+    host,
+    `import { execFileSync } from 'node:child_process'
+     import dgram from 'node:dgram'
+     const tun = openTun({ name: 'hop0', offload: false, queues: 2 })
+     execFileSync('ip', ['link', 'set', 'hop0', 'addrgenmode', 'none', 'up'])
+     execFileSync('ip', ['address', 'add', '10.9.0.1/24', 'dev', 'hop0'])
+     const count = fd => { let n = 0; try { for (;; n++) fs.readSync(fd, Buffer.alloc(2000)) } catch {} return n }
+     const round = async () => {
+       for (let i = 0; i < 60; i++) {
+         const socket = dgram.createSocket('udp4')
+         await new Promise(resolve => socket.send('hello', 9, '10.9.0.2', resolve))
+         socket.close()
+       }
+       return tun.fds.map(count)
+     }
+     const on = await round()
+     process.setgroups([]); process.setgid(65534); process.setuid(65534)
+     switchQueue(tun.fds[1], false)
+     switchQueue(tun.fds[1], false)
+     const off = await round()
+     switchQueue(tun.fds[1], true)
+     const again = await round()
+     console.log(JSON.stringify({ on: on[1] > 0, off: off[1] > 0, again: again[1] > 0, whole: off[0] }))`,
+  )
+  assert.deepEqual(seen, { on: true, off: false, again: true, whole: 60 })
 })
 
 test('a name that is taken is an error that says so, with one queue or more', async t => {

@@ -13,6 +13,7 @@ const DEVICE = '/dev/net/tun'
 const MAX_QUEUES = 64
 
 const TUNSETIFF = 0x400454can
+const TUNSETQUEUE = 0x400454d9n
 const TUNSETOFFLOAD = 0x400454d0n
 const IFREQ_BYTES = 40
 const NAME_BYTES = 16
@@ -21,6 +22,8 @@ const IFF_TUN = 0x0001
 const IFF_NO_PI = 0x1000
 const IFF_VNET_HDR = 0x4000
 const IFF_MULTI_QUEUE = 0x0100
+const IFF_ATTACH_QUEUE = 0x0200
+const IFF_DETACH_QUEUE = 0x0400
 const IFF_TUN_EXCL = 0x8000
 
 const TUN_F_CSUM = 0x01n
@@ -79,6 +82,14 @@ export function openTun({ name = 'hoplite%d', offload, queues = 1 }: TunOptions)
     close()
     throw error
   }
+}
+
+/** Switches a queue of a device with several on or off: an open one gets no packets while it is off, the others do. */
+export function switchQueue(fd: number, isOn: boolean): void {
+  const request = Buffer.alloc(IFREQ_BYTES)
+  request.writeUInt16LE(isOn ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE, NAME_BYTES)
+  // What is already as it should be is refused.
+  fileCalls().ioctl(fd, TUNSETQUEUE, addressOf(request))
 }
 
 function openDevice(): number {

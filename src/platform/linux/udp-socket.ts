@@ -1,0 +1,85 @@
+// One UDP socket, opened and made ready: options, address, far end.
+
+import type { Address } from '#wire/address.ts'
+import type { SocketPlan } from '../datagrams.ts'
+import { enlargeBuffers } from './busy-socket.ts'
+import { errorName } from './libc.ts'
+import { AF_INET, AF_INET6, decodeSocketAddress, encodeSocketAddress, SOCKADDR_BYTES } from './socket-address.ts'
+import {
+  errno,
+  IPPROTO_IPV6,
+  IPV6_V6ONLY,
+  Memory,
+  SO_REUSEPORT,
+  SO_TIMESTAMPNS,
+  SOCK_DGRAM,
+  SOCK_FLAGS,
+  SOL_SOCKET,
+  SOL_UDP,
+  setOption,
+  socketCalls,
+  UDP_GRO,
+} from './socket-calls.ts'
+
+const F_DUPFD_CLOEXEC = 1030
+
+const scratch: { memory?: Memory } = {}
+
+export interface UdpSocketOptions {
+  /** A socket that is not bound yet, with buffers that we may not be allowed to ask for. It is closed when it cannot be used. */
+  readonly given?: number | undefined
+  /** It joins sockets of the same address, each of which has SO_REUSEPORT. */
+  readonly isFurther?: boolean
+}
+
+/** The descriptor of a socket that is ready, or why there is none. */
+export function openUdpSocket(
+  plan: SocketPlan,
+  { given, isFurther = false }: UdpSocketOptions = {},
+): number | { readonly code: string } {
+  const host = plan.connect?.host ?? plan.bind?.host ?? '0.0.0.0'
+  const isV6 = host.includes(':')
+  const fd = given ?? socketCalls().socket(isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0)
+  if (fd >= 0 && given === undefined && plan.isBusy) enlargeBuffers(fd)
+  const problem = fd < 0 ? errno() : prepare(fd, plan, isV6, isFurther)
+  if (problem === 0) return fd
+  if (fd >= 0) socketCalls().close(fd)
+  return { code: errorName(problem) }
+}
+
+/** The address that a socket is bound to. */
+export function nameOf(fd: number): Address {
+  const memory = scratchMemory()
+  memory.words[SOCKADDR_BYTES >>> 2] = SOCKADDR_BYTES
+  socketCalls().getsockname(fd, memory.pointer, memory.pointer + BigInt(SOCKADDR_BYTES))
+  return decodeSocketAddress(memory.bytes, 0)
+}
+
+/** One more descriptor of what `fd` is one of; -1 where there are too many. */
+export function copyDescriptor(fd: number): number {
+  return socketCalls().fcntl(fd, F_DUPFD_CLOEXEC, 0)
+}
+
+/** 0, or the number of the error. */
+function prepare(fd: number, plan: SocketPlan, isV6: boolean, isFurther: boolean): number {
+  if (isV6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
+  if (isFurther && !setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return errno()
+  setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)
+  setOption(fd, SOL_UDP, UDP_GRO, 1)
+  const memory = scratchMemory()
+  for (const [call, address] of [
+    [socketCalls().bind, plan.bind],
+    [socketCalls().connect, plan.connect],
+  ] as const) {
+    if (address === undefined) continue
+    const name = encodeSocketAddress(address)
+    memory.bytes.set(name)
+    if (call(fd, memory.pointer, name.length) !== 0) return errno()
+  }
+  return 0
+}
+
+function scratchMemory(): Memory {
+  scratch.memory ??= new Memory(64)
+  return scratch.memory
+}
