@@ -4,6 +4,7 @@
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import { socketPath } from '#platform/directories.ts'
+import type { Address } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import { EntryDesk } from './entry-desk.ts'
 import { own } from './log.ts'
@@ -31,6 +32,8 @@ export class Parts {
   readonly #shareDesk: ShareDesk
   /** The wallet of the client that runs now. */
   wallet: WalletKeeper | undefined
+  /** Where that client's proxy listens. */
+  proxy: Address | undefined
   #isResumed = false
 
   constructor(options: PartsOptions) {
@@ -46,6 +49,8 @@ export class Parts {
       ...common,
       part: this.#entry,
       stateDir: entryDir,
+      wallet: () => this.wallet,
+      proxy: () => this.proxy,
       assertFree: assertEntryFree,
     })
     this.#shareDesk = new ShareDesk({
