@@ -3,7 +3,7 @@
 import type { JSX } from 'preact'
 import type { EventData } from '#api/table.ts'
 import { call } from '../api.ts'
-import { bytes, duration, host, milliseconds, speed } from '../format.ts'
+import { bytes, duration, host, milliseconds, speed, volume } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import type { Live } from '../live.ts'
 import { useAction } from '../parts/action.ts'
@@ -242,7 +242,7 @@ function NodePage({ live }: { live: Live }): JSX.Element {
       ? []
       : [
           [words.clients, words.of(String(peer.clients), String(peer.maxClients))],
-          [words.today, words.of(bytes(peer.bytesToday), bytes(peer.bytesPerDay))],
+          [words.today, words.of(volume(peer.bytesToday), volume(peer.bytesPerDay))],
         ]
   const figures: [string, string][] = [
     [words.uptime, duration(status.uptimeMs)],
