@@ -199,6 +199,10 @@ describe('the parts of a daemon in a browser', { skip: reason, timeout: 120_000 
       async () => ((await net.status(bootstrap))?.directory === RELAYS.length + 1 ? true : undefined),
       'the directory to have it',
     )
+    await openPage(page, 'home')
+    await page.getByText('You are a peer').waitFor()
+    assert.deepEqual(await findBarriers(page), [])
+    await openPage(page, 'share')
     await page.getByLabel('People at a time').fill('3')
     await page.getByRole('button', { name: 'Save the limits' }).click()
     await page.getByText('0 of 3').waitFor({ timeout: 20_000 })
