@@ -79,12 +79,18 @@ export class EntryDesk {
   }
 
   async #stop({ forget = false }: Input<'entry.stop'>): Promise<Output<'entry.status'>> {
-    const { part, kept, stateDir } = this.#options
-    await part.stop()
+    const { kept } = this.#options
+    await this.close()
     kept.switchEntryOff()
     if (forget) kept.forgetEntry()
-    if (isNetworkLeft(stateDir)) await recoverNetwork(stateDir)
     return this.#status()
+  }
+
+  /** Ends it, and puts back what one that died has left. Throws what could not be put back. */
+  async close(): Promise<void> {
+    const { part, stateDir } = this.#options
+    await part.stop()
+    if (isNetworkLeft(stateDir)) await recoverNetwork(stateDir)
   }
 
   async #status(): Promise<Output<'entry.status'>> {

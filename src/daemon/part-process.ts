@@ -55,7 +55,9 @@ async function end(error?: unknown): Promise<never> {
   process.exit(error === undefined ? 0 : 1)
 }
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort())
+// A terminal or a service manager tells the daemon as well, and that says when to end. Whoever tells this process alone would
+// open a firewall that its user wants shut.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
 process.once('disconnect', () => {
   stop.abort(new HopliteError('PART_FAILED', 'go on: the daemon is gone', 'start it again'))
 })

@@ -89,7 +89,8 @@ export class Parts {
 
   /** Ends them in order: what they changed of the machine is undone. */
   async close(): Promise<void> {
-    await Promise.allSettled([this.#entry.stop(), this.#share.stop()])
+    const [entry] = await Promise.allSettled([this.#entryDesk.close(), this.#share.stop()])
+    if (entry.status === 'rejected') this.#options.log.warn('the network stays shut: hoplite recover')
   }
 
   #assertEntryFree(form: 'tunnel' | 'listen'): void {
