@@ -9,7 +9,16 @@ import { connect, disconnect } from './actions/connect.ts'
 import { devices, removeDevice, renameDevice, rotateDeviceKeys } from './actions/devices.ts'
 import { down } from './actions/down.ts'
 import { earnings, handIn } from './actions/earnings.ts'
-import { checkEntry, entryFile, entryStatus, newPeer, startEntry, stopEntry } from './actions/entry.ts'
+import {
+  checkEntry,
+  entryFile,
+  entryStatus,
+  fundEntry,
+  newPeer,
+  refundEntry,
+  startEntry,
+  stopEntry,
+} from './actions/entry.ts'
 import { giveLetter, takeLetters } from './actions/letters.ts'
 import { newRoute } from './actions/new-route.ts'
 import { crash, observation, observe } from './actions/observe.ts'
@@ -47,6 +56,8 @@ export const ACTIONS = {
   'entry.newPeer': newPeer,
   'entry.status': entryStatus,
   'entry.file': entryFile,
+  'entry.fund': fundEntry,
+  'entry.refund': refundEntry,
   'share.status': shareStatus,
   'share.start': startShare,
   'share.stop': stopShare,

@@ -249,6 +249,7 @@ class Client {
         error,
       )
     }
+    if (this.#parts !== undefined) this.#parts.proxy = this.#proxyAddress
     await this.#meeting.start()
     this.#api = await openFace(
       this.#config,

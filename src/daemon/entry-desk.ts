@@ -1,11 +1,13 @@
 // What a person at the dashboard does with an entry: looks at a WireGuard file, starts the entry as a part of the daemon
 // (part.ts), moves it to another stranger, and ends it.
 
+import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import type { Handlers, Input, Output } from '#api/table.ts'
-import { formatAddress, parseAddress, parseIp } from '#wire/address.ts'
+import { type Address, formatAddress, parseAddress, parseIp } from '#wire/address.ts'
 import { formatPrefix } from '#wire/ip-prefix.ts'
 import type { Config } from './config.ts'
+import { drawFrom, existing, giveTo, type OwnWallet } from './credits-between.ts'
 import { fileForEntry, type PeerCount, planFromText, readEntryText } from './entry-plan.ts'
 import type { Part } from './part.ts'
 import { configForPart } from './part-config.ts'
@@ -22,6 +24,9 @@ export interface EntryDeskOptions {
   readonly stateDir: string
   readonly config: Config
   readonly configFile: string | undefined
+  readonly wallet: () => OwnWallet | undefined
+  /** The daemon's own proxy. */
+  readonly proxy: () => Address | undefined
   /** Throws PART_RUNNING where an entry of this form cannot run beside what else does. */
   readonly assertFree: (form: EntryWish['form']) => void
 }
@@ -41,6 +46,8 @@ export class EntryDesk {
       'entry.newPeer': () => this.#options.part.call('entry.newPeer', {}),
       'entry.status': () => this.#status(),
       'entry.file': ({ file }) => this.#file(file),
+      'entry.fund': ({ credits }) => this.#fund(credits),
+      'entry.refund': () => this.#refund(),
     } satisfies Handlers
   }
 
@@ -67,16 +74,23 @@ export class EntryDesk {
     const { part, assertFree, config, configFile, stateDir } = this.#options
     assertFree(wish.form)
     const common = { config: configForPart(config), stateDir, ...(configFile !== undefined && { configFile }) }
-    await part.start({ kind: 'entry', ...common, wish, memory: {} })
+    const proxy = this.#options.proxy()
+    await part.start({ kind: 'entry', ...common, wish, memory: {}, ...(proxy && { proxy }) })
   }
 
   async #stop({ forget = false }: Input<'entry.stop'>): Promise<Output<'entry.status'>> {
-    const { part, kept, stateDir } = this.#options
-    await part.stop()
+    const { kept } = this.#options
+    await this.close()
     kept.switchEntryOff()
     if (forget) kept.forgetEntry()
-    if (isNetworkLeft(stateDir)) await recoverNetwork(stateDir)
     return this.#status()
+  }
+
+  /** Ends it, and puts back what one that died has left. Throws what could not be put back. */
+  async close(): Promise<void> {
+    const { part, stateDir } = this.#options
+    await part.stop()
+    if (isNetworkLeft(stateDir)) await recoverNetwork(stateDir)
   }
 
   async #status(): Promise<Output<'entry.status'>> {
@@ -94,6 +108,21 @@ export class EntryDesk {
       interfaces: shown?.interfaces ?? [],
       ...(problem && { problem: problem.message, advice: problem.advice }),
     }
+  }
+
+  async #fund(credits: number): Promise<Output<'entry.fund'>> {
+    const { part, wallet, stateDir } = this.#options
+    const own = existing(wallet())
+    const entry = await giveTo(part, own, path.join(stateDir, 'given'), credits)
+    return { entry, tokens: own.balance().tokens }
+  }
+
+  async #refund(): Promise<Output<'entry.refund'>> {
+    const { part, wallet, stateDir } = this.#options
+    const own = existing(wallet())
+    const { tokens } = await part.call('wallet', {})
+    const refunded = await drawFrom(part, own, path.join(stateDir, 'returned'), tokens)
+    return { refunded, tokens: own.balance().tokens }
   }
 
   async #file(file: string): Promise<Output<'entry.file'>> {

@@ -315,6 +315,7 @@ class Entry {
       priceOf: hopKey => this.#choice.priceOf(hopKey),
       run: input => this.#loop.run(input),
       send: (...commands) => this.#engine?.send(...commands),
+      ...(this.#options.dial && { dial: this.#options.dial }),
       log: this.#options.log,
     })
   }

@@ -1,6 +1,7 @@
 // How a wallet reaches its issuer. By default through a route of its own, so that the issuer sees an exit and not the wallet's
 // user; directly only where the configuration says so. One stream for each request; names are resolved at the exit.
 
+import { randomBytes } from 'node:crypto'
 import { type IncomingMessage, request } from 'node:http'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -8,6 +9,7 @@ import { finished } from 'node:stream'
 import { connect } from 'node:tls'
 import { HopliteError } from '#api/errors.ts'
 import type { Ask } from '#issuer/issuer-client.ts'
+import { type Address, formatAddress } from '#wire/address.ts'
 import type { Target } from '#wire/control.ts'
 import type { Config } from './config.ts'
 
@@ -43,6 +45,24 @@ export function askThrough(dial: Dial): Ask {
       throw error
     }
   }
+}
+
+/** Dials through a proxy of this machine, under credentials of its own: no application's stream shares the route. */
+export function dialThroughProxy(proxy: Address): Dial {
+  const credentials = Buffer.from(`issuer:${randomBytes(16).toString('hex')}`).toString('base64')
+  return (target, signal) =>
+    new Promise((resolve, reject) => {
+      const headers = { 'proxy-authorization': `Basic ${credentials}` }
+      const path = formatAddress(target)
+      request({ ...proxy, method: 'CONNECT', path, headers, signal, agent: false })
+        .once('connect', ({ statusCode }, socket) => {
+          if (statusCode === 200) return resolve(socket)
+          socket.destroy()
+          reject(new HopliteError('NO_ROUTE', 'ask the issuer: there is no route now', 'turn Hoplite on first'))
+        })
+        .once('error', reject)
+        .end()
+    })
 }
 
 function secured(stream: Duplex, host: string): Duplex {

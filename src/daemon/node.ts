@@ -8,6 +8,7 @@ import { type Engine, type EngineKind, type EngineOptions, startEngineOf } from 
 import { Observer } from '#platform/observer.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import type { Config } from './config.ts'
+import type { Dial } from './issuer-way.ts'
 import { type Log, own } from './log.ts'
 import { VERSION } from './version.ts'
 
@@ -24,6 +25,8 @@ export interface RunOptions {
   readonly startsOff?: boolean
   /** A client serves one command: it has neither proxy nor API. */
   readonly isPrivate?: boolean
+  /** How the issuer is reached through the routes of another node. */
+  readonly dial?: Dial
   /** Called when the node answers on its control socket. */
   readonly onUp?: () => void
   /** Called when a person switches a client on or off. */

@@ -1,6 +1,7 @@
 // What a daemon and its part say to each other over the channel between their processes.
 
 import type { ErrorCode } from '#api/errors.ts'
+import type { Address } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import type { EntryMemory } from './entry.ts'
 import type { PeerCount } from './entry-plan.ts'
@@ -24,7 +25,13 @@ interface Common {
 }
 
 export type PartOrder =
-  | (Common & { readonly kind: 'entry'; readonly wish: EntryWish; readonly memory: EntryMemory })
+  | (Common & {
+      readonly kind: 'entry'
+      readonly wish: EntryWish
+      readonly memory: EntryMemory
+      /** The daemon's own proxy, through which the entry's wallet asks the issuer. */
+      readonly proxy?: Address
+    })
   | (Common & { readonly kind: 'share'; readonly as: ShareAs })
 
 export type ToPart = { readonly kind: 'order'; readonly order: PartOrder } | { readonly kind: 'stop' }

@@ -6,6 +6,7 @@ import { HopliteError } from '#api/errors.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { type EntryMemory, runEntry } from './entry.ts'
 import { planFromText } from './entry-plan.ts'
+import { dialThroughProxy } from './issuer-way.ts'
 import { keepRunning } from './keep-running.ts'
 import { openLog } from './log.ts'
 import type { RunOptions } from './node.ts'
@@ -26,6 +27,7 @@ async function run(order: PartOrder): Promise<void> {
     ...(configFile !== undefined && { configFile }),
     signal: stop.signal,
     log: openLog(config, order.kind),
+    ...(order.kind === 'entry' && order.proxy && { dial: dialThroughProxy(order.proxy) }),
     onUp: () => {
       if (order.kind === 'entry') tell({ kind: 'memory', memory })
       tell({ kind: 'up' })
@@ -53,7 +55,9 @@ async function end(error?: unknown): Promise<never> {
   process.exit(error === undefined ? 0 : 1)
 }
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort())
+// A terminal or a service manager tells the daemon as well, and that says when to end. Whoever tells this process alone would
+// open a firewall that its user wants shut.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
 process.once('disconnect', () => {
   stop.abort(new HopliteError('PART_FAILED', 'go on: the daemon is gone', 'start it again'))
 })

@@ -4,6 +4,7 @@
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import { socketPath } from '#platform/directories.ts'
+import type { Address } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import { EntryDesk } from './entry-desk.ts'
 import { own } from './log.ts'
@@ -31,6 +32,8 @@ export class Parts {
   readonly #shareDesk: ShareDesk
   /** The wallet of the client that runs now. */
   wallet: WalletKeeper | undefined
+  /** Where that client's proxy listens. */
+  proxy: Address | undefined
   #isResumed = false
 
   constructor(options: PartsOptions) {
@@ -46,6 +49,8 @@ export class Parts {
       ...common,
       part: this.#entry,
       stateDir: entryDir,
+      wallet: () => this.wallet,
+      proxy: () => this.proxy,
       assertFree: assertEntryFree,
     })
     this.#shareDesk = new ShareDesk({
@@ -84,7 +89,8 @@ export class Parts {
 
   /** Ends them in order: what they changed of the machine is undone. */
   async close(): Promise<void> {
-    await Promise.allSettled([this.#entry.stop(), this.#share.stop()])
+    const [entry] = await Promise.allSettled([this.#entryDesk.close(), this.#share.stop()])
+    if (entry.status === 'rejected') this.#options.log.warn('the network stays shut: hoplite recover')
   }
 
   #assertEntryFree(form: 'tunnel' | 'listen'): void {

@@ -28,6 +28,7 @@ function desk(t: TestContext, earned: number) {
     return { handedIn: 0 }
   }
   const wallet = {
+    takeOut: async () => 0,
     balance: () => ({ tokens: world.wallet, withdrawing: 0, depositing: 0, doubtful: 0 }),
     takeIn: async (tokens: readonly Uint8Array[]) => {
       if (world.isDown) throw new Error('the issuer is down')

@@ -1,24 +1,17 @@
 // What a person at the dashboard does to carry packets for others: becomes a peer or a relay, which is a part of the daemon
 // (part.ts), ends that, and draws what it earned.
 
-import { existsSync, rmSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import type { Handlers, Output } from '#api/table.ts'
 import { isPublicAddress } from '#stream/exit-policy.ts'
 import { type Config, loadConfig } from './config.ts'
+import { drawFrom, existing, ISSUER_MS, type OwnWallet } from './credits-between.ts'
 import type { Part } from './part.ts'
 import { configForPart } from './part-config.ts'
 import type { ShareAs } from './part-order.ts'
 import type { PartsFile } from './parts-file.ts'
-import { readTokens } from './token-file.ts'
-import type { WalletKeeper } from './wallet-keeper.ts'
-
-/** The issuer signs each token anew. */
-const ISSUER_MS = 60_000
-/** As many tokens as one file has. */
-const MAX_COLLECTED = 4_096
 
 export interface ShareDeskOptions {
   readonly part: Pick<Part, 'start' | 'stop' | 'ask' | 'call' | 'state' | 'order' | 'problem'>
@@ -26,7 +19,7 @@ export interface ShareDeskOptions {
   readonly stateDir: string
   readonly config: Config
   readonly configFile: string | undefined
-  readonly wallet: () => Pick<WalletKeeper, 'takeIn' | 'balance'> | undefined
+  readonly wallet: () => OwnWallet | undefined
   /** Throws PART_RUNNING where nothing can be shared beside what else runs. */
   readonly assertFree: () => void
 }
@@ -98,26 +91,10 @@ export class ShareDesk {
 
   async #collect(): Promise<Output<'share.collect'>> {
     const { part, stateDir, wallet } = this.#options
-    const own = wallet()
-    if (own === undefined) {
-      const advice = 'set issuer and issuer_id in [credit]'
-      throw new HopliteError('WALLET_FAILED', 'draw what was earned: there is no wallet', advice)
-    }
-    const file = path.join(stateDir, 'collected')
-    // The file stays until its tokens are in the wallet: they are money. One may be left of a try that was cut off.
-    const take = async () => {
-      const taken = await own.takeIn(readTokens(file))
-      rmSync(file, { force: true })
-      return taken
-    }
-    let collected = existsSync(file) ? await take() : 0
+    const own = existing(wallet())
     await part.call('handIn', {}, ISSUER_MS)
     const { account = 0, tokens } = await part.call('earnings', {}, ISSUER_MS)
-    const count = Math.min(account + tokens, MAX_COLLECTED)
-    if (count > 0) {
-      await part.call('sendCredits', { count, file }, ISSUER_MS)
-      collected += await take()
-    }
+    const collected = await drawFrom(part, own, path.join(stateDir, 'collected'), account + tokens)
     return { collected, tokens: own.balance().tokens }
   }
 }

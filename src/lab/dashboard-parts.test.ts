@@ -11,13 +11,16 @@ import { callAction } from '#api/client.ts'
 import { socketPath } from '#platform/directories.ts'
 import { formatAddress } from '#wire/address.ts'
 import { findBarriers, foreignRequests, hasBrowser, openPage, startBrowser } from './browser.ts'
+import { type IssuerProcess, startIssuerProcess } from './issuer-process.ts'
 import { skipUnless } from './skip.ts'
 import { type RelayPlan, Testnet, waitFor } from './testnet.ts'
 import { WireGuardPair } from './wireguard-pair.ts'
 
+/** As many that are no exits as a client has guards: who is a guard is no exit for it. */
 const RELAYS: readonly RelayPlan[] = [
   { host: '127.21.0.1', operator: 'alder', isExit: false, isPeer: true },
   { host: '127.23.0.1', operator: 'birch', isExit: false, isPeer: true },
+  { host: '127.24.0.1', operator: 'elder', isExit: false },
   { host: '127.25.0.1', operator: 'cedar', isExit: true, country: 'CH' },
   { host: '127.26.0.1', operator: 'dogwood', isExit: true, country: 'IS' },
 ]
@@ -26,6 +29,7 @@ const reason = process.platform === 'linux' ? undefined : 'all of 127/8 is loopb
 describe('the parts of a daemon in a browser', { skip: reason, timeout: 120_000 }, () => {
   let net: Testnet
   let vpn: WireGuardPair
+  let issuer: IssuerProcess | undefined
   let browser: Browser
   let page: Page
   let foreign: string[]
@@ -44,8 +48,10 @@ describe('the parts of a daemon in a browser', { skip: reason, timeout: 120_000 
     if (!hasBrowser) return
     folder = mkdtempSync(path.join(tmpdir(), 'hoplite-parts-'))
     vpn = await WireGuardPair.start('127.98.0.1')
+    issuer = await startIssuerProcess(folder)
     ;[net, browser] = await Promise.all([
       Testnet.start({
+        credit: { url: issuer.url, id: issuer.id, price: 1, freeMib: 64 },
         relays: RELAYS,
         hops: 2,
         proxyPort: 0,
@@ -66,6 +72,7 @@ describe('the parts of a daemon in a browser', { skip: reason, timeout: 120_000 
     await browser?.close()
     await net?.stop()
     await vpn?.[Symbol.asyncDispose]()
+    await issuer?.stop()
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true })
   })
 
@@ -126,6 +133,24 @@ describe('the parts of a daemon in a browser', { skip: reason, timeout: 120_000 
     await assert.rejects(callAction(socket(), 'entry.start', { form: 'listen' }), { code: 'PART_RUNNING' })
   })
 
+  test('strangers are paid from credits that are given to the VPN, and what is left comes back', async t => {
+    if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
+    assert.ok(issuer)
+    const { codes } = (await issuer.admin('vouchers', '--credits', '20')) as { codes: string[] }
+    await callAction(socket(), 'redeemVoucher', { code: codes[0] ?? '' }, 20_000)
+    const card = page.locator('form', { hasText: 'Credits for strangers' })
+    await card.getByLabel('Credits to give').fill('21')
+    await card.getByRole('button', { name: 'Give' }).click()
+    await card.getByText('the wallet has 20').waitFor()
+    await card.getByLabel('Credits to give').fill('8')
+    await card.getByRole('button', { name: 'Give' }).click()
+    await card.getByText('8 credits are there now').waitFor({ timeout: 20_000 })
+    assert.equal((await callAction(socket(), 'wallet', {})).tokens, 12)
+    await card.getByRole('button', { name: 'Take all back' }).click()
+    await card.getByText('8 credits are in your wallet again').waitFor({ timeout: 20_000 })
+    assert.equal((await callAction(socket(), 'wallet', {})).tokens, 20)
+  })
+
   test('another stranger with one click; stopped, started again from what was kept, and forgotten', async t => {
     if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
     const peer = async () => (await callAction(socket(), 'entry.status', {})).status?.routes[0]?.hops[0]?.operator
@@ -174,6 +199,10 @@ describe('the parts of a daemon in a browser', { skip: reason, timeout: 120_000 
       async () => ((await net.status(bootstrap))?.directory === RELAYS.length + 1 ? true : undefined),
       'the directory to have it',
     )
+    await openPage(page, 'home')
+    await page.getByText('You are a peer').waitFor()
+    assert.deepEqual(await findBarriers(page), [])
+    await openPage(page, 'share')
     await page.getByLabel('People at a time').fill('3')
     await page.getByRole('button', { name: 'Save the limits' }).click()
     await page.getByText('0 of 3').waitFor({ timeout: 20_000 })

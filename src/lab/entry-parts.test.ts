@@ -71,11 +71,22 @@ test('a VPN is started from a daemon, survives its own process, stays shut when 
 
   await callAction(socket, 'entry.start', { file, form: 'tunnel' }, START_MS)
   const third = await running()
+  process.kill(third.pid, 'SIGTERM')
+  assert.equal((await network.download(SIZE).done).bytes, SIZE)
+  assert.equal((await running()).pid, third.pid, 'a signal to it alone opens nothing')
   process.kill((await callAction(socket, 'status', {})).pid, 'SIGKILL')
   await waitFor(async () => isGone(third.pid) || undefined, 'the end of what it ran')
   assert.equal(await straight(), false, 'nothing leaves')
   assert.match(await network.hoplite('me', 'recover'), /^undone: /)
   assert.ok(await straight(), 'the command opens it as well')
+
+  const last = await startDaemon()
+  await callAction(socket, 'entry.start', { file, form: 'tunnel' }, START_MS)
+  process.kill((await running()).pid, 'SIGKILL')
+  await waitFor(async () => ((await status()).state === 'waiting' ? true : undefined), 'its end to be seen')
+  await callAction(socket, 'down', {})
+  await waitFor(async () => isGone(last.pid) || undefined, 'the end of the daemon')
+  assert.ok(await straight(), 'a daemon that is told to end leaves nothing shut')
 })
 
 function isGone(pid: number): boolean {

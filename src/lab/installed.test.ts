@@ -22,9 +22,18 @@ mount -t tmpfs none /tmp
 mkdir /tmp/home && export HOME=/tmp/home PATH=/usr/sbin:/usr/bin:/sbin:/bin
 dpkg --install "$1" > /dev/null
 hoplite --version
-printf '[client]\\nproxy = "127.0.0.1:0"\\n' > /etc/hoplite/hoplite.toml
+cat > /etc/hoplite/hoplite.toml << 'END'
+[network]
+bootstrap = ["/ip4/127.0.0.1/tcp/9/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"]
+[client]
+proxy = "127.0.0.1:0"
+[relay]
+listen = "127.0.0.1:0"
+control_listen = "127.0.0.1:0"
+END
 hoplite ui --no-open --config /etc/hoplite/hoplite.toml > /tmp/link
 hoplite status | head -1
+hoplite call share.start --as peer | grep -q '"state": "running"'
 hoplite down
 systemd-analyze verify /usr/lib/systemd/system/hoplite*.service
 test -s /usr/share/bash-completion/completions/hoplite

@@ -1,6 +1,7 @@
 // Numbers as people read them.
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'] as const
+const BINARY = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const
 
 /** 1_530_000 → "1.5 MB" */
 export function bytes(count: number): string {
@@ -11,6 +12,13 @@ export function bytes(count: number): string {
     unit++
   }
   return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`
+}
+
+/** As limits are set: 10_737_418_240 → "10 GiB" */
+export function volume(count: number): string {
+  const power = count < 1024 ? 0 : Math.min(BINARY.length - 1, Math.floor(Math.log2(count) / 10))
+  const value = count / 1024 ** power
+  return `${Number(value.toFixed(value >= 100 ? 0 : 1))} ${BINARY[power]}`
 }
 
 /** Bytes in a second as bits: 1_250_000 → "10 Mbit/s" */

@@ -89,6 +89,7 @@ export const texts = {
     seenShut: 'Nothing of this machine',
     seenShutText: 'The kill switch keeps everything in.',
     streams: (count: number) => (count === 1 ? '1 connection open' : `${count} connections open`),
+    alsoOn: 'Also on',
     problem: 'What is wrong',
   },
 

@@ -89,6 +89,25 @@ export const newPeer = defineAction({
   output: z.strictObject({ entries: z.number() }),
 })
 
+const count = z.number().int().min(0)
+
+export const fundEntry = defineAction({
+  name: 'entry.fund',
+  summary: "Give credits of this node's wallet to the one that the VPN's strangers are paid from",
+  permission: 'person',
+  input: z.strictObject({ credits: z.number().int().min(1).max(4_096) }),
+  /** What that one has then, and what is left here. */
+  output: z.strictObject({ entry: count, tokens: count }),
+})
+
+export const refundEntry = defineAction({
+  name: 'entry.refund',
+  summary: "Take back what the VPN's strangers were not paid",
+  permission: 'person',
+  input: z.strictObject({}),
+  output: z.strictObject({ refunded: count, tokens: count }),
+})
+
 export const entryFile = defineAction({
   name: 'entry.file',
   summary: "A WireGuard file, changed so that one's own WireGuard connects to the entry that listens",

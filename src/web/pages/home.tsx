@@ -3,10 +3,11 @@
 import type { JSX } from 'preact'
 import type { EventData } from '#api/table.ts'
 import { call } from '../api.ts'
-import { bytes, duration, host, milliseconds, speed } from '../format.ts'
+import { bytes, duration, host, milliseconds, speed, volume } from '../format.ts'
 import { Icon } from '../icons.tsx'
-import type { Live } from '../live.ts'
+import { has, type Live } from '../live.ts'
 import { useAction } from '../parts/action.ts'
+import { useAsked } from '../parts/asked.ts'
 import { SpeedChart } from '../parts/chart.tsx'
 import { Copy } from '../parts/copy.tsx'
 import { Failure } from '../parts/failure.tsx'
@@ -14,6 +15,7 @@ import { Notice } from '../parts/notice.tsx'
 import { texts } from '../texts.ts'
 
 type Route = EventData<'route'>
+const PARTS_MS = 4_000
 const OFF: Route = { state: 'off', hops: [], built: 0 }
 
 export function HomePage({ live }: { live: Live }): JSX.Element {
@@ -33,10 +35,53 @@ export function HomePage({ live }: { live: Live }): JSX.Element {
       <div class="grid">
         <Seen live={live} route={route} />
         <RouteLine live={live} route={route} />
+        <AlsoOn live={live} />
         <Speed live={live} />
         <Proxy live={live} />
       </div>
     </>
+  )
+}
+
+/** What else runs beside the route, where anything does. */
+function AlsoOn({ live }: { live: Live }): JSX.Element | null {
+  if (!has(live, 'entry.status') || !has(live, 'share.status')) return null
+  return <Parts />
+}
+
+function Parts(): JSX.Element | null {
+  const { value: vpn } = useAsked('entry.status', PARTS_MS)
+  const { value: share } = useAsked('share.status', PARTS_MS)
+  const isOn = (state: string | undefined) => state !== undefined && state !== 'off' && state !== 'failed'
+  const isVpnSeen = isOn(vpn?.state) || vpn?.isShut === true
+  if (!isVpnSeen && !isOn(share?.state)) return null
+  const isProven = vpn?.status?.routes.every(route => route.isProven) ?? false
+  const isReady = vpn?.status?.state === 'ready'
+  const vpnWords = vpn?.isShut
+    ? texts.vpn.shut
+    : isProven && isReady
+      ? texts.vpn.ready
+      : isReady
+        ? texts.vpn.unheard
+        : texts.vpn.waiting
+  return (
+    <section class="card card-wide">
+      <h2>
+        <Icon name="vpn" /> {texts.home.alsoOn}
+      </h2>
+      {isVpnSeen && (
+        <p class="row">
+          <span>{vpnWords.title}</span>
+          <a href="#/vpn">{texts.pages.vpn}</a>
+        </p>
+      )}
+      {isOn(share?.state) && share?.as !== undefined && (
+        <p class="row">
+          <span>{texts.share.running[share.as]}</span>
+          <a href="#/share">{texts.pages.share}</a>
+        </p>
+      )}
+    </section>
   )
 }
 
@@ -242,7 +287,7 @@ function NodePage({ live }: { live: Live }): JSX.Element {
       ? []
       : [
           [words.clients, words.of(String(peer.clients), String(peer.maxClients))],
-          [words.today, words.of(bytes(peer.bytesToday), bytes(peer.bytesPerDay))],
+          [words.today, words.of(volume(peer.bytesToday), volume(peer.bytesPerDay))],
         ]
   const figures: [string, string][] = [
     [words.uptime, duration(status.uptimeMs)],

@@ -13,6 +13,7 @@ import { useAsked, useRate } from '../parts/asked.ts'
 import { Copy } from '../parts/copy.tsx'
 import { Failure } from '../parts/failure.tsx'
 import { Notice } from '../parts/notice.tsx'
+import { VpnCredits } from '../parts/vpn-credits.tsx'
 import { VpnDrop } from '../parts/vpn-drop.tsx'
 import { type HeldFile, heldFile, holdFile, saveAs } from '../parts/vpn-file.ts'
 import { VpnStart } from '../parts/vpn-start.tsx'
@@ -31,7 +32,7 @@ export function VpnPage({ live }: { live: Live }): JSX.Element {
     <>
       <h1>{texts.pages.vpn}</h1>
       <p class="intro">{words.intro}</p>
-      {has(live, 'entry.status') ? <Own /> : <Alone live={live} />}
+      {has(live, 'entry.status') ? <Own live={live} /> : <Alone live={live} />}
     </>
   )
 }
@@ -56,7 +57,7 @@ function Alone({ live }: { live: Live }): JSX.Element {
 }
 
 /** The entry of this daemon: brought, started, seen and ended here. */
-function Own(): JSX.Element {
+function Own({ live }: { live: Live }): JSX.Element {
   const { value: part, problem, atMs, ask } = useAsked('entry.status', ASK_MS)
   const [file, setFile] = useState<HeldFile | undefined>(heldFile)
   const [isBeginning, setBeginning] = useState(false)
@@ -77,6 +78,9 @@ function Own(): JSX.Element {
     <>
       {part.isShut && <Shut onOpened={ask} />}
       {!isOff && <Active part={part} atMs={atMs} file={file} onFile={hold} onChanged={ask} />}
+      {!isOff && has(live, 'wallet') && part.status?.credits !== undefined && (
+        <VpnCredits tokens={part.status.credits.tokens} onChanged={ask} />
+      )}
       {isOff && part.state === 'failed' && part.problem !== undefined && file === undefined && (
         <Notice kind="bad" title={words.failed}>
           <p>

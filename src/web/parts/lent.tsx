@@ -2,7 +2,7 @@
 
 import type { JSX } from 'preact'
 import type { Output } from '#api/table.ts'
-import { bytes, speed } from '../format.ts'
+import { bytes, speed, volume } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { texts } from '../texts.ts'
 import { useRate } from './asked.ts'
@@ -24,7 +24,7 @@ export function Lent({ peer, atMs }: { peer: Peer; atMs: number }): JSX.Element 
         <Icon name="share" /> {words.lent}
       </h2>
       <ShareOf name={texts.node.clients} part={peer.clients} whole={peer.maxClients} format={String} />
-      <ShareOf name={texts.node.today} part={peer.bytesToday} whole={peer.bytesPerDay} format={bytes} />
+      <ShareOf name={texts.node.today} part={peer.bytesToday} whole={peer.bytesPerDay} format={volume} />
       <ShareOf
         name={words.rate}
         part={outward + inward}

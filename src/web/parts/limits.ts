@@ -1,7 +1,7 @@
 // The limits of what is lent, as a person thinks of them, as the configuration has them, and what they come to.
 
 import type { Output } from '#api/table.ts'
-import { bytes, speed } from '../format.ts'
+import { speed, volume } from '../format.ts'
 import { texts } from '../texts.ts'
 
 type Fields = Output<'settings'>['fields']
@@ -62,7 +62,7 @@ export function preview({ mbit, gib, clients, hours }: LimitsOfPeer): string {
     ...(hours === undefined ? [] : [words.previewHours(open)]),
     usedAfter < seconds
       ? words.previewVolume(Math.max(1, Math.round(usedAfter / 60)))
-      : words.previewRate(bytes(rate * seconds)),
+      : words.previewRate(volume(rate * seconds)),
     words.previewEach(speed(rate / Math.max(clients, 1))),
   ].join(' ')
 }

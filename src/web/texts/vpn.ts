@@ -97,6 +97,15 @@ export const vpn = {
     name: (name: string) => `hoplite-${name}`,
   },
 
+  credits: {
+    title: 'Credits for strangers',
+    text: 'Peers who ask for credits are paid from here, and others not. What you do not use you can take back.',
+    count: 'Credits to give',
+    give: 'Give',
+    takeBack: 'Take all back',
+    given: (credits: string, now: string) => `${credits} were given: ${now} are there now.`,
+    back: (credits: string) => `${credits} are in your wallet again.`,
+  },
   looking: 'Looking for peers outside the network of the server.',
   server: 'Your VPN',
   proven: 'The server answers',
