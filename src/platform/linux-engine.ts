@@ -16,6 +16,7 @@ import { routeOf } from './command-routes.ts'
 import type { Engine, EngineOptions, LinuxWorkerData } from './engine.ts'
 import { Failures } from './failures.ts'
 import { type EventDescriptor, openEvent } from './linux/event-descriptor.ts'
+import { fileCalls } from './linux/libc.ts'
 import { NodeSockets } from './linux/node-sockets.ts'
 import { PortQueues } from './linux/port-queues.ts'
 import { ThreadTimes } from './linux/thread-times.ts'
@@ -220,6 +221,8 @@ export class LinuxEngine implements Engine {
     if (entry === undefined || this.#isClosed) return
     entry.thread = undefined
     this.#memory.setRuns(worker, false)
+    // What it had no time to close.
+    for (const fd of this.#memory.descriptors(worker).take()) fileCalls().close(fd)
     this.#ports.leave(worker)
     this.#observations.leave(worker)
     const { isLoop, waitMs } = this.#failures.add(monotonicMs())
