@@ -10,7 +10,7 @@
 
 import type { Command, MeetingEnd, Report, TableCommand } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
-import { workerOf } from '#forward/workers.ts'
+import { MAX_WORKERS, workerOf } from '#forward/workers.ts'
 import { monotonicMs } from './clock.ts'
 import { routeOf } from './command-routes.ts'
 import type { Engine, EngineOptions, LinuxWorkerData } from './engine.ts'
@@ -61,7 +61,7 @@ export class LinuxEngine implements Engine {
   constructor(options: EngineOptions) {
     this.#options = options
     const { host, port, maxStreamDatagram, workers = 1, sockets: given = [] } = options
-    const opened = NodeSockets.open({ bind: { host, port }, workers, given })
+    const opened = NodeSockets.open({ bind: { host, port }, workers: Math.min(workers, MAX_WORKERS), given })
     this.#sockets = opened instanceof NodeSockets ? opened : undefined
     this.#most = this.#sockets?.workers ?? 1
     this.#bells = Array.from({ length: this.#most }, () => openEvent())
