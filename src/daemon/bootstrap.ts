@@ -14,7 +14,7 @@ import { letterNetwork } from './letter-network.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, Laboratory, type RunOptions, untilAborted } from './node.ts'
-import { announced, sendFrom } from './relay.ts'
+import { announced, sendFrom } from './relay-plan.ts'
 
 /** Runs a bootstrap node until `signal` is aborted. Throws what keeps it from starting. */
 export async function runBootstrap(config: Config, options: RunOptions): Promise<void> {

@@ -1,16 +1,13 @@
 // A relay: the hop machine over the data plane, the exit's streams if it is one, what it lends if it is a peer, and its place
 // in the directory.
 
-import { availableParallelism, networkInterfaces } from 'node:os'
 import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
-import { copyBytes } from '#bytes/copy.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
 import { type DiscoveryNode, startDiscovery } from '#discover/node.ts'
-import type { PortPlan, Report } from '#forward/commands.ts'
-import { MAX_WORKERS } from '#forward/workers.ts'
+import type { Report } from '#forward/commands.ts'
 import { StunServer } from '#path/stun-server.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
@@ -19,16 +16,13 @@ import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { serveWebSocketRelay, type WebSocketRelay } from '#platform/websocket-relay.ts'
 import { CapacityMeter, SAMPLE_MS } from '#relay/capacity.ts'
-import { type ExitRequest, Hop } from '#relay/hop.ts'
-import { MeetingRoom } from '#relay/meeting-room.ts'
-import { ExitStreams } from '#stream/exit.ts'
-import { ExitPolicy, type ExitRule, isPublicAddress } from '#stream/exit-policy.ts'
-import { StreamLink } from '#stream/link.ts'
-import { type Address, formatAddress, isWildcard, parseAddress, parseIp } from '#wire/address.ts'
-import { REFUSAL } from '#wire/control.ts'
-import type { PortRange, Role } from '#wire/descriptor.ts'
+import { Hop } from '#relay/hop.ts'
+import { isPublicAddress } from '#stream/exit-policy.ts'
+import { type Address, formatAddress, isWildcard } from '#wire/address.ts'
+import type { Role } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { ExitDesk } from './exit-desk.ts'
 import { exitRules } from './exit-rules.ts'
 import type { ExitTunnel } from './exit-tunnel.ts'
 import { openFace } from './face.ts'
@@ -38,6 +32,17 @@ import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
 import { letterKeyOf, PeerDesk } from './peer-desk.ts'
+import {
+  advertised,
+  announced,
+  exitPorts,
+  makeExit,
+  makeRoom,
+  policyOf,
+  portOf,
+  sendFrom,
+  workersFor,
+} from './relay-plan.ts'
 import { Toll } from './toll.ts'
 import { assertNothingPending } from './tunnel-network.ts'
 import { VERSION } from './version.ts'
@@ -45,10 +50,6 @@ import { VERSION } from './version.ts'
 const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
 const PUBLISH_MS = 3_600_000
 const MAX_FLOWS_PER_SESSION = 256
-/** Names of one session that are resolved at one time, for datagram flows. */
-const MAX_RESOLVING = 32
-/** How long opens of one session wait for its tap. */
-const TAP_WAIT_MS = 5_000
 
 /** Runs a relay until `signal` is aborted. Throws what keeps it from starting. */
 export async function runRelay(config: Config, options: RunOptions): Promise<void> {
@@ -112,7 +113,7 @@ class Relay {
   readonly #limitsAll: boolean
   readonly #hop: Hop
   readonly #loop: ControlLoop
-  readonly #exit: ExitStreams | undefined
+  readonly #exit: ExitDesk | undefined
   readonly #stun = new StunServer()
   readonly #stunLoop = new ControlLoop(this.#stun, () => this.#answerStun())
   readonly #peer: Peer | undefined
@@ -121,8 +122,6 @@ class Relay {
   readonly #tunnel: ExitTunnel | undefined
   readonly #laboratory: Laboratory
   readonly #directory = new Directory()
-  readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
-  readonly #resolving = new Map<number, number>()
   readonly #capacity = new CapacityMeter()
   #measuring: NodeJS.Timeout | undefined
   readonly #startedMs = monotonicMs()
@@ -175,7 +174,7 @@ class Relay {
       monotonicMs(),
     )
     this.#loop = new ControlLoop(this.#hop, () => this.#carryOut())
-    if (roles.includes('exit')) this.#exit = makeExit(config, this.#laboratory)
+    if (roles.includes('exit')) this.#exit = this.#openExit()
   }
 
   static async start(
@@ -332,16 +331,22 @@ class Relay {
     })
   }
 
+  #openExit(): ExitDesk {
+    return new ExitDesk({
+      exit: makeExit(this.#config, this.#laboratory),
+      hop: this.#hop,
+      run: change => this.#loop.run(change),
+      send: command => this.#engine.send(command),
+    })
+  }
+
   #handleReport(report: Report, now: number): void {
     this.#hop.handleReport(report, now)
     this.#laboratory.handleReport(report)
     this.#desk?.handleReport(report)
     if (report.kind === 'stun' && !this.#isHidden)
       this.#stunLoop.run(() => this.#stun.handlePacket(report.bytes, report.from, now))
-    if (report.kind === 'tapReady') {
-      this.#exit?.findLink(report.session)?.attach(report.address)
-      this.#taps.get(report.session)?.settle(true)
-    }
+    if (report.kind === 'tapReady') this.#exit?.handleTap(report.session, report.address)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
     if (report.kind === 'sessionsLost')
       this.#options.log.error('data plane worker failed', { what: own(report.what), sessions: report.sessions.length })
@@ -349,12 +354,10 @@ class Relay {
 
   #carryOut(): void {
     for (const request of this.#hop.takeExitRequests()) {
-      this.#serveExit(request).catch(() => this.#answerFailure(request))
+      this.#exit?.serve(request)
     }
     for (const session of this.#hop.takeEnded()) {
-      this.#exit?.closeSession(session)
-      this.#taps.get(session)?.settle(false)
-      this.#taps.delete(session)
+      this.#exit?.endSession(session)
     }
     this.#engine?.send(...this.#hop.take())
   }
@@ -382,55 +385,6 @@ class Relay {
       bytes,
     }))
     this.#engine?.send(...commands)
-  }
-
-  async #serveExit({ session, number, request }: ExitRequest): Promise<void> {
-    const exit = this.#exit
-    if (exit === undefined) return
-    if (request.kind === 'openStream') {
-      const isReady = await this.#tap(session, exit)
-      const answer = isReady
-        ? await exit.open(session, request.stream, request.target)
-        : ({ kind: 'refused', request: 'openStream', reason: REFUSAL.generalFailure } as const)
-      this.#loop.run(() => this.#hop.answer(session, number, answer))
-      return
-    }
-    const resolving = this.#resolving.get(session) ?? 0
-    if (resolving >= MAX_RESOLVING) return this.#answerFailure({ session, number, request })
-    this.#resolving.set(session, resolving + 1)
-    const first = copyBytes(request.first)
-    const resolved = await exit.resolveTarget(request.target).finally(() => {
-      const left = (this.#resolving.get(session) ?? 1) - 1
-      if (left > 0) this.#resolving.set(session, left)
-      else this.#resolving.delete(session)
-    })
-    this.#loop.run(() => {
-      if (!Array.isArray(resolved))
-        return this.#hop.answer(session, number, { kind: 'refused', request: 'open', reason: resolved })
-      const [host = ''] = resolved
-      this.#hop.openDatagramFlow(session, number, request.flow, { host, port: request.target.port }, first)
-    })
-  }
-
-  #answerFailure({ session, number, request }: ExitRequest): void {
-    const refused = { kind: 'refused', request: request.kind, reason: REFUSAL.generalFailure } as const
-    this.#loop.run(() => this.#hop.answer(session, number, refused))
-  }
-
-  /** Resolves when the session's tap is in place. */
-  #tap(session: number, exit: ExitStreams): Promise<boolean> {
-    const existing = this.#taps.get(session)
-    if (existing !== undefined) return existing.promise
-    const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = setTimeout(() => resolve(false), TAP_WAIT_MS)
-    const settle = (isReady: boolean) => {
-      clearTimeout(timer)
-      resolve(isReady)
-    }
-    this.#taps.set(session, { promise, settle })
-    const link = exit.link(session, () => new StreamLink())
-    this.#engine.send({ kind: 'installTap', session, address: link.address })
-    return promise
   }
 
   async #publish(): Promise<void> {
@@ -492,106 +446,4 @@ class Relay {
       },
     }
   }
-}
-
-/** A relay dials from the address that it listens on, if that is one. */
-export function sendFrom({ host }: Address): { readonly sendFrom?: string } {
-  return isWildcard(host) ? {} : { sendFrom: host }
-}
-
-/** Every address of this machine, whichever interface has it. */
-function machineAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap(addresses =>
-    (addresses ?? []).map(({ address }) => address.replace(/%.*$/, '')),
-  )
-}
-
-function advertised(config: Config, bound?: Address): Address[] {
-  const given = config.relay.advertise.flatMap(text => parseAddress(text) ?? [])
-  if (given.length > 0) return given
-  const listen = bound ?? parseListen(config.relay.listen)
-  if (isWildcard(listen.host)) {
-    throw new HopliteError(
-      'CONFIG_INVALID',
-      'advertise the relay: it listens on every address and does not know which one others reach',
-      'set advertise = ["PUBLIC-IP:PORT"] in [relay]',
-    )
-  }
-  return [listen]
-}
-
-/** What others are told of the control port: multiaddrs without a peer id; undefined where only the system knows the port. */
-export function announced(config: Config): { readonly announce?: readonly string[] } {
-  const { control_listen, control_advertise, advertise } = config.relay
-  const listen = parseListen(control_listen)
-  if (listen.port === 0) return {}
-  const relayed = advertise.flatMap(text => parseAddress(text)?.host ?? [])
-  const own = isWildcard(listen.host) ? relayed : [listen.host]
-  const hosts = control_advertise.length > 0 ? control_advertise : own
-  if (hosts.length === 0) return {}
-  const announce = hosts.map(host => `/${parseIp(host)?.length === 4 ? 'ip4' : 'ip6'}/${host}/tcp/${listen.port}`)
-  return { announce }
-}
-
-/** Where this machine lets others' traffic go, by rules beyond the one that nothing private and nothing of its own is reached. */
-function policyOf(
-  rules: readonly ExitRule[],
-  allowPrivate: readonly string[],
-  ownHosts: readonly string[],
-): ExitPolicy {
-  return new ExitPolicy({
-    rules,
-    ownAddresses: [...ownHosts, ...machineAddresses()],
-    allowPrivate: allowPrivate.flatMap(text => parseAddress(text) ?? []),
-  })
-}
-
-function portOf({ fds: [fd = -1, ...moreFds], offload, mtu }: ExitTunnel): PortPlan {
-  return { fd, moreFds, offload, mtu }
-}
-
-/** How many workers the data plane may have: one for each core; for who lends and does nothing else, for each Gbit/s of that. */
-function workersFor({ peer }: Config, roles: readonly Role[]): number {
-  const cores = Math.min(availableParallelism(), MAX_WORKERS)
-  return roles.every(role => role === 'peer') ? Math.min(cores, Math.ceil(peer.rate_kbit / 1_000_000)) : cores
-}
-
-function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
-  return new ExitStreams({
-    policy: policyOf(
-      exitRules(config),
-      config.exit.allow_private,
-      advertised(config).map(({ host }) => host),
-    ),
-    ...sendFrom(parseListen(config.relay.listen)),
-    maxStreamsPerSession: config.exit.max_streams_per_client,
-    ...(laboratory.isOn && {
-      watch: (address: Address, bytes: Uint8Array) => {
-        laboratory.sawAddress(address)
-        laboratory.sawPlain(bytes)
-      },
-    }),
-  })
-}
-
-/** The ports that rules without a network leave open: what clients choose exits by. */
-function exitPorts(config: Config): PortRange[] {
-  const ranges: PortRange[] = []
-  const isOpen = (port: number) => {
-    for (const { action, network, from_port, to_port } of config.exit.rules) {
-      if (network === undefined && port >= (from_port ?? 1) && port <= (to_port ?? 65_535)) return action === 'allow'
-    }
-    return port !== 25
-  }
-  for (let port = 1; port <= 65_535; port++) {
-    if (!isOpen(port)) continue
-    const last = ranges.at(-1)
-    if (last !== undefined && last.to === port - 1) ranges[ranges.length - 1] = { from: last.from, to: port }
-    else ranges.push({ from: port, to: port })
-  }
-  return ranges.slice(0, 32)
-}
-
-function makeRoom({ relay }: Config): MeetingRoom {
-  return new MeetingRoom({ maxFlows: 2 * relay.max_meetings, bytesPerSecond: (relay.meeting_kbit * 1000) / 8 })
 }

@@ -148,8 +148,8 @@ export type SocketCommand =
   | { readonly kind: 'sweep'; readonly idleMs: number }
   /** Laboratory only: remember the addresses seen and whether `marker` could be read. */
   | { readonly kind: 'observe'; readonly marker: Uint8Array }
-  /** Laboratory: die, as of a bug; one worker, or all of them. */
-  | { readonly kind: 'crash'; readonly worker?: number }
+  /** Laboratory: die, as of a bug; one worker, or all of them; `isSudden`: with no time to close anything. */
+  | { readonly kind: 'crash'; readonly worker?: number; readonly isSudden?: boolean }
   | { readonly kind: 'reportObservation'; readonly request: number }
 
 export type EntryClient = { readonly kind: 'socket'; readonly listen: Address } | { readonly kind: 'tunnel' }

@@ -1,6 +1,7 @@
 // Nodes that die in a network that goes on: what comes back, and how soon.
 
 import assert from 'node:assert/strict'
+import { availableParallelism } from 'node:os'
 import { after, before, describe, test } from 'node:test'
 import { callAction } from '#api/client.ts'
 import { socketPath } from '#platform/directories.ts'
@@ -20,10 +21,12 @@ describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
   })
   after(() => net?.stop())
 
-  const crash = (node: TestNode) => callAction(socketPath(node.stateDir), 'crash', {})
+  const crash = (node: TestNode, worker?: number) =>
+    callAction(socketPath(node.stateDir), 'crash', worker === undefined ? {} : { worker })
 
-  async function assertFetches() {
-    const fetched = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, '/page')
+  async function assertFetches(user?: string) {
+    const options = user === undefined ? {} : { user }
+    const fetched = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, '/page', options)
     assert.equal(fetched.status, 200)
   }
 
@@ -52,6 +55,36 @@ describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
     assert.equal((await net.status(net.client))?.pid, pid, 'it is the same process')
     assert.match(net.client.log(), /"event":"data plane failed","error":"move packets: told to crash","failures":1/)
     await assertFetches()
+  })
+
+  test('a relay goes on when one of its workers dies, and every user has a route again', async t => {
+    if (availableParallelism() < 2) return t.skip('on one core there is one worker')
+    const users = Array.from({ length: 8 }, (_, i) => `user${i}`)
+    for (const user of users) await assertFetches(user)
+    // The third session of a relay gets a worker of its own.
+    const statuses = await Promise.all(net.relays.map(relay => net.status(relay)))
+    const at = statuses.findIndex(status => (status?.sessions ?? 0) > 2)
+    const relay = net.relays[at] ?? assert.fail('no relay has three sessions')
+    const before = statuses[at] ?? assert.fail()
+    await crash(relay, 1)
+    const after = await waitFor(async () => {
+      const status = await net.status(relay)
+      return (status?.counters['lostSessions'] ?? 0) > 0 ? status : undefined
+    }, 'the worker to be gone')
+    assert.ok(after.uptimeMs > before.uptimeMs, 'it was not started again')
+    assert.ok((after.counters['lostSessions'] ?? 0) < before.sessions, 'it kept the others')
+    assert.match(relay.log(), /"event":"data plane worker failed","what":"worker 1 of the data plane: told to crash"/)
+    const startedMs = performance.now()
+    for (const user of users)
+      await waitFor(
+        () =>
+          assertFetches(user).then(
+            () => true,
+            () => undefined,
+          ),
+        `${user} to be back`,
+      )
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
   })
 
   test('a relay whose data plane died is a relay again, under the same id', async () => {

@@ -125,6 +125,8 @@ export class DataPlane implements Outlet {
       case 'sweep':
         return this.#sweep(command.idleMs)
       case 'crash':
+        // In a worker this ends the thread, and what stands behind the loop is not come to.
+        if (command.isSudden) process.exit(1)
         throw new Error('told to crash')
       case 'observe':
         this.#observer = new Observer(command.marker)

@@ -226,6 +226,22 @@ test('a worker that dies takes only its own sessions along, and is there again s
   assert.deepEqual(lost.received, ['before'])
 })
 
+test('a worker that had no time for anything leaves no descriptor open', { skip }, async () => {
+  await using rig = await start()
+  const open = () => readdirSync('/proc/self/fd').length
+  const before = open()
+  for (let flow = 1; flow <= 50; flow++) {
+    const address = { host: '127.0.0.1', port: 9 }
+    rig.engine.send({ kind: 'installFlow', session: 11, flow, address, first: new Uint8Array(0) })
+  }
+  await rig.hasSettled(11)
+  assert.equal(open(), before + 50)
+  rig.engine.send({ kind: 'crash', worker: 1, isSudden: true })
+  assert.deepEqual((await rig.report('sessionsLost')).sessions, [11])
+  await rig.addSession(21, 17)
+  assert.equal(open(), before)
+})
+
 test('sessions that are put on a worker which is away are lost at once, and others go on', { skip }, async () => {
   await using rig = await start()
   rig.engine.send({ kind: 'crash', worker: 2 })

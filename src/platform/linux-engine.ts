@@ -10,12 +10,13 @@
 
 import type { Command, MeetingEnd, Report, TableCommand } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
-import { workerOf } from '#forward/workers.ts'
+import { MAX_WORKERS, workerOf } from '#forward/workers.ts'
 import { monotonicMs } from './clock.ts'
 import { routeOf } from './command-routes.ts'
 import type { Engine, EngineOptions, LinuxWorkerData } from './engine.ts'
 import { Failures } from './failures.ts'
 import { type EventDescriptor, openEvent } from './linux/event-descriptor.ts'
+import { fileCalls } from './linux/libc.ts'
 import { NodeSockets } from './linux/node-sockets.ts'
 import { PortQueues } from './linux/port-queues.ts'
 import { ThreadTimes } from './linux/thread-times.ts'
@@ -23,14 +24,12 @@ import { WorkerMemory } from './linux/worker-memory.ts'
 import { LinuxThread } from './linux-thread.ts'
 import { ObservationRound } from './observation-round.ts'
 import { place } from './placement.ts'
+import { SessionOwners } from './session-owners.ts'
+
+/** So that what is known of how busy workers are is of now, whenever a session comes. */
+const SAMPLE_MS = 2_000
 
 type CommandOf<K extends Command['kind']> = Extract<Command, { readonly kind: K }>
-
-interface LinuxWorker {
-  /** Undefined while it is started again. */
-  thread: LinuxThread | undefined
-  sessions: number
-}
 
 export class LinuxEngine implements Engine {
   readonly counters: Counters
@@ -40,27 +39,29 @@ export class LinuxEngine implements Engine {
   readonly #data: Omit<LinuxWorkerData, 'worker' | 'socketFd' | 'wakeFd'>
   readonly #memory: WorkerMemory
   readonly #bells: readonly EventDescriptor[]
-  readonly #workers: LinuxWorker[] = []
+  /** Undefined while one is started again. */
+  readonly #threads: (LinuxThread | undefined)[] = []
   readonly #times: ThreadTimes
   readonly #failures = new Failures()
   readonly #ports = new PortQueues()
   readonly #timers = new Set<NodeJS.Timeout>()
-  /** The worker of each session, where there can be several. */
-  readonly #sessions = new Map<number, number>()
+  /** Kept where there can be several workers. */
+  readonly #owners = new SessionOwners()
   /** What a worker is told that is started later. */
   readonly #standing = new Map<Command['kind'], Command>()
   readonly #observations: ObservationRound
+  #sampling: NodeJS.Timeout | undefined
   #isListening = false
   #isClosed = false
   readonly #end = () => {
-    for (const { thread } of this.#workers) thread?.end()
+    for (const thread of this.#threads) thread?.end()
   }
 
   /** Throws FFI_MISSING where the calls cannot be made. */
   constructor(options: EngineOptions) {
     this.#options = options
     const { host, port, maxStreamDatagram, workers = 1, sockets: given = [] } = options
-    const opened = NodeSockets.open({ bind: { host, port }, workers, given })
+    const opened = NodeSockets.open({ bind: { host, port }, workers: Math.min(workers, MAX_WORKERS), given })
     this.#sockets = opened instanceof NodeSockets ? opened : undefined
     this.#most = this.#sockets?.workers ?? 1
     this.#bells = Array.from({ length: this.#most }, () => openEvent())
@@ -72,13 +73,14 @@ export class LinuxEngine implements Engine {
     const bells = this.#bells.map(({ fd }) => fd)
     this.#data = { host, port, maxStreamDatagram, counters: this.counters.shared, memory, bells }
     process.once('exit', this.#end)
+    if (this.#most > 1) this.#sampling = setInterval(() => this.#busy(), SAMPLE_MS).unref()
     if (opened instanceof NodeSockets) this.#add()
     else setImmediate(() => this.#report({ kind: 'failed', what: `bind UDP port ${port}: ${opened.code}` }))
   }
 
   send(...commands: readonly Command[]): void {
     if (this.#isClosed || commands.length === 0) return
-    if (this.#most === 1) return this.#workers[0]?.thread?.send(commands.map(command => this.#fitted(command, 0)))
+    if (this.#most === 1) return this.#threads[0]?.send(commands.map(command => this.#fitted(command, 0)))
     const batches = new Map<number, Command[]>()
     const add = (worker: number, command: Command) => {
       const batch = batches.get(worker)
@@ -86,15 +88,15 @@ export class LinuxEngine implements Engine {
       else batch.push(command)
     }
     for (const command of commands) this.#route(command, add)
-    for (const [worker, batch] of batches) this.#workers[worker]?.thread?.send(batch)
+    for (const [worker, batch] of batches) this.#threads[worker]?.send(batch)
   }
 
   place(): number {
     if (this.#most === 1) return 0
-    const busy = this.#times.busy(this.#workers.length, monotonicMs())
-    const loads = this.#workers.map(({ thread, sessions }, i) => ({
+    const busy = this.#busy()
+    const loads = this.#threads.map((thread, i) => ({
       isUp: thread !== undefined,
-      sessions,
+      sessions: this.#owners.count(i),
       busy: busy[i] ?? 0,
     }))
     return place(loads, this.#most)
@@ -102,8 +104,9 @@ export class LinuxEngine implements Engine {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    clearInterval(this.#sampling)
     for (const timer of this.#timers) clearTimeout(timer)
-    await Promise.all(this.#workers.map(({ thread }) => thread?.close()))
+    await Promise.all(this.#threads.map(thread => thread?.close()))
     process.off('exit', this.#end)
     this.#sockets?.close()
     this.#ports.close()
@@ -115,10 +118,8 @@ export class LinuxEngine implements Engine {
       case 'installSession':
         return add(this.#own(command), command)
       case 'removeSession': {
-        const worker = this.#sessions.get(command.session)
-        if (worker === undefined) return
-        this.#forget(command.session, worker)
-        return add(worker, command)
+        const worker = this.#owners.delete(command.session)
+        return worker === undefined ? undefined : add(worker, command)
       }
       case 'joinMeeting':
         return this.#join(command, add)
@@ -127,28 +128,25 @@ export class LinuxEngine implements Engine {
     }
     const route = routeOf(command)
     if (route === 'first') return add(this.#first(), command)
-    if (route !== 'all') return add(this.#sessions.get(route.session) ?? this.#first(), command)
+    if (route !== 'all') return add(this.#owners.find(route.session) ?? this.#first(), command)
     this.#note(command)
-    for (const worker of this.#workers.keys()) add(worker, this.#fitted(command, worker))
+    for (const worker of this.#threads.keys()) add(worker, this.#fitted(command, worker))
   }
 
   /** The worker of a session that is installed: the one that its index names, or that of the session which carries it. */
   #own({ session, via, keys }: CommandOf<'installSession'>): number {
-    const carrier = via.kind === 'flow' ? this.#sessions.get(via.session) : undefined
+    const carrier = via.kind === 'flow' ? this.#owners.find(via.session) : undefined
     const worker = carrier ?? workerOf(keys.localIndex, this.#most)
-    const before = this.#sessions.get(session)
-    if (before !== undefined) this.#forget(session, before)
-    while (this.#workers.length <= worker) this.#add()
-    this.#sessions.set(session, worker)
-    const owner = this.#workers[worker]
-    if (owner !== undefined) owner.sessions++
+    while (this.#threads.length <= worker) this.#add()
+    this.#owners.add(session, worker)
     // It died after it had been chosen.
-    if (owner?.thread === undefined) setImmediate(() => this.#lose(worker, [session], 'it is being started again'))
+    if (this.#threads[worker] === undefined)
+      setImmediate(() => this.#lose(worker, [session], 'it is being started again'))
     return worker
   }
 
   #join({ flows: [a, b] }: CommandOf<'joinMeeting'>, add: (worker: number, command: Command) => void): void {
-    const [one, two] = [this.#sessions.get(a.session), this.#sessions.get(b.session)]
+    const [one, two] = [this.#owners.find(a.session), this.#owners.find(b.session)]
     if (one === undefined || two === undefined) return
     if (one === two) return add(one, { kind: 'joinMeeting', flows: [a, b] })
     const seenFrom = (worker: number): TableCommand => {
@@ -183,18 +181,16 @@ export class LinuxEngine implements Engine {
 
   /** Starts the next worker. */
   #add(): void {
-    const worker = this.#workers.length
-    this.#workers.push({ thread: undefined, sessions: 0 })
-    this.#start(worker)
+    this.#threads.push(undefined)
+    this.#start(this.#threads.length - 1)
   }
 
   #start(worker: number): void {
     const sockets = this.#sockets
-    const entry = this.#workers[worker]
-    if (sockets === undefined || entry === undefined || this.#isClosed) return
+    if (sockets === undefined || this.#isClosed) return
     try {
       const data = { ...this.#data, worker, socketFd: sockets.copyFor(worker) }
-      entry.thread = new LinuxThread(data, {
+      this.#threads[worker] = new LinuxThread(data, {
         onReport: report => this.#handleReport(report, worker),
         onDeath: error => this.#handleDeath(worker, error),
       })
@@ -203,7 +199,7 @@ export class LinuxEngine implements Engine {
       return
     }
     const standing = [...this.#standing.values()].map(command => this.#fitted(command, worker))
-    if (standing.length > 0) entry.thread.send(standing)
+    if (standing.length > 0) this.#threads[worker]?.send(standing)
   }
 
   #handleReport(report: Report, worker: number): void {
@@ -216,10 +212,11 @@ export class LinuxEngine implements Engine {
   }
 
   #handleDeath(worker: number, error: Error): void {
-    const entry = this.#workers[worker]
-    if (entry === undefined || this.#isClosed) return
-    entry.thread = undefined
+    if (this.#isClosed) return
+    this.#threads[worker] = undefined
     this.#memory.setRuns(worker, false)
+    // What it had no time to close.
+    for (const fd of this.#memory.descriptors(worker).take()) fileCalls().close(fd)
     this.#ports.leave(worker)
     this.#observations.leave(worker)
     const { isLoop, waitMs } = this.#failures.add(monotonicMs())
@@ -227,8 +224,7 @@ export class LinuxEngine implements Engine {
       this.#isClosed = true
       return this.#options.onFailure(error)
     }
-    const sessions = [...this.#sessions].flatMap(([session, owner]) => (owner === worker ? [session] : []))
-    this.#lose(worker, sessions, error.message)
+    this.#lose(worker, this.#owners.of(worker), error.message)
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
       this.#start(worker)
@@ -238,18 +234,16 @@ export class LinuxEngine implements Engine {
 
   /** Says that these sessions of a worker are gone. */
   #lose(worker: number, sessions: readonly number[], why: string): void {
-    for (const session of sessions) this.#forget(session, worker)
+    for (const session of sessions) this.#owners.delete(session)
     this.#report({ kind: 'sessionsLost', sessions, what: `worker ${worker} of the data plane: ${why}` })
   }
 
-  #forget(session: number, worker: number): void {
-    this.#sessions.delete(session)
-    const owner = this.#workers[worker]
-    if (owner !== undefined) owner.sessions--
+  #busy(): readonly number[] {
+    return this.#times.busy(this.#threads.length, monotonicMs())
   }
 
   #up(): number[] {
-    return this.#workers.flatMap(({ thread }, i) => (thread === undefined ? [] : [i]))
+    return this.#threads.flatMap((thread, i) => (thread === undefined ? [] : [i]))
   }
 
   #first(): number {

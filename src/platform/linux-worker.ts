@@ -23,7 +23,7 @@ const { worker, bells } = settings
 const counters = new Counters(settings.counters, worker)
 const memory = new WorkerMemory(settings.memory)
 memory.setThread(worker, socketCalls().gettid())
-const loop = new EventLoop()
+const loop = new EventLoop(memory.descriptors(worker))
 const handOver = memory.workers > 1 ? new HandOver({ memory, worker, bells, counters, loop }) : undefined
 
 let reports: Report[] = []
@@ -96,7 +96,7 @@ const { buffer } = forwarder.slab
 datagrams.known.add(buffer, Number(addressOf(buffer)))
 
 const woken = new Memory(8)
-loop.watch(settings.wakeFd, () => {
+const wake = () => {
   socketCalls().read(settings.wakeFd, woken.pointer, 8)
   for (;;) {
     const received = receiveMessageOnPort(port) as { message: Command[] | 'close' } | undefined
@@ -104,7 +104,8 @@ loop.watch(settings.wakeFd, () => {
     if (received.message === 'close') loop.stop()
     else for (const command of received.message) plane.apply(command)
   }
-})
+}
+loop.watch(settings.wakeFd, wake, false)
 try {
   loop.run({
     settle: () => {

@@ -66,6 +66,7 @@ const BLOWS: readonly Blow[] = [
     },
   },
   { name: 'the data plane of a relay dies', weight: 3, strike: (net, pick) => crash(pick(aliveRelays(net))) },
+  { name: 'a worker of a relay dies', weight: 2, strike: (net, pick) => crash(pick(aliveRelays(net)), 0) },
   { name: 'the data plane of the client dies', weight: 1, strike: net => crash(net.client) },
   {
     name: 'the client is killed and started again',
@@ -224,8 +225,8 @@ function report(
   promise('open handles do not grow', handles.perHour < MAX_MIB_PER_HOUR)
 }
 
-async function crash(node: TestNode): Promise<void> {
-  await callAction(socketPath(node.stateDir), 'crash', {})
+async function crash(node: TestNode, worker?: number): Promise<void> {
+  await callAction(socketPath(node.stateDir), 'crash', worker === undefined ? {} : { worker })
 }
 
 function aliveRelays(net: Testnet): TestNode[] {

@@ -14,6 +14,7 @@ import {
   socketCalls,
   word,
 } from './socket-calls.ts'
+import type { ThreadDescriptors } from './thread-descriptors.ts'
 
 const MAX_EVENTS = 64
 const MAX_SLEEP_MS = 60_000
@@ -44,12 +45,20 @@ export class EventLoop {
   #moreNext: Reader[] = []
   #turn = 0
   #isStopped = false
+  readonly #descriptors: ThreadDescriptors | undefined
+
+  /** @param descriptors where those are noted that are open */
+  constructor(descriptors?: ThreadDescriptors) {
+    this.#descriptors = descriptors
+    descriptors?.add(this.#fd)
+  }
 
   /**
    * Calls `read` whenever `fd` can be read; it need not read everything. When it returns true it is called in the next turn, even
-   * if there is nothing to be read then.
+   * if there is nothing to be read then. `isOurs`: it is this thread's to close.
    */
-  watch(fd: number, read: () => unknown): void {
+  watch(fd: number, read: () => unknown, isOurs = true): void {
+    if (isOurs) this.#descriptors?.add(fd)
     this.#readers.set(fd, { fd, read, turn: 0 })
     const view = new DataView(this.#event.bytes.buffer)
     view.setUint32(0, EPOLLIN, true)
@@ -60,6 +69,7 @@ export class EventLoop {
   }
 
   unwatch(fd: number): void {
+    this.#descriptors?.delete(fd)
     if (this.#readers.delete(fd)) socketCalls().epoll_ctl(this.#fd, EPOLL_CTL_DEL, fd, this.#event.pointer)
   }
 
@@ -99,6 +109,7 @@ export class EventLoop {
 
   /** Nothing may be watched or unwatched afterwards. */
   close(): void {
+    this.#descriptors?.delete(this.#fd)
     socketCalls().close(this.#fd)
   }
 }

@@ -66,11 +66,12 @@ export class HandOver implements OtherWorkers {
     const { memory, worker, bells, loop } = this.#options
     for (const ring of this.#inward) ring.clear()
     const bell = bells[worker] ?? -1
-    loop.watch(bell, () => {
+    const hear = () => {
       socketCalls().read(bell, this.#bell.pointer, 8)
       memory.quieten(worker)
       this.#receive(outlet)
-    })
+    }
+    loop.watch(bell, hear, false)
     memory.quieten(worker)
     memory.setRuns(worker, true)
   }

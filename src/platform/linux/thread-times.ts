@@ -1,5 +1,5 @@
 // How busy the threads of this process are, from /proc/self/task/ID/schedstat: nanoseconds on a processor, first of three numbers.
-// Looked up when somebody asks, and not more often than makes sense: an idle node does nothing for it.
+// Looked up when somebody asks, and not more often than makes sense.
 
 import { readFileSync } from 'node:fs'
 

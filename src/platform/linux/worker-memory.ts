@@ -2,11 +2,13 @@
 //
 //   cells    for each worker: whether it runs, whether its bell has been rung, its thread's id; then what may be lent
 //   owners   for each inside address of an exit: its worker and one, 0 without one
+//   descriptors   for each worker: what it has open (thread-descriptors.ts)
 //   rings    for each pair of workers: what the one has handed to the other (hand-over.ts)
 
 import { SharedTokenBucket } from '#forward/token-bucket.ts'
 import { MAX_WORKERS } from '#forward/workers.ts'
 import { RING_BYTES, Ring } from './ring.ts'
+import { THREAD_DESCRIPTORS_BYTES, ThreadDescriptors } from './thread-descriptors.ts'
 
 const RUNS = 0
 const RUNG = MAX_WORKERS
@@ -21,6 +23,7 @@ export interface WorkerMemoryData {
   readonly cells: SharedArrayBuffer
   readonly owners: SharedArrayBuffer
   readonly rings: SharedArrayBuffer
+  readonly descriptors: SharedArrayBuffer
 }
 
 export class WorkerMemory {
@@ -29,13 +32,15 @@ export class WorkerMemory {
   readonly owners: Uint8Array
   readonly #cells: Int32Array
   readonly #rings: SharedArrayBuffer
+  readonly #descriptors: SharedArrayBuffer
 
-  constructor({ workers, cells, owners, rings }: WorkerMemoryData) {
+  constructor({ workers, cells, owners, rings, descriptors }: WorkerMemoryData) {
     this.workers = workers
     this.#cells = new Int32Array(cells)
     this.lent = this.#cells.subarray(LENT, LENT + SharedTokenBucket.cells)
     this.owners = new Uint8Array(owners)
     this.#rings = rings
+    this.#descriptors = descriptors
   }
 
   static make(workers: number): WorkerMemoryData {
@@ -44,11 +49,16 @@ export class WorkerMemory {
       cells: new SharedArrayBuffer((LENT + SharedTokenBucket.cells) * 4),
       owners: new SharedArrayBuffer(OWNERS),
       rings: new SharedArrayBuffer(workers * workers * RING_BYTES),
+      descriptors: new SharedArrayBuffer(workers * THREAD_DESCRIPTORS_BYTES),
     }
   }
 
   ring(from: number, to: number): Ring {
     return new Ring(this.#rings, (from * this.workers + to) * RING_BYTES)
+  }
+
+  descriptors(worker: number): ThreadDescriptors {
+    return new ThreadDescriptors(this.#descriptors, worker * THREAD_DESCRIPTORS_BYTES)
   }
 
   runs(worker: number): boolean {
