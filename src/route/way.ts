@@ -124,6 +124,10 @@ export class Way {
     if (this.#state === 'dead') return
     this.#state = 'dead'
     if (failed !== undefined) this.failedHop = this.hops[this.layers.indexOf(failed)]
+    for (const [i, hop] of this.hops.entries()) {
+      // The relay would keep the place for whoever has gone, and let nobody in with the same token.
+      if (hop.meeting !== undefined) this.layers[i - 1]?.ask({ kind: 'close', flow: NEXT_HOP_FLOW }, now, () => {})
+    }
     for (const layer of [...this.layers].reverse()) layer.close()
     this.onChange(now)
   }
