@@ -47,8 +47,8 @@ export interface PeerSearchOptions {
   readonly send: (commands: readonly Command[]) => void
   /** The peers of all ways in use or being built. */
   readonly inUse: () => readonly RouteHop[]
-  /** One more peer is reached. */
-  readonly onReached: () => void
+  /** One more peer is reached, or one by a shorter way. */
+  readonly onReached: (peer: string) => void
   /** Fewer addresses are spoken to. */
   readonly onFewerTargets: () => void
   /** What carries letters; the network's gossip without it. */
@@ -251,9 +251,9 @@ export class PeerSearch {
     this.#tellReached(sought)
   }
 
-  #tellReached({ path }: Sought): void {
+  #tellReached({ path, peer }: Sought): void {
     this.#options.log.info('a peer is reached', { way: own(path === undefined ? 'relayed' : 'direct') })
-    this.#options.onReached()
+    this.#options.onReached(peer.id)
   }
 
   #reachedBy({ peer, path, isRelayed, relay, token, claimed: address }: Sought): ReachedPeer | undefined {

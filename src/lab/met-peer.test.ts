@@ -105,6 +105,38 @@ test('such a way lives for an hour of renewed keys', () => {
   )
 })
 
+test('when the peer is reached directly after all, the way over the relay is left without losing a packet', () => {
+  const { net, relay, peer, flows, server, wait } = world('met and shortened')
+  let isDirect = false
+  const waiting: RouteHop = { ...peer, address: { host: '::', port: 0 }, meeting: TOKEN }
+  wait()
+  const tunnel = new VirtualTunnel(net, CLIENT, server, inUse => {
+    if (inUse.length > 0) return { problem: 'no other' }
+    return { hops: isDirect ? [peer] : [relay, waiting] }
+  })
+  net.run(3_000)
+  const hops = () => tunnel.client.routes.find(1)?.hops.map(({ id }) => id)
+  assert.deepEqual(hops(), [relay.id, peer.id])
+  tunnel.send()
+  net.run(1_000)
+  let sent = 0
+  const tick = () => {
+    if (sent === 500) return
+    sent++
+    tunnel.send(200)
+    net.at(net.now + 20, tick)
+  }
+  const before = server.inbox.length
+  tick()
+  isDirect = true
+  tunnel.client.routes.shorten(peer.id, net.now)
+  tunnel.client.node.settle()
+  net.run(20_000)
+  assert.deepEqual(hops(), [peer.id])
+  assert.equal(server.inbox.length - before, 500)
+  assert.equal(flows.relays.length, 1, 'whether it still waits is its own affair')
+})
+
 test('who waits alone at a relay is a way to nobody, and a peer that leaves is left', () => {
   const { net, server, flows, wait, enter } = world('met nobody')
   const tunnel = enter()
