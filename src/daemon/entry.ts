@@ -7,18 +7,19 @@ import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
+import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { serveUapi, type UapiServer } from '#platform/uapi-server.ts'
 import { EntryRoutes, MAX_ENTRIES } from '#route/entry-routes.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
+import type { WgQuickHook } from '#wire/wg-quick.ts'
 import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
-import { type EntryPlan, resolveServer, tunnelMtu } from './entry-plan.ts'
+import { type EntryPlan, entryOrder, resolveServer, tunnelMtu } from './entry-plan.ts'
 import { openFace } from './face.ts'
-import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Payments } from './payments.ts'
@@ -26,7 +27,7 @@ import { PeerSearch } from './peer-search.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
-import { type Bootstraps, linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
+import { type Bootstraps, linkMtu, resolveBootstraps, runTunnelHooks, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
 
@@ -89,6 +90,9 @@ class Entry {
   readonly #laboratory: Laboratory
   readonly #gate: RelayGate
   readonly #busy = new BusyMeter()
+  readonly #watch = new NetworkWatch({
+    onChange: (_reason, sleptMs) => this.#loop.run(now => this.#routes.handleWake(now, sleptMs)),
+  })
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly signal: AbortSignal
@@ -164,22 +168,8 @@ class Entry {
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
     memory.bootstraps ??= await resolveBootstraps(config.network.bootstrap)
     const { multiaddrs, endpoints } = memory.bootstraps
-    const { file, name, killSwitch, runsHooks } = plan
-    if (runsHooks) await runHooks(file.hooks, 'PreUp', name, options.log)
-    const network = await TunnelNetwork.open({
-      stateDir: options.stateDir,
-      name,
-      mtu,
-      addresses: file.interface.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
-      dnsServers: file.interface.dnsServers,
-      dnsSearch: file.interface.dnsSearch,
-      routes:
-        file.interface.table.kind === 'off'
-          ? []
-          : file.peers.flatMap(({ allowedIps }) => allowedIps.map(({ address, prefix }) => `${address}/${prefix}`)),
-      killSwitch,
-      control: endpoints,
-    })
+    await tellHooks(plan, options, 'PreUp')
+    const network = await TunnelNetwork.open({ ...networkOf(plan, options), mtu, control: endpoints })
     const resolved = {
       ...config,
       network: { ...config.network, bootstrap: multiaddrs },
@@ -194,9 +184,11 @@ class Entry {
     const plan = this.#plan
     this.#choice.load()
     this.#payments = this.#openPayments()
+    const socket = await this.#network?.socket(this.#config.client.bind)
+    this.#network?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
-      { config: this.#config, log, ...(this.#network && { mark: TUNNEL_MARK }) },
+      { config: this.#config, log, ...(socket !== undefined && { sockets: [socket] }) },
       report => this.#handleReport(report),
       error => this.#stop.abort(dataPlaneFailure(error)),
     )
@@ -219,17 +211,17 @@ class Entry {
     if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch(address)
     this.#keeper.start()
     this.#loop.run(now => this.#routes.handleDeadline(now))
-    if (plan.kind === 'tunnel' && plan.runsHooks) await runHooks(plan.file.hooks, 'PostUp', plan.name, log)
+    await tellHooks(plan, this.#options, 'PostUp')
   }
 
   /** Ends it; with `opensNetwork` the machine's network is as it was afterwards, and otherwise nothing leaves. */
   async close(opensNetwork: boolean): Promise<void> {
     const plan = this.#plan
     const { log } = this.#options
-    const hasHooks = plan.kind === 'tunnel' && plan.runsHooks
-    if (hasHooks) await runHooks(plan.file.hooks, 'PreDown', plan.name, log)
+    await tellHooks(plan, this.#options, 'PreDown')
     this.#loop.run(now => this.#servers.addresses.forEach((_, i) => this.#routes.close(i + 1, now)))
     this.#loop.close()
+    this.#watch[Symbol.dispose]()
     await this.#gate.settled()
     await Promise.allSettled([this.#search?.close(), this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
@@ -238,7 +230,7 @@ class Entry {
     if (opensNetwork || this.#network?.killSwitch === false) await this.#network?.restore()
     else if (this.#network !== undefined)
       log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
-    if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
+    await tellHooks(plan, this.#options, 'PostDown')
   }
 
   #openSearch(socket: Address): PeerSearch {
@@ -296,7 +288,7 @@ class Entry {
     this.#tunnel = tunnel
     this.#gate.send([tunnel.install(network, this.#mtu, this.#servers.ofPeer)])
     try {
-      this.#uapi = await serveUapi(network.name, tunnel)
+      this.#uapi = await serveUapi(network.name, tunnel, { fd: await network.listenForWg() })
     } catch (error) {
       this.#options.log.warn('wg cannot see this tunnel', { error: own((error as Error).message) })
     }
@@ -358,7 +350,7 @@ class Entry {
           log.warn('peers answer, the server does not', { entry })
           break
         case 'hopFailed':
-          this.#choice.handleFailure(event.hop)
+          this.#choice.handleFailure(event.hop, event.isDoubtful)
           this.#search?.drop(event.hop.id)
           log.warn('peer failed', { id: own(event.hop.id) })
           break
@@ -421,6 +413,17 @@ class Entry {
       ...(route?.problem !== undefined && { problem: route.problem }),
     }
   }
+}
+
+function networkOf(plan: Extract<EntryPlan, { kind: 'tunnel' }>, { stateDir }: RunOptions) {
+  return { stateDir, order: entryOrder(plan), hooks: plan.runsHooks ? plan.file.hooks : [] }
+}
+
+/** Has the file's commands run where its user wants that. */
+async function tellHooks(plan: EntryPlan, options: RunOptions, when: WgQuickHook['when']): Promise<void> {
+  if (plan.kind !== 'tunnel' || !plan.runsHooks) return
+  for (const code of await runTunnelHooks(networkOf(plan, options), when))
+    options.log.warn('hook failed', { when: own(when), code: own(code) })
 }
 
 /** The addresses of the servers, each once. */

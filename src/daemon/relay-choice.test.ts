@@ -158,6 +158,27 @@ test('a bootstrap node that is a relay too is no exit either: it is asked first 
     for (let i = 0; i < 20; i++) assert.equal(pick(choice).exit, other)
   }))
 
+test('while nobody at all is heard the guards are asked in turn, and nobody else', () =>
+  withState((directory, open) => {
+    for (const n of [1, 2, 3, 4, 5, 6]) addRelay(directory, n, ['guard', 'middle'])
+    for (const n of [7, 8]) addRelay(directory, n, ['exit'])
+    const choice = open(3)
+    const first = choice.pickRoute()
+    assert.ok('exit' in first)
+    const asked = new Set<string>()
+    for (let i = 0; i < 30; i++) {
+      const [guard]: readonly RouteHop[] = choice.pickWay(first.exit, first.hops) ?? []
+      assert.ok(guard)
+      asked.add(guard.id)
+      choice.handleFailure(guard, true)
+      const { first: next } = pick(choice)
+      asked.add(next ?? '')
+    }
+    assert.equal(asked.size, 3)
+    choice.handleSuccess(first.hops)
+    assert.equal(pick(choice).first, first.hops[0]?.id, 'no guard rests')
+  }))
+
 const SERVER = { host: '203.0.113.1', port: 51_820 }
 const idsOf = (choice: ReturnType<RelayChoice['pickPeers']>) =>
   'hops' in choice ? choice.hops.map(({ id }) => id) : []

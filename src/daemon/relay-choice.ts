@@ -8,8 +8,9 @@ import type { Descriptor } from '#discover/descriptor.ts'
 import type { Directory } from '#discover/directory.ts'
 import { readStateFile, setAside, writeStateFile } from '#platform/state-file.ts'
 import { Acquaintances } from '#route/acquaintances.ts'
-import { type Candidate, choosePeers, chooseRoute } from '#route/choose.ts'
+import { type Candidate, type ChooseOptions, type Chosen, choosePeers, chooseRoute } from '#route/choose.ts'
 import type { PeerChoice } from '#route/entry-route.ts'
+import { Failures } from '#route/failures.ts'
 import { Guards } from '#route/guards.ts'
 import type { Choice } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
@@ -25,16 +26,8 @@ export const CHOICE_FILES = [CACHE, GUARDS, MET] as const
 const MAX_CACHE_BYTES = 200 * 1024 * 1024
 const MAX_GUARDS_BYTES = 16 * 1024
 const MAX_MET_BYTES = 256 * 1024
-const FIRST_AVOID_MS = 20_000
-const MAX_AVOID_MS = 600_000
-/** A new route waits for nobody: it does without relays that failed and have not answered since, for this long. */
-const DOUBT_MS = 900_000
-const MAX_AVOIDED = 1_024
 /** Relays that are asked what our address looks like. */
 const STUN_RELAYS = 3
-/** A relay that failed as often in a row, and lately, is there no more. */
-const GONE_FAILURES = 3
-
 /** What a client needs of relays beyond their roles. */
 export interface RelayNeeds {
   /** Exits must carry IP packets. */
@@ -67,7 +60,7 @@ export class RelayChoice {
   readonly #issuerId: string
   /** The libp2p ids in the addresses of the bootstrap nodes. */
   readonly #bootstrap: ReadonlySet<string>
-  readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
+  readonly #failures = new Failures()
   #guards = new Guards()
   #met = new Acquaintances()
   #candidates: {
@@ -162,44 +155,48 @@ export class RelayChoice {
     }
     // With one hop alone whoever is the exit knows both.
     const notExits = this.#hopCount > 1 ? this.#acquainted() : new Set<string>()
-    const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
-    for (const attempt of [
-      { avoid: doubted, guardsOnly: true, notExits },
-      { avoid: avoided, guardsOnly: true, notExits },
-      // Rather another guard, or a relay that failed lately, than none at all, or an exit that knows this client's address.
-      { avoid: doubted, notExits },
-      { avoid: avoided, notExits },
-      { avoid: this.#gone(), notExits },
-      { avoid: doubted, guardsOnly: true },
-      { avoid: avoided, guardsOnly: true },
-      { avoid: doubted },
-    ]) {
-      const chosen = chooseRoute({ ...options, ...attempt })
-      if ('hops' in chosen) return this.#entered(chosen)
+    const byGuards = () => {
+      const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
+      return [
+        { avoid: doubted, guardsOnly: true, notExits },
+        { avoid: avoided, guardsOnly: true, notExits },
+      ]
     }
-    const chosen = chooseRoute(options)
+    // Rather another guard, or a relay that failed lately, than none at all, or an exit that knows this client's address.
+    const byOthers = () => {
+      const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
+      return [
+        { avoid: doubted, notExits },
+        { avoid: avoided, notExits },
+        { avoid: this.#failures.gone(Date.now()), notExits },
+        { avoid: doubted, guardsOnly: true },
+        { avoid: avoided, guardsOnly: true },
+        { avoid: doubted },
+      ]
+    }
+    const chosen = this.#choose(options, byGuards, byOthers)
     return 'hops' in chosen ? this.#entered(chosen) : chosen
   }
 
   /** Other hops that lead to `exit`. Hops that are in use are avoided as far as the directory allows. */
   pickWay(exit: RouteHop, inUse: readonly RouteHop[]): readonly RouteHop[] | undefined {
-    const failed = this.#avoidedNow()
-    failed.delete(exit.id)
+    const failed = () => {
+      const avoided = this.#avoidedNow()
+      avoided.delete(exit.id)
+      return [...avoided]
+    }
     const options = { relays: this.#relays(), hopCount: this.#hopCount, random: systemRandom, exit: exit.id }
     const guards = this.#guards.order(Date.now())
     const others = guards.filter(id => !inUse.some(hop => hop.id === id))
     // Better a shared guard than one more relay that learns the client's address.
-    for (const attempt of [
-      { guards: others, guardsOnly: true, avoid: new Set([...failed, ...inUse.map(({ id }) => id)]) },
-      { guards, guardsOnly: true, avoid: new Set([...failed, ...inUse.slice(1).map(({ id }) => id)]) },
-      { guards, guardsOnly: true, avoid: failed },
-      { guards, avoid: failed },
-      { guards, avoid: new Set<string>() },
-    ]) {
-      const chosen = chooseRoute({ ...options, ...attempt })
-      if ('hops' in chosen) return this.#entered(chosen).hops
-    }
-    return undefined
+    const byGuards = () => [
+      { guards: others, guardsOnly: true, avoid: new Set([...failed(), ...inUse.map(({ id }) => id)]) },
+      { guards, guardsOnly: true, avoid: new Set([...failed(), ...inUse.slice(1).map(({ id }) => id)]) },
+      { guards, guardsOnly: true, avoid: new Set(failed()) },
+    ]
+    const byOthers = () => [{ guards, avoid: new Set(failed()) }, { guards }]
+    const chosen = this.#choose(options, byGuards, byOthers)
+    return 'hops' in chosen ? this.#entered(chosen).hops : undefined
   }
 
   /**
@@ -271,25 +268,18 @@ export class RelayChoice {
     return chosen.map(({ relay }) => relay)
   }
 
-  handleFailure(hop: RouteHop): void {
+  /** `isDoubtful`: nobody at all was heard meanwhile, so it may be the network. */
+  handleFailure(hop: RouteHop, isDoubtful = false): void {
     const now = Date.now()
-    const failures = (this.#avoided.get(hop.id)?.failures ?? 0) + 1
-    this.#avoided.delete(hop.id)
-    const untilMs = now + Math.min(FIRST_AVOID_MS * 2 ** (failures - 1), MAX_AVOID_MS)
-    this.#avoided.set(hop.id, { untilMs, doubtedUntilMs: now + DOUBT_MS, failures })
-    if (this.#avoided.size > MAX_AVOIDED) {
-      const oldest = this.#avoided.keys().next().value
-      if (oldest !== undefined) this.#avoided.delete(oldest)
-    }
+    this.#failures.handleFailure(hop.id, isDoubtful, now)
+    if (isDoubtful) return
     this.#guards.handleFailure(hop.id, now)
     this.#saveGuards()
   }
 
   handleSuccess(hops: readonly RouteHop[]): void {
-    for (const { id } of hops) {
-      this.#avoided.delete(id)
-      this.#guards.handleSuccess(id)
-    }
+    this.#failures.handleSuccess(hops.map(({ id }) => id))
+    for (const { id } of hops) this.#guards.handleSuccess(id)
   }
 
   /** What the relay with this key asks for. */
@@ -309,27 +299,38 @@ export class RelayChoice {
     return this.#candidates.relays
   }
 
+  /** The first choice that there is: by the guards, by them once more if it may be the network that failed, by others. */
+  #choose(
+    options: ChooseOptions<Candidate>,
+    byGuards: () => readonly Partial<ChooseOptions<Candidate>>[],
+    byOthers: () => readonly Partial<ChooseOptions<Candidate>>[],
+  ): Chosen<Candidate> {
+    const first = (attempts: readonly Partial<ChooseOptions<Candidate>>[]) => {
+      for (const attempt of attempts) {
+        const chosen = chooseRoute({ ...options, ...attempt })
+        if ('hops' in chosen) return chosen
+      }
+      return undefined
+    }
+    return (
+      first(byGuards()) ??
+      (this.#failures.askAgain(Date.now()) ? first(byGuards()) : undefined) ??
+      first(byOthers()) ??
+      chooseRoute(options)
+    )
+  }
+
   #hidden(): readonly HiddenPeer[] {
     this.#relays()
     return this.#candidates.hidden
   }
 
   #avoidedNow(): Set<string> {
-    const now = Date.now()
-    return new Set([...this.#avoided].filter(([, { untilMs }]) => untilMs > now).map(([id]) => id))
+    return this.#failures.avoided(Date.now())
   }
 
   #doubted(): Set<string> {
-    const now = Date.now()
-    return new Set([...this.#avoided].filter(([, { doubtedUntilMs }]) => doubtedUntilMs > now).map(([id]) => id))
-  }
-
-  /** Relays that failed again and again: waiting for them is in vain. */
-  #gone(): Set<string> {
-    const now = Date.now()
-    const isGone = ({ untilMs, failures }: { untilMs: number; failures: number }) =>
-      untilMs > now && failures >= GONE_FAILURES
-    return new Set([...this.#avoided].filter(([, failed]) => isGone(failed)).map(([id]) => id))
+    return this.#failures.doubted(Date.now())
   }
 
   /** Who knows this client's address, or will. */

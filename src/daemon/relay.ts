@@ -28,6 +28,7 @@ import { REFUSAL } from '#wire/control.ts'
 import type { PortRange, Role } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { exitRules } from './exit-rules.ts'
 import type { ExitTunnel } from './exit-tunnel.ts'
 import { openFace } from './face.ts'
 import { letterNetwork } from './letter-network.ts'
@@ -202,12 +203,15 @@ class Relay {
   async #start(): Promise<void> {
     const { log } = this.#options
     const listen = parseListen(this.#config.relay.listen)
+    const socket = await this.#tunnel?.socket(listen.host)
+    this.#tunnel?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
       listen,
       {
         // The other engine has no TUN.
         config: this.#tunnel === undefined ? this.#config : { ...this.#config, engine: { kind: 'linux' } },
         log,
+        ...(socket !== undefined && { sockets: [socket] }),
       },
       report => this.#loop.run(now => this.#handleReport(report, now)),
       error => this.#stop.abort(dataPlaneFailure(error)),
@@ -521,14 +525,6 @@ function policyOf(
     ownAddresses: [...ownHosts, ...machineAddresses()],
     allowPrivate: allowPrivate.flatMap(text => parseAddress(text) ?? []),
   })
-}
-
-function exitRules(config: Config): ExitRule[] {
-  return config.exit.rules.map(({ action, network, from_port, to_port }) => ({
-    action,
-    ...(network !== undefined && { network }),
-    ...((from_port ?? to_port) !== undefined && { ports: { from: from_port ?? 1, to: to_port ?? 65_535 } }),
-  }))
 }
 
 function portOf({ fd, offload, mtu }: ExitTunnel): PortPlan {

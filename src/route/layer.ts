@@ -111,6 +111,8 @@ export class Layer {
   #renewAtMs = Number.POSITIVE_INFINITY
   /** The time of the last input, for what ends outside of one. */
   #clockMs = 0
+  /** Since when handshakes are asked for in vain; Infinity when none is. */
+  unansweredSinceMs = Number.POSITIVE_INFINITY
   /** Round trip of the last handshake, in milliseconds. */
   handshakeMs = 0
   /** Called when a notice about a flow comes from the hop. */
@@ -147,6 +149,7 @@ export class Layer {
     this.#clockMs = now
     this.#dropAttempt(false)
     if (this.#state === 'idle') this.#state = 'handshaking'
+    this.unansweredSinceMs = Math.min(this.unansweredSinceMs, now)
     this.#attempt = {
       carry,
       startedMs: now,
@@ -221,6 +224,12 @@ export class Layer {
       this.#renewAtMs = now + RENEW_AFTER_MS / 12
       if (this.#attempt === undefined) this.begin({ kind: 'via', via: this.#via }, now)
     }
+  }
+
+  /** The clock stood still for so long: at the hop the keys have aged. */
+  handleSleep(sleptMs: number): void {
+    this.#renewAtMs -= sleptMs
+    this.#liveIndices = this.#liveIndices.map(({ index, expiresMs }) => ({ index, expiresMs: expiresMs - sleptMs }))
   }
 
   /** Ends the session at this side; the hop forgets it when its keys expire. */
@@ -304,6 +313,7 @@ export class Layer {
       out.push({ kind: 'installKeys', session: this.session, keys: keypair })
     }
     this.#state = 'established'
+    this.unansweredSinceMs = Number.POSITIVE_INFINITY
     this.#liveIndices.push({ index: keys.localIndex, expiresMs: now + REJECT_AFTER_MS })
     const jitter = (random(1)[0] ?? 0) / 255
     this.#renewAtMs = now + RENEW_AFTER_MS * (0.9 + 0.1 * jitter)
