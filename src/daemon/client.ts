@@ -134,7 +134,12 @@ class Client {
     this.#options = options
     this.#isOn = !options.startsOff
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
-    this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
+    this.#detour = new Detour({
+      when: config.client.websocket,
+      port: config.client.websocket_port,
+      send: commands => this.#engine?.send(...commands),
+      onChange: () => this.#handleDetour(),
+    })
     this.#laboratory = new Laboratory(config)
     this.#needsTunnel = network !== undefined || options.isPrivate === true
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log, {
@@ -328,7 +333,7 @@ class Client {
   #control(relays: readonly Address[]): Endpoint[] {
     const { bootstrap } = this.#config.network
     const port = this.#config.client.websocket_port
-    const doors = this.#detour.isOn ? relays : []
+    const doors = this.#detour.isOpen ? relays : []
     return [
       ...[...bootstrap, ...this.#choice.guardSources()].flatMap(endpointOf),
       ...doors.map(({ host }) => ({ address: host, protocol: 'tcp', port }) as const),
@@ -408,10 +413,11 @@ class Client {
 
   /** A relay did not answer: it may be the network that lets no UDP through. */
   #handleSilence(): void {
-    if (!this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)) return
-    this.#options.log.warn(
-      this.#detour.isOn ? 'no UDP passes: relays are tried by WebSocket' : 'relays are tried by UDP',
-    )
+    this.#detour.handleFailure(this.#engine?.counters.get('datagramsIn') ?? 0)
+  }
+
+  #handleDetour(): void {
+    if (this.#detour.isOn) this.#options.log.warn('no UDP passes: relays are reached by WebSocket')
     this.#tunnel.handleControlChanged()
   }
 

@@ -63,51 +63,136 @@ test('text, messages that are too long and a seventeenth connection of one netwo
   socket.close()
 })
 
-test('the detour is taken when nothing is heard of two relays, and left on another network', () => {
-  using detour = new Detour({ when: 'auto', port: 443 })
-  assert.equal(detour.handleFailure(5), false, 'one relay is down, others were heard')
-  assert.equal(detour.handleFailure(9), false)
-  assert.equal(detour.handleFailure(9), false, 'two relays may be down')
-  assert.equal(detour.handleFailure(9), true)
-  assert.ok(detour.isOn)
-  detour.handleNetworkChange()
-  assert.ok(!detour.isOn)
-  using never = new Detour({ when: 'never', port: 443 })
-  assert.equal(never.handleFailure(0), false)
-  assert.equal(never.handleFailure(0), false)
-})
+/** A detour over a real door; what it sent later, by where it went. */
+function setUp(port: number, when: 'auto' | 'always' | 'never' = 'auto') {
+  const later: Command[] = []
+  const detour = new Detour({ when, port, send: commands => void later.push(...commands) })
+  /** Where the newest went around. */
+  const around = () =>
+    waitFor(async () => {
+      const command = later.at(-1)
+      return command?.kind === 'sendHandshake' && command.via.kind === 'socket' ? command.via : undefined
+    }, 'what goes around')
+  return { detour, later, around }
+}
 
-test('a client whose first relay is down has no reason for the detour', () => {
-  using detour = new Detour({ when: 'auto', port: 443 })
-  assert.equal(detour.handleFailure(0), false)
-  assert.ok(!detour.isOn)
-})
+const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms))
+const answered = (from: typeof RELAY) => ({ kind: 'handshake', bytes: Buffer.alloc(1), from: viaOf(from) }) as const
+const viaOf = (address: typeof RELAY) => ({ kind: 'socket', address }) as const
 
-test('a detour that leads nowhere is left again, and one that was told to be is not', () => {
-  using detour = new Detour({ when: 'auto', port: 443 })
-  detour.handleFailure(0)
-  assert.equal(detour.handleFailure(0), true)
-  assert.equal(detour.handleFailure(0), false)
-  assert.equal(detour.handleFailure(0), true)
-  assert.ok(!detour.isOn)
-  using always = new Detour({ when: 'always', port: 443 })
-  for (let n = 0; n < 5; n++) assert.equal(always.handleFailure(0), false)
-  assert.ok(always.isOn)
-})
-
-test('commands for a relay go to its bridge, and reports of the bridge count as the relay’s', async () => {
+test('an initiation that UDP does not answer goes around after a quarter of a second, the same one', async () => {
   const { socket, door } = await relay()
   await using _door = door
-  using detour = new Detour({ when: 'always', port: door.port })
+  const { detour, later, around } = setUp(door.port)
+  using _detour = detour
+  const startedMs = performance.now()
+  assert.deepEqual(detour.outward([greet()]), [greet()])
+  const via = await around()
+  assert.ok(performance.now() - startedMs >= 249)
+  assert.deepEqual(later, [{ ...greet(), via }])
+  assert.ok(!detour.isOn, 'nothing has answered yet')
+  assert.deepEqual(detour.inward({ ...answered(RELAY), from: via }), answered(RELAY))
+  assert.ok(detour.isOn)
+  const keys = { localIndex: 1, remoteIndex: 2, send: Buffer.alloc(32), receive: Buffer.alloc(32) }
+  const install = { kind: 'installSession', session: 1, role: 'initiator', via: viaOf(RELAY), keys } as const
+  assert.deepEqual(detour.outward([install]), [{ ...install, via }], 'the session goes where the answer came from')
+  assert.deepEqual(detour.outward([greet()]), [{ ...greet(), via }], 'and is renewed there')
+  socket.close()
+})
+
+test('where UDP answers nothing goes around, for this relay and the next, until there is another network', async () => {
+  const { socket, door } = await relay()
+  await using _door = door
+  const { detour, later, around } = setUp(door.port)
+  using _detour = detour
+  detour.outward([greet()])
+  detour.inward(answered(RELAY))
+  const next: Command = { ...greet(), via: viaOf({ ...RELAY, port: 9 }) } as Command
+  assert.deepEqual(detour.outward([greet(), next]), [greet(), next])
+  await pause(300)
+  assert.deepEqual(later, [])
+  assert.ok(!detour.isOpen, 'no door has to be let through')
+  detour.handleNetworkChange()
+  assert.ok(detour.isOpen)
+  detour.outward([greet()])
+  await around()
+  socket.close()
+})
+
+test('what was learned is remembered: the next relay has its way around almost at once, and UDP still wins if it answers', async () => {
+  const { socket, door } = await relay()
+  await using _door = door
+  const { detour, later, around } = setUp(door.port)
+  using _detour = detour
+  detour.outward([greet()])
+  detour.inward({ ...answered(RELAY), from: await around() })
+  const other = { host: '127.0.0.1', port: 51_822 }
+  const startedMs = performance.now()
+  detour.outward([{ ...greet(), via: viaOf(other) } as Command])
+  await waitFor(async () => (later.length === 2 ? true : undefined), 'the second')
+  assert.ok(performance.now() - startedMs < 220)
+  detour.inward(answered(other))
+  assert.ok(!detour.isOn)
+  const probe = { kind: 'setVia', session: 1, via: viaOf(other) } as const
+  assert.deepEqual(detour.outward([probe]), [probe])
+  socket.close()
+})
+
+test('two hops in a row of which nothing is heard make everything uncertain again, one does not', async () => {
+  const { socket, door } = await relay()
+  await using _door = door
+  const { detour } = setUp(door.port)
+  using _detour = detour
+  detour.inward(answered(RELAY))
+  detour.outward([greet()])
+  detour.inward(answered(RELAY))
+  assert.ok(!detour.isOpen)
+  detour.handleFailure(5)
+  assert.ok(!detour.isOpen, 'others were heard')
+  detour.handleFailure(5)
+  assert.ok(!detour.isOpen, 'one relay may be down')
+  detour.handleFailure(5)
+  assert.ok(detour.isOpen)
+  socket.close()
+})
+
+test('who wants no detour has none, and who wants nothing else has no UDP', async () => {
+  const never = setUp(1, 'never')
+  using _never = never.detour
+  assert.deepEqual(never.detour.outward([greet()]), [greet()])
+  for (let n = 0; n < 4; n++) never.detour.handleFailure(0)
+  await pause(300)
+  assert.deepEqual(never.later, [])
+  assert.ok(!never.detour.isOpen)
+  const always = setUp(1, 'always')
+  using _always = always.detour
+  for (let n = 0; n < 5; n++) always.detour.handleFailure(0)
+  assert.ok(always.detour.isOn && always.detour.isOpen)
+})
+
+test('commands for a relay go to its bridge, the first when it is built, and reports of the bridge count as the relay’s', async () => {
+  const { socket, door } = await relay()
+  await using _door = door
+  const { detour, around } = setUp(door.port, 'always')
+  using _detour = detour
   assert.deepEqual(detour.outward([greet()]), [], 'the bridge is being built')
-  const around = await waitFor(async () => {
-    const [command] = detour.outward([greet()])
-    const via = command?.kind === 'sendHandshake' ? command.via : undefined
-    return via?.kind === 'socket' && via.address.port !== RELAY.port ? via : undefined
-  }, 'the bridge')
-  const report = { kind: 'handshake', bytes: Buffer.alloc(1), from: around } as const
+  const via = await around()
+  assert.notEqual(via.address.port, RELAY.port)
+  const report = { kind: 'handshake', bytes: Buffer.alloc(1), from: via } as const
   assert.deepEqual(detour.inward(report), { ...report, from: { kind: 'socket', address: RELAY } })
   const inner: Command = { kind: 'sendHandshake', via: { kind: 'flow', session: 1, flow: 2 }, bytes: Buffer.alloc(1) }
   assert.deepEqual(detour.outward([inner]), [inner])
   socket.close()
+})
+
+test('the first datagram of a bridge waits for its WebSocket', async () => {
+  const { socket, door, address } = await relay()
+  await using _door = door
+  using bridge = await WebSocketBridge.open(address)
+  const plane = dgram.createSocket('udp4').bind(0, '127.0.0.1')
+  await once(plane, 'listening')
+  plane.send('first', bridge.address.port, bridge.address.host)
+  const [bytes] = await once(plane, 'message')
+  assert.equal(String(bytes), 'first')
+  for (const each of [plane, socket]) each.close()
 })

@@ -242,7 +242,11 @@ class Entry {
       socket,
       send: commands => this.#gate.send(commands),
       inUse: () => this.#routes.hops,
-      onReached: () => this.#loop.run(now => this.#routes.retry(now)),
+      onReached: peer =>
+        this.#loop.run(now => {
+          this.#routes.shorten(peer, now)
+          this.#routes.retry(now)
+        }),
       onFewerTargets: () => this.#gate.tighten(),
     })
   }

@@ -35,7 +35,8 @@ const UNREACHED_MS = 45_000
 const UNUSED_MEETING_MS = 45_000
 const SWEEP_MS = 1_000
 const STUN_SERVERS = 3
-const GATHER_MS = 1_000
+/** A router forgets what was not used for half a minute; asked at fixed times, relays do not see when somebody comes. */
+const GATHER_EVERY_MS = 25_000
 
 export interface PeerDeskOptions {
   readonly config: Config
@@ -72,6 +73,7 @@ export class PeerDesk {
   #local = 0
   #servers: readonly Address[] = []
   readonly #sweep: NodeJS.Timeout
+  readonly #gathering: NodeJS.Timeout
   #nextGuest = 1
 
   constructor(options: PeerDeskOptions) {
@@ -90,6 +92,8 @@ export class PeerDesk {
     })
     this.#sweep = setInterval(() => void this.#tidy(), SWEEP_MS)
     this.#sweep.unref()
+    this.#gathering = setInterval(() => this.#shell.do((endpoint, now) => endpoint.gather(now)), GATHER_EVERY_MS)
+    this.#gathering.unref()
   }
 
   /** Guests whose router lets us through. */
@@ -114,6 +118,7 @@ export class PeerDesk {
 
   async close(): Promise<void> {
     clearInterval(this.#sweep)
+    clearInterval(this.#gathering)
     for (const guest of [...this.#guests.keys()]) this.#forget(guest)
     this.#loop.close()
     await this.#office.close()
@@ -136,10 +141,8 @@ export class PeerDesk {
 
   async #look(guest: number, theirs: PathOffer): Promise<void> {
     await this.#askOthers()
-    const shell = this.#shell
-    await shell.gather(GATHER_MS)
-    if (shell !== this.#shell || !this.#guests.has(guest)) return
-    shell.do((endpoint, now) => {
+    if (!this.#guests.has(guest)) return
+    this.#shell.do((endpoint, now) => {
       endpoint.connect(guest, false, now)
       endpoint.handleOffer(guest, theirs, now)
     })

@@ -28,6 +28,8 @@ import type { HiddenPeer, ReachedPeer, RelayChoice } from './relay-choice.ts'
 const HELD = 2
 const TICK_MS = 250
 const GATHER_MS = 1_500
+/** Relays are asked for our address at fixed times: they are not to see when somebody is sought. */
+const GATHER_EVERY_MS = 25_000
 /** An answer has to wait for two turns of posting, and travels. */
 const ANSWER_MS = 8_000
 const ANSWER_TURNS = 3
@@ -47,8 +49,8 @@ export interface PeerSearchOptions {
   readonly send: (commands: readonly Command[]) => void
   /** The peers of all ways in use or being built. */
   readonly inUse: () => readonly RouteHop[]
-  /** One more peer is reached. */
-  readonly onReached: () => void
+  /** One more peer is reached, or one by a shorter way. */
+  readonly onReached: (peer: string) => void
   /** Fewer addresses are spoken to. */
   readonly onFewerTargets: () => void
   /** What carries letters; the network's gossip without it. */
@@ -84,6 +86,7 @@ export class PeerSearch {
   #relays: readonly RouteHop[] = []
   #opening: Promise<void> | undefined
   readonly #timer: NodeJS.Timeout
+  readonly #gathering: NodeJS.Timeout
   #next = 1
   #isClosed = false
 
@@ -91,6 +94,8 @@ export class PeerSearch {
     this.#options = options
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
     this.#timer.unref()
+    this.#gathering = setInterval(() => this.#shell?.do((endpoint, now) => endpoint.gather(now)), GATHER_EVERY_MS)
+    this.#gathering.unref()
   }
 
   /** Peers that a way may lead over now. */
@@ -124,6 +129,7 @@ export class PeerSearch {
   async close(): Promise<void> {
     this.#isClosed = true
     clearInterval(this.#timer)
+    clearInterval(this.#gathering)
     await this.#opening?.catch(() => undefined)
     await this.#office?.close()
     await this.#carriers?.close()
@@ -147,7 +153,7 @@ export class PeerSearch {
       ...this.#options.inUse(),
       ...[...this.#sought.values()].map(({ peer }) => peer),
     ])
-    if (peer !== undefined) void this.#seek(peer)
+    if (peer !== undefined) this.#seek(peer)
   }
 
   #judge(sought: Sought, now: number): void {
@@ -188,6 +194,8 @@ export class PeerSearch {
     })
     const family = socket.host.includes(':') ? 6 : 4
     this.#local = this.#shell.attach(family, socket.port, (to, bytes) => this.#sendCheck(to, bytes))
+    await this.#shell.gather(GATHER_MS)
+    if (this.#isClosed) return
     this.#office = new MatchOffice({
       carriers: carriers.carriers,
       meet: config.meet,
@@ -197,7 +205,7 @@ export class PeerSearch {
     })
   }
 
-  async #seek(peer: HiddenPeer): Promise<void> {
+  #seek(peer: HiddenPeer): void {
     const number = this.#next++
     const relay = this.#relays[number % Math.max(this.#relays.length, 1)]
     const sought: Sought = {
@@ -205,8 +213,6 @@ export class PeerSearch {
       ...{ ask: undefined, offer: undefined, seenAt: [], path: undefined, claimed: NOWHERE, isRelayed: false },
     }
     this.#sought.set(number, sought)
-    await this.#shell?.gather(GATHER_MS)
-    if (this.#isClosed || !this.#sought.has(number)) return
     this.#shell?.do((endpoint, now) => endpoint.connect(number, true, now))
   }
 
@@ -251,9 +257,9 @@ export class PeerSearch {
     this.#tellReached(sought)
   }
 
-  #tellReached({ path }: Sought): void {
+  #tellReached({ path, peer }: Sought): void {
     this.#options.log.info('a peer is reached', { way: own(path === undefined ? 'relayed' : 'direct') })
-    this.#options.onReached()
+    this.#options.onReached(peer.id)
   }
 
   #reachedBy({ peer, path, isRelayed, relay, token, claimed: address }: Sought): ReachedPeer | undefined {

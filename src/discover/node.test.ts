@@ -12,7 +12,7 @@ const started: DiscoveryNode[] = []
 after(() => Promise.all(started.map(node => node.close())))
 
 async function node(
-  role: 'server' | 'client',
+  role: 'server' | 'client' | 'publisher',
   bootstrap: readonly string[],
   directory = new Directory(),
   announce?: readonly string[],
@@ -64,6 +64,15 @@ test('relays publish over libp2p, and a client takes all of them from several so
   assert.equal(directory.size, 4)
   assert.equal(report.answered, 4)
   assert.equal(await client.publish(descriptor(9, [])), 0, 'a client publishes nothing')
+})
+
+test('who listens nowhere publishes all the same, and others learn of it', { timeout: 30_000 }, async () => {
+  const kept = new Directory()
+  const bootstrap = await node('server', [], kept)
+  const publisher = await node('publisher', bootstrap.addresses)
+  assert.deepEqual(publisher.addresses, [])
+  assert.ok((await publisher.publish(descriptor(1, []))) > 0)
+  assert.equal(kept.size, 1)
 })
 
 test('garbage at the port, and a source that is no source, disturb nobody', { timeout: 30_000 }, async () => {

@@ -27,7 +27,10 @@ export interface EndpointOptions {
   /** Servers that are asked for our address: relays, or configured ones. Nobody is asked who is not named here. */
   readonly stunServers: readonly Address[]
   readonly turnServers: readonly TurnServer[]
-  /** Peers are strangers: no ports are guessed, and less is sent to an address that never answered. */
+  /**
+   * Peers are strangers: no ports are guessed, and less is sent to an address that never answered. Servers are asked by `gather`
+   * alone: were they asked when somebody is met, they would see when that is.
+   */
   readonly meetsStrangers?: boolean
   /** Whether the lifetime of mappings is to be learned; it takes a socket and a few minutes. */
   readonly learnsLifetime?: boolean
@@ -102,7 +105,9 @@ export class Endpoint {
       bases: peer => this.#usableBases(peer),
       candidates: () => this.candidates(),
       nat: () => this.nat(),
-      refresh: now => this.#refresh(now),
+      refresh: now => {
+        if (options.meetsStrangers !== true) this.#refresh(now)
+      },
       send: (base, to, bytes, now) => this.#send(base, to, bytes, now),
       path: (base, to, isRelayed, now) => this.#path(base, to, isRelayed, now),
       openSockets: (peer, count) => this.#openSockets(peer, count),

@@ -1,8 +1,8 @@
 // A relay's door (websocket-relay.ts) as a UDP address on loopback: datagrams that come there go through a WebSocket to the
 // relay, and back. So the data plane needs to know nothing of it.
 //
-// The first sender is the only one: the kernel drops what others send. Bounds: datagrams are dropped while the WebSocket is not
-// open or has half a megabyte unsent; it is opened anew at most every second, and only while there is something to carry.
+// The first sender is the only one: the kernel drops what others send. Bounds: four datagrams wait for the WebSocket to be open,
+// more are dropped, and so are those that come while it has half a megabyte unsent; it is opened anew at most every second, and only while there is something to carry.
 
 import dgram from 'node:dgram'
 import { once } from 'node:events'
@@ -13,6 +13,7 @@ import { MAX_MESSAGE_BYTES } from './websocket-relay.ts'
 const MAX_UNSENT_BYTES = 512 * 1_024
 const REOPEN_MS = 1_000
 const HANDSHAKE_MS = 5_000
+const MAX_WAITING = 4
 
 export class WebSocketBridge implements Disposable {
   readonly #url: string
@@ -20,6 +21,7 @@ export class WebSocketBridge implements Disposable {
   #client: WebSocket | undefined
   #openedMs = Number.NEGATIVE_INFINITY
   #isBound = false
+  #waiting: Buffer[] = []
 
   private constructor(door: Address, socket: dgram.Socket) {
     this.#url = `ws://${formatAddress(door)}/`
@@ -55,7 +57,10 @@ export class WebSocketBridge implements Disposable {
     const client = this.#client
     if (client?.readyState === WebSocket.OPEN) {
       if (client.bufferedAmount <= MAX_UNSENT_BYTES) client.send(bytes)
-    } else if (client?.readyState !== WebSocket.CONNECTING) this.#reopen()
+      return
+    }
+    if (this.#waiting.length < MAX_WAITING) this.#waiting.push(bytes)
+    if (client?.readyState !== WebSocket.CONNECTING) this.#reopen()
   }
 
   #reopen(): void {
@@ -65,6 +70,12 @@ export class WebSocketBridge implements Disposable {
     const options = { perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES, handshakeTimeout: HANDSHAKE_MS }
     const client = new WebSocket(this.#url, options)
     client.on('error', () => client.terminate())
+    client.on('open', () => {
+      for (const bytes of this.#waiting.splice(0)) client.send(bytes)
+    })
+    client.on('close', () => {
+      this.#waiting = []
+    })
     client.on('message', (message, isBinary) => {
       if (isBinary && this.#isBound) this.#socket.send(message as Buffer, () => undefined)
     })

@@ -45,6 +45,8 @@ export class EntryLane {
   deafSinceMs: number | undefined
   /** Since when it is much slower than a spare. */
   slowSinceMs: number | undefined
+  /** There is a shorter way to its peer: it is left as soon as another is ready. */
+  isOutdated = false
   /** When it may end, because another carries the flow. */
   endsAtMs = Number.POSITIVE_INFINITY
 

@@ -147,7 +147,12 @@ export class EntryRoute {
     this.#saidServerSilent = false
     this.#failures = 0
     // What is in use has not carried anything yet.
-    if (this.#active?.isProven === false && lane.endsAtMs === Number.POSITIVE_INFINITY) this.#moveTo(lane, 'deaf', now)
+    if (lane.endsAtMs !== Number.POSITIVE_INFINITY || lane.isOutdated) return
+    if (this.#active?.isProven === false) this.#moveTo(lane, 'deaf', now)
+    else if (this.#active?.isOutdated === true) this.#moveTo(lane, 'rotation', now)
+    for (const other of [...this.#lanes])
+      if (other.isOutdated && other !== this.#active && other.endsAtMs === Number.POSITIVE_INFINITY)
+        this.#drop(other, now)
   }
 
   /** Datagrams go out by the lane of `session`, its peer answers, and nothing comes back from the server. */
@@ -165,6 +170,16 @@ export class EntryRoute {
     if (lane.isProven) return
     this.#problem = 'the server does not answer'
     this.#drop(lane, now)
+  }
+
+  /** There is a shorter way to a peer than the one in use: it is built beside, and taken when the server answers through it. */
+  shorten(peer: string, now: number): void {
+    for (const lane of this.#lanes) {
+      if (lane.hops.length < 2 || lane.hops.at(-1)?.id !== peer || lane.state !== 'open') continue
+      lane.isOutdated = true
+      this.#nextLaneMs = Math.min(this.#nextLaneMs, now)
+    }
+    this.handleDeadline(now)
   }
 
   /** There may be peers now that were not known before: a missing way is built at once. */
@@ -227,12 +242,13 @@ export class EntryRoute {
   #addLane(now: number): void {
     const wanted = this.#active === undefined ? 1 : 1 + SPARES
     const isBuilding = this.#lanes.some(lane => lane.state === 'building')
-    const kept = this.#lanes.filter(lane => lane.endsAtMs === Number.POSITIVE_INFINITY)
+    const kept = this.#lanes.filter(lane => lane.endsAtMs === Number.POSITIVE_INFINITY && !lane.isOutdated)
     if (isBuilding || kept.length >= wanted) {
       this.#nextLaneMs = Number.POSITIVE_INFINITY
       return
     }
-    const choice = this.#options.pickPeers(this.#lanes.flatMap(({ hops }) => hops))
+    const inUse = this.#lanes.filter(({ isOutdated }) => !isOutdated)
+    const choice = this.#options.pickPeers(inUse.flatMap(({ hops }) => hops))
     if ('problem' in choice) {
       this.#failures++
       this.#problem = choice.problem

@@ -65,6 +65,11 @@ export class EntryRoutes {
     return true
   }
 
+  /** There is a shorter way to a peer that is in use. */
+  shorten(peer: string, now: number): void {
+    for (const route of this.#routes.values()) route.shorten(peer, now)
+  }
+
   /** There may be peers now that were not known before. */
   retry(now: number): void {
     for (const route of this.#routes.values()) route.retry(now)

@@ -135,6 +135,10 @@ export class Way {
       // The hop before has answered the request to open a flow; before the first there is nobody.
       this.failedSinceMs = failed.unansweredSinceMs + (at === 0 ? IN_FLIGHT_MS : 0)
     }
+    for (const [i, hop] of this.hops.entries()) {
+      // The relay would keep the place for whoever has gone, and let nobody in with the same token.
+      if (hop.meeting !== undefined) this.layers[i - 1]?.ask({ kind: 'close', flow: NEXT_HOP_FLOW }, now, () => {})
+    }
     for (const layer of [...this.layers].reverse()) layer.close()
     this.onChange(now)
   }

@@ -20,7 +20,9 @@ import { decodePskMessage, EXCHANGE_ID_BYTES, encodePskMessage, type PskMessage 
 import { type PskCommand, PskSlot } from './psk-slot.ts'
 
 export const PSK_RENEW_MS = 120_000
-const REPEAT_MS = 1_000
+/** A path opens on one side before the other: what is lost then is said again soon, and ever more rarely. */
+const FIRST_REPEAT_MS = 150
+const MAX_REPEAT_MS = 1_000
 /** An exchange that is not done by then is begun anew: the other side may have been restarted in the middle. */
 const EXCHANGE_MS = 15_000
 const NEVER = Number.POSITIVE_INFINITY
@@ -48,6 +50,7 @@ export class PskInitiator {
     | undefined
   #unanswered: Uint8Array = new Uint8Array(0)
   #repeatAt = NEVER
+  #repeatMs = FIRST_REPEAT_MS
   #abandonAt = NEVER
   #renewAt = NEVER
 
@@ -69,7 +72,7 @@ export class PskInitiator {
   handleDeadline(now: number): void {
     this.#slot.expire(now)
     if (now >= this.#renewAt || now >= this.#abandonAt) this.#begin(now)
-    else if (now >= this.#repeatAt) this.#send(this.#unanswered, now)
+    else if (now >= this.#repeatAt) this.#repeat(now)
   }
 
   /** Takes a message from the channel; whether it was of use. */
@@ -117,8 +120,15 @@ export class PskInitiator {
 
   #send(bytes: Uint8Array, now: number): void {
     this.#unanswered = bytes
-    this.#repeatAt = now + REPEAT_MS
+    this.#repeatMs = FIRST_REPEAT_MS
+    this.#repeatAt = now + FIRST_REPEAT_MS
     this.#slot.push({ kind: 'send', bytes })
+  }
+
+  #repeat(now: number): void {
+    this.#repeatMs = Math.min(2 * this.#repeatMs, MAX_REPEAT_MS)
+    this.#repeatAt = now + this.#repeatMs
+    this.#slot.push({ kind: 'send', bytes: this.#unanswered })
   }
 
   #end(): void {
