@@ -70,7 +70,8 @@ async function run(t: TestContext, host: Host, code: string, change: (start: Hel
     .run('env', `${START_VARIABLE}=${JSON.stringify(start)}`, process.execPath, '--no-warnings', HELPER)
     .then(
       (stdout): Ended => ({ code: 0, stdout }),
-      ({ code, stdout }: Ended): Ended => ({ code, stdout }),
+      // What went wrong in it is said here, for whoever reads a failed test.
+      ({ code, stdout, stderr }: Ended & { readonly stderr: string }): Ended => ({ code, stdout: stdout + stderr }),
     )
   return { ...ended, directory, stateDir, journal }
 }
@@ -163,6 +164,47 @@ test('a hostile daemon', async t => {
     assert.equal(await picture(), before)
     assert.ok(!existsSync(path.join(journal, 'network-changes.jsonl')))
   })
+
+  await t.test(
+    "that has one's devices makes one interface, with addresses of devices alone, which goes with it",
+    async t => {
+      const { code, stdout } = await run(
+        t,
+        host,
+        `import { execFileSync } from 'node:child_process'
+       const tell = async request => { const { answer, error, fds } = await ask(JSON.stringify(request)); console.log(error?.code ?? answer.mesh ?? fds) }
+       const [ipv6, ipv4] = ['fd68:6f70:6c69::7', '100.64.3.4']
+       await tell({ verb: 'meshRoutes', ipv4: [] })
+       await tell({ verb: 'meshNames' })
+       for (const change of [{ ipv6: '2001:db8::1' }, { ipv4: '192.0.2.1' }, { ipv6: 'fd68:6f70:6c6a::1' }, { ipv4: 0 }, { network: '::/0' }])
+         await tell({ verb: 'openMesh', ipv6, ipv4, ...change })
+       await tell({ verb: 'openMesh', ipv6, ipv4 })
+       await tell({ verb: 'openMesh', ipv6, ipv4 })
+       await tell({ verb: 'meshRoutes', ipv4: ['100.65.0.1', '100.65.0.2'] })
+       await tell({ verb: 'meshRoutes', ipv4: ['100.65.0.2'] })
+       for (const bad of ['0.0.0.0', '192.0.2.1', '100.128.0.1']) await tell({ verb: 'meshRoutes', ipv4: [bad] })
+       await tell({ verb: 'meshNames' })
+       console.log(execFileSync('ip', ['route']).toString().trim())
+       process.exit(0)`,
+        ({ order: { tunnel: _, ...order }, ...start }) => ({
+          ...start,
+          order: { ...order, mesh: { network: 'fd68:6f70:6c69::/48', ipv4: '100.64.0.0/10', zone: 'hop' } },
+        }),
+      )
+      const refused = Array.from({ length: 3 }, () => 'REQUEST_INVALID')
+      const lines = [
+        'REQUEST_INVALID',
+        'REQUEST_INVALID',
+        ...refused,
+        ...refused.slice(1),
+        'hoplite0',
+        'REQUEST_INVALID',
+      ]
+      const ends = ['0', '0', ...refused, '1', '100.65.0.2 dev hoplite0 scope link ']
+      assert.deepEqual([code, stdout.trimEnd().split('\n')], [0, [...lines, ...ends].map(line => line.trimEnd())])
+      assert.equal(await picture(), before)
+    },
+  )
 
   await t.test('sees of a closed directory its own state alone', async t => {
     const secret = mkdtempSync(path.join(tmpdir(), "hoplite-it's-"))
