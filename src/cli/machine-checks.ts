@@ -3,6 +3,7 @@
 
 import { spawnSync } from 'node:child_process'
 import { readFileSync, statSync } from 'node:fs'
+import { hasProgram } from '#platform/linux/programs.ts'
 import type { Finding } from './commands/doctor.ts'
 
 /** Bit of CAP_NET_ADMIN in the effective set (capabilities(7)). */
@@ -30,6 +31,15 @@ export function checkPrivileges(): Finding[] {
   if ((BigInt(`0x${effective}`) >> CAP_NET_ADMIN) & 1n) return [{ check, verdict: 'ok', found: 'granted' }]
   const found = 'not granted: no tunnel, only the proxy'
   return [{ check, verdict: 'warning', found, fix: 'run it as root, or grant it to the service' }]
+}
+
+/** setpriv and unshare, by which a node with a tunnel gives up what root may. */
+export function checkPrivilegeTools(): Finding[] {
+  if (process.platform !== 'linux') return []
+  const check = 'setpriv'
+  if (hasProgram('setpriv') && hasProgram('unshare')) return [{ check, verdict: 'ok', found: 'there' }]
+  const found = 'missing: a node with a tunnel could not give up what root may'
+  return [{ check, verdict: 'warning', found, fix: 'sudo apt-get install util-linux' }]
 }
 
 /** nft, which closes the leaks around a tunnel. */

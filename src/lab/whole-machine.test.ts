@@ -58,6 +58,8 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
         `${name} ${ids}`,
       )
       assert.equal(processStatus(helper)['Uid'], '0\t0\t0\t0')
+      const status = await network.status(name)
+      assert.deepEqual([status.user, status.helper], [ids[0], helper])
       assert.match(readFileSync(`/proc/${daemon}/cmdline`, 'latin1'), /--permission/)
     }
     assert.equal((await download.done).sha256, patternHash(8 * MIB))

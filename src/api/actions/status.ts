@@ -81,6 +81,8 @@ export const status = defineAction({
     killSwitch: z.boolean().optional(),
     counters: z.record(z.string(), z.number()),
     memoryBytes: z.number(),
+    user: z.number().describe('The user that the node runs as; 0 is root').optional(),
+    helper: z.number().describe('The process that changes the network for it, as root').optional(),
     problem: z.string().optional(),
     advice: z.string().optional(),
   }),
