@@ -26,6 +26,7 @@ import { StreamLink } from '#stream/link.ts'
 import { type Address, formatAddress, isWildcard, parseAddress, parseIp } from '#wire/address.ts'
 import { REFUSAL } from '#wire/control.ts'
 import type { PortRange, Role } from '#wire/descriptor.ts'
+import { jittered } from './backoff.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { exitRules } from './exit-rules.ts'
@@ -404,7 +405,7 @@ class Relay {
     )
     const stored = await discovery.publish(descriptor)
     this.#options.log.info('descriptor published', { stored })
-    this.#publishing = setTimeout(() => void this.#publish(), PUBLISH_MS)
+    this.#publishing = setTimeout(() => void this.#publish(), jittered(PUBLISH_MS, systemRandom))
   }
 
   #status(): Status {
