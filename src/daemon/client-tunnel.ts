@@ -14,7 +14,7 @@ import { type Log, own } from './log.ts'
 import { type MachinePlan, machineOrder } from './machine-plan.ts'
 import { RelayGate } from './relay-gate.ts'
 import { type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
-import { linkMtu, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
+import { linkMtu, MIN_TUN_MTU, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
 
 /** How long a command waits for its exit. */
 const CARRIED_MS = 45_000
@@ -48,6 +48,8 @@ export class ClientTunnel {
   readonly #busy = new BusyMeter()
   #hasStarted = false
   #whenCarried: (() => void) | undefined
+  /** Of a command's TUN. */
+  #resizeTun: (mtu: number) => void = () => {}
 
   constructor(options: ClientTunnelOptions) {
     this.#options = options
@@ -100,6 +102,7 @@ export class ClientTunnel {
       reject(new HopliteError('NO_ROUTE', `connect: ${why}`, 'hoplite doctor says what is missing'))
     }, CARRIED_MS)
     this.#whenCarried = resolve
+    this.#resizeTun = tun.resize ?? this.#resizeTun
     this.#flow?.open(tun)
     await promise.finally(() => clearTimeout(timer))
   }
@@ -160,9 +163,13 @@ export class ClientTunnel {
   #resizeLink(): void {
     const { network, log } = this.#options
     if (this.#flow === undefined) return
-    network?.resize(this.#flow.mtu).catch((error: Error) => {
-      log.warn('MTU not changed', { error: own(error.message) })
-    })
+    const failed = (error: Error) => log.warn('MTU not changed', { error: own(error.message) })
+    network?.resize(this.#flow.mtu).catch(failed)
+    try {
+      this.#resizeTun(Math.max(this.#flow.mtu, MIN_TUN_MTU))
+    } catch (error) {
+      failed(error as Error)
+    }
   }
 
   #firstHops(): Address[] {
@@ -176,11 +183,7 @@ export class ClientTunnel {
     return new TunnelFlow({
       ask: (route, request, settle) => run(now => route.exitLayer.ask(request, now, settle)),
       send: (...commands) => this.send(commands),
-      onAgreed: (route, offered) => {
-        // The size of a command's TUN is beyond reach once the command runs.
-        const most = network === undefined ? TUNNEL_MTU : offered
-        run(now => route.searchMtu({ link: linkMtu(network?.name), offered: most }, now))
-      },
+      onAgreed: (route, offered) => run(now => route.searchMtu({ link: linkMtu(network?.name), offered }, now)),
       onCarried: () => {
         log.info('the exit carries the tunnel')
         this.#whenCarried?.()

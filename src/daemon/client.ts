@@ -90,7 +90,7 @@ class Client {
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
   readonly #detour: Detour
-  readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
+  readonly #watch = new NetworkWatch({ onChange: (_reason, sleptMs) => this.#handleNetworkChange(sleptMs) })
   readonly #face: ClientFace
   readonly #meeting: Meeting
   readonly #relayMeetings: RelayMeetings
@@ -374,7 +374,7 @@ class Client {
           break
         case 'hopFailed':
           this.#handshakes.handleFailure()
-          this.#choice.handleFailure(event.hop)
+          this.#choice.handleFailure(event.hop, event.isDoubtful)
           this.#handleSilence()
           log.warn('hop failed', { id: own(event.hop.id) })
           break
@@ -390,6 +390,11 @@ class Client {
       this.#detour.isOn ? 'no UDP passes: relays are tried by WebSocket' : 'relays are tried by UDP',
     )
     this.#tunnel.handleControlChanged()
+  }
+
+  #handleNetworkChange(sleptMs: number): void {
+    this.#detour.handleNetworkChange()
+    this.#loop.run(now => this.#routes.handleWake(now, sleptMs))
   }
 
   #assertOn(): void {

@@ -7,6 +7,7 @@ import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
+import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { serveUapi, type UapiServer } from '#platform/uapi-server.ts'
@@ -23,6 +24,7 @@ import { HandshakeCount } from './handshake-count.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Payments } from './payments.ts'
+import { PeerSearch } from './peer-search.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
@@ -90,9 +92,13 @@ class Entry {
   readonly #handshakes = new HandshakeCount()
   readonly #gate: RelayGate
   readonly #busy = new BusyMeter()
+  readonly #watch = new NetworkWatch({
+    onChange: (_reason, sleptMs) => this.#loop.run(now => this.#routes.handleWake(now, sleptMs)),
+  })
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly signal: AbortSignal
+  #search: PeerSearch | undefined
   #engine: Engine | undefined
   #address: Address | undefined
   #listening: Address | undefined
@@ -122,13 +128,13 @@ class Entry {
     })
     this.#routes = new EntryRoutes({
       random: systemRandom,
-      pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse),
+      pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse, this.#search?.reached),
       isBusy: () => this.#busy.isBusy(this.#engine?.counters.get('datagramsIn') ?? 0, monotonicMs()),
     })
     this.#loop = new ControlLoop(this.#routes, () => this.#carryOut())
     this.#gate = new RelayGate({
       firewall: network,
-      relays: () => this.#firstHops(),
+      relays: () => [...this.#firstHops(), ...(this.#search?.targets ?? [])],
       carryOut: commands => this.#engine?.send(...commands),
       log: options.log,
     })
@@ -156,8 +162,9 @@ class Entry {
     memory.servers ??= await findServers(plan)
     const { servers } = memory
     // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
+    // A way over one peer may lead over a relay besides, to a peer that nobody reaches directly.
     const mtu = Math.min(
-      tunnelMtu(linkMtu(), plan.peers, config.client.bind.includes(':') ? 6 : 4),
+      tunnelMtu(linkMtu(), 2, config.client.bind.includes(':') ? 6 : 4),
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
@@ -203,6 +210,7 @@ class Entry {
       observation: () => this.#laboratory.observation(this.#engine),
     })
     log.info('entry is up', { kind: own(plan.kind) })
+    if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch(address)
     this.#keeper.start()
     this.#loop.run(now => this.#routes.handleDeadline(now))
     await tellHooks(plan, this.#options, 'PostUp')
@@ -215,8 +223,9 @@ class Entry {
     await tellHooks(plan, this.#options, 'PreDown')
     this.#loop.run(now => this.#servers.addresses.forEach((_, i) => this.#routes.close(i + 1, now)))
     this.#loop.close()
+    this.#watch[Symbol.dispose]()
     await this.#gate.settled()
-    await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
+    await Promise.allSettled([this.#search?.close(), this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
     await this.#payments?.close()
     if (this.#stop.signal.reason instanceof HopliteError) this.#network?.close()
@@ -224,6 +233,19 @@ class Entry {
     else if (this.#network !== undefined)
       log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
     await tellHooks(plan, this.#options, 'PostDown')
+  }
+
+  #openSearch(socket: Address): PeerSearch {
+    return new PeerSearch({
+      config: this.#config,
+      log: this.#options.log,
+      choice: this.#choice,
+      socket,
+      send: commands => this.#gate.send(commands),
+      inUse: () => this.#routes.hops,
+      onReached: () => this.#loop.run(now => this.#routes.retry(now)),
+      onFewerTargets: () => this.#gate.tighten(),
+    })
   }
 
   /** Opens one entry for each server; an endpoint for others resolves when it listens. */
@@ -274,6 +296,7 @@ class Entry {
     this.#laboratory.handleReport(report)
     this.#tunnel?.handleReport(report)
     this.#payments?.handleReport(report, monotonicMs())
+    this.#search?.handleReport(report)
     if (report.kind === 'entryReady') this.#listening = report.address
     if (report.kind === 'entryReady' || report.kind === 'failed') this.#onListening?.(report)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
@@ -327,7 +350,8 @@ class Entry {
           break
         case 'hopFailed':
           this.#handshakes.handleFailure()
-          this.#choice.handleFailure(event.hop)
+          this.#choice.handleFailure(event.hop, event.isDoubtful)
+          this.#search?.drop(event.hop.id)
           log.warn('peer failed', { id: own(event.hop.id) })
           break
       }
@@ -364,7 +388,12 @@ class Entry {
       mtu: this.#mtu,
       ...(this.#network && { interface: this.#network.name, killSwitch: this.#network.killSwitch }),
       ...(this.#payments && { credits: walletStatus(this.#payments.wallet) }),
-      counters: { ...this.#engine?.counters.snapshot(), moves: this.#moves, ...this.#handshakes.counters },
+      counters: {
+        ...this.#engine?.counters.snapshot(),
+        ...this.#search?.counters,
+        ...this.#handshakes.counters,
+        moves: this.#moves,
+      },
       ...(problem !== undefined && {
         problem,
         advice: isReady

@@ -18,7 +18,7 @@ import type { WgQuickHook } from '#wire/wg-quick.ts'
 /** No link of IPv4 takes less. */
 const MIN_LINK_MTU = 576
 /** Below this the kernel has no IPv6 on an interface. */
-const MIN_TUN_MTU = 1_280
+export const MIN_TUN_MTU = 1_280
 
 export interface TunnelNetworkOptions {
   readonly stateDir: string

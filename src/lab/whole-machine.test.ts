@@ -12,6 +12,8 @@ import { waitFor } from './testnet.ts'
 
 const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
 const MIB = 2 ** 20
+/** What two hops and a link of 1,500 bytes carry. */
+const LONGEST = 1_500 - 48 - 2 * 36
 const NOBODY = '65534'
 /** A user who may open the TUN device and read the configuration, and nothing else. */
 const AS_NOBODY = `
@@ -66,13 +68,12 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
   })
 
   await t.test('packets become as long as two hops and a link of 1,500 bytes carry', async () => {
-    const longest = 1_500 - 48 - 2 * 36
-    const grown = async () => ((await network.status()).mtu === longest ? true : undefined)
+    const grown = async () => ((await network.status()).mtu === LONGEST ? true : undefined)
     await waitFor(grown, 'longer packets')
     const isSet = async () =>
-      (await network.host('me').ip('link', 'show', 'hoplite0')).includes(` mtu ${longest} `) ? true : undefined
+      (await network.host('me').ip('link', 'show', 'hoplite0')).includes(` mtu ${LONGEST} `) ? true : undefined
     await waitFor(isSet, 'the MTU of the interface')
-    await network.host('me').run('ping', '-c', '1', '-W', '2', '-M', 'do', '-s', `${longest - 28}`, web)
+    await network.host('me').run('ping', '-c', '1', '-W', '2', '-M', 'do', '-s', `${LONGEST - 28}`, web)
   })
 
   await t.test('a data plane that fails is started again, behind the same firewall', async () => {
@@ -117,22 +118,29 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     assert.equal(await picture(network), before)
   })
 
-  await t.test('run gives one command the route, without root, and its exit code', async t => {
-    const home = mkdtempSync(path.join(tmpdir(), 'hoplite-nobody-'))
-    t.after(() => rmSync(home, { recursive: true, force: true }))
-    const page = `${network.origin('origin.test')}/page`
-    const fetches = `fetch('${page}').then(async r => { console.log(await r.text()); process.exit(7) })`
-    const words = ['run', '--state-dir', path.join(home, 'state'), '--config', path.join(home, 'me.toml'), '--']
-    const script = `cp ${network.config('me')} ${home}/me.toml && chown -R ${NOBODY} ${home} && ${AS_NOBODY}`
-    const asNobody = ['--mount', 'sh', '-c', script, process.execPath, COMMAND, ...words]
-    const run = network.host('me').run('unshare', ...asNobody, process.execPath, '--eval', fetches)
-    await assert.rejects(run, (error: { code?: number; stdout?: string }) => {
-      assert.equal(error.code, 7, String(error))
-      assert.match(error.stdout ?? '', /You come from (::ffff:)?3[12]\.1\.0\.5/)
-      return true
-    })
-    assert.equal(await picture(network), before)
-  })
+  await t.test(
+    'run gives one command the route, as long packets as it carries, without root, and its exit code',
+    async t => {
+      const home = mkdtempSync(path.join(tmpdir(), 'hoplite-nobody-'))
+      t.after(() => rmSync(home, { recursive: true, force: true }))
+      const page = `${network.origin('origin.test')}/page`
+      const fetches = `
+      const link = () => require('node:child_process').execFileSync('ip', ['-o', 'link', 'show', 'hoplite0'], { encoding: 'utf8' })
+      const grown = async () => { for (let i = 0; i < 100 && !link().includes('mtu ${LONGEST} '); i++) await new Promise(r => setTimeout(r, 50)) }
+      fetch('${page}').then(async r => { console.log(await r.text()); await grown(); console.log(link()); process.exit(7) })`
+      const words = ['run', '--state-dir', path.join(home, 'state'), '--config', path.join(home, 'me.toml'), '--']
+      const script = `cp ${network.config('me')} ${home}/me.toml && chown -R ${NOBODY} ${home} && ${AS_NOBODY}`
+      const asNobody = ['--mount', 'sh', '-c', script, process.execPath, COMMAND, ...words]
+      const run = network.host('me').run('unshare', ...asNobody, process.execPath, '--eval', fetches)
+      await assert.rejects(run, (error: { code?: number; stdout?: string }) => {
+        assert.equal(error.code, 7, String(error))
+        assert.match(error.stdout ?? '', /You come from (::ffff:)?3[12]\.1\.0\.5/)
+        assert.match(error.stdout ?? '', new RegExp(` mtu ${LONGEST} `))
+        return true
+      })
+      assert.equal(await picture(network), before)
+    },
+  )
 })
 
 /** What of the client's machine a tunnel changes: rules, routes, firewall, interfaces, switches. */
