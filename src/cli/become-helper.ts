@@ -4,7 +4,13 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { configPlace, type DaemonLaunch, daemonUser, nodePermissions } from '#platform/linux/daemon-user.ts'
+import {
+  assertReadable,
+  configPlace,
+  type DaemonLaunch,
+  daemonUser,
+  nodePermissions,
+} from '#platform/linux/daemon-user.ts'
 import { HELPER_VARIABLE } from '#platform/linux/helper-channel.ts'
 import type { HelperOrder } from '#platform/linux/helper-order.ts'
 import { type HelperStart, START_VARIABLE } from '#platform/linux/helper-start.ts'
@@ -34,6 +40,7 @@ export function becomeHelper({ words, stateDir, configFile, order, input, bindsL
   lockState(stateDir)()
   const user = daemonUser(stateDir)
   const main = process.argv[1] ?? ''
+  for (const file of [main, ...(configFile === undefined ? [] : [configFile])]) assertReadable(file, user)
   const launch: DaemonLaunch = {
     ...user,
     command: [

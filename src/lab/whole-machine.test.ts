@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test from 'node:test'
@@ -93,6 +93,23 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
       assert.equal(await reaches(network, web), true)
     },
   )
+
+  await t.test('a configuration that the daemon may not read is named before anything is changed', async () => {
+    chmodSync(network.config('me'), 0o600)
+    const refused = network.up('--json')
+    await assert.rejects(refused, (error: { stdout?: string }) => /may not.*chmod 644/.test(error.stdout ?? ''))
+    chmodSync(network.config('me'), 0o644)
+    assert.equal(await picture(network), before)
+  })
+
+  await t.test('two on one state directory: the second says who has it, and the first goes on', async () => {
+    await network.up()
+    const second = network.hoplite('me', 'daemon', '--tun', '--config', network.config('me'))
+    await assert.rejects(second, (error: { stderr?: string }) => /process \d+ uses it/.test(error.stderr ?? ''))
+    assert.equal(await reaches(network, web), true)
+    await network.hoplite('me', 'down')
+    assert.equal(await picture(network), before)
+  })
 
   await t.test('a helper that is killed takes the daemon with it, and nothing gets out', async () => {
     await network.up()

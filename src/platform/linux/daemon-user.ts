@@ -3,14 +3,16 @@
 // program, its state and the configuration, and nothing else, in a mount namespace of its own.
 
 import { createHash } from 'node:crypto'
-import { chownSync, existsSync, lchownSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { chownSync, existsSync, lchownSync, lstatSync, readdirSync, readFileSync, type Stats, statSync } from 'node:fs'
 import path from 'node:path'
+import { HopliteError } from '#api/errors.ts'
 import { assertProgram } from './steps.ts'
 
 /** The range that systemd has for users that exist only while a service runs; nobody is entered in it. */
 const DYNAMIC = { first: 61_184, last: 65_519 } as const
 const NAME = 'hoplite'
 const OTHERS_MAY_ENTER = 0o001
+const OTHERS_MAY_READ = 0o004
 /** Deeper than any state is. */
 const MAX_DEPTH = 8
 
@@ -102,6 +104,17 @@ export function configPlace(file: string, user: DaemonUser): string {
   return mayEnter(directory, user) ? directory : file
 }
 
+/** Throws CONFIG_UNREADABLE unless the user may read a file. */
+export function assertReadable(file: string, user: DaemonUser): void {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined || mayUse(found, user, OTHERS_MAY_READ)) return
+  throw new HopliteError(
+    'CONFIG_UNREADABLE',
+    `read ${file}: the node runs as user ${user.uid}, who may not`,
+    `chmod 644 ${file}; or, with a user "hoplite" on this machine, chown it to that one`,
+  )
+}
+
 /** Commands that put an empty directory over each cover, with nothing in it but what must be seen, at its own place. */
 export function shelter(covers: readonly string[], sees: readonly string[], stage: string): string[] {
   const kept = outermost(sees.filter(place => covers.some(cover => isWithin(place, cover))))
@@ -128,11 +141,15 @@ function parentsOf(directory: string): string[] {
   return parts.map((_, i) => `/${parts.slice(0, i + 1).join('/')}`)
 }
 
-function mayEnter(directory: string, { uid, gid }: DaemonUser): boolean {
+function mayEnter(directory: string, user: DaemonUser): boolean {
   const found = statSync(directory, { throwIfNoEntry: false })
-  if (found === undefined) return true
+  return found === undefined || mayUse(found, user, OTHERS_MAY_ENTER)
+}
+
+function mayUse(found: Stats, { uid, gid }: DaemonUser, right: number): boolean {
+  if (uid === 0) return true
   const shift = found.uid === uid ? 6 : found.gid === gid ? 3 : 0
-  return ((found.mode >> shift) & OTHERS_MAY_ENTER) !== 0
+  return ((found.mode >> shift) & right) !== 0
 }
 
 function outermost(directories: readonly string[]): string[] {
