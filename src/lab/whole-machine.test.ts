@@ -126,10 +126,12 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     assert.equal(await picture(network), before)
   })
 
-  await t.test('down puts everything back, and another up --tun after a crash takes its place', async () => {
+  await t.test('down puts everything back, and another up --tun after a crash takes its place', async t => {
     await network.up('--exclude', `${network.address('gate')}/32`, '--lan', '192.168.0.0/16')
     await kill(network)
+    const startedMs = performance.now()
     await network.up()
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
     assert.equal(await reaches(network, web), true)
     await network.hoplite('me', 'down')
     assert.equal(await picture(network), before)

@@ -16,6 +16,7 @@ import {
   checkFirewall,
   checkForeignFunctions,
   checkNamespaces,
+  checkOpenFiles,
   checkPrivileges,
   checkPrivilegeTools,
 } from '../machine-checks.ts'
@@ -86,6 +87,7 @@ async function examine(options: { config?: string; stateDir?: string }): Promise
     ...checkPrivilegeTools(),
     ...checkFirewall(),
     ...checkNamespaces(),
+    ...checkOpenFiles(),
     checkClock(),
     ...(await checkBootstrap(config)),
     await checkDaemon(stateDir),

@@ -98,6 +98,19 @@ test('a hostile daemon', async t => {
     assert.deepEqual([code, stdout], [42, '65500 true undefined\n'])
   })
 
+  await t.test('keeps the right to bind low ports where its configuration has one, and no other', async t => {
+    const { code, stdout } = await run(
+      t,
+      host,
+      `import { readFileSync } from 'node:fs'
+       import { createServer } from 'node:net'
+       console.log(process.getuid(), /CapEff:\\s*(\\w+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1])
+       createServer().listen(443, '127.0.0.1', () => process.exit(0))`,
+      start => ({ ...start, launch: { ...start.launch, bindsLowPorts: true } }),
+    )
+    assert.deepEqual([code, stdout], [0, '65500 0000000000000400\n'])
+  })
+
   await t.test('that says what is no request is refused each time, and nothing is done', async t => {
     const words = [
       '',
@@ -186,9 +199,9 @@ test('a hostile daemon', async t => {
        await tell({ verb: 'meshNames' })
        console.log(execFileSync('ip', ['route']).toString().trim())
        process.exit(0)`,
-        ({ order: { tunnel: _, ...order }, ...start }) => ({
+        ({ order: { journal, uid, hooks }, ...start }) => ({
           ...start,
-          order: { ...order, mesh: { network: 'fd68:6f70:6c69::/48', ipv4: '100.64.0.0/10', zone: 'hop' } },
+          order: { journal, uid, hooks, mesh: { network: 'fd68:6f70:6c69::/48', ipv4: '100.64.0.0/10', zone: 'hop' } },
         }),
       )
       const refused = Array.from({ length: 3 }, () => 'REQUEST_INVALID')
