@@ -102,7 +102,7 @@ function argumentsOf({ role, command, config, stateDir, exit, tun, words = [] }:
 }
 
 /** What the helper does needs: routes and firewall, a mount, another user, and files that are that one's. */
-const HELPER_CAPABILITIES = [
+export const HELPER_CAPABILITIES = [
   ...['CAP_NET_ADMIN', 'CAP_SYS_ADMIN', 'CAP_SETUID', 'CAP_SETGID', 'CAP_SETPCAP'],
   ...['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FOWNER', 'CAP_KILL', 'CAP_NET_BIND_SERVICE'],
 ]

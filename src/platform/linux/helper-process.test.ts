@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { HELPER_CAPABILITIES } from '#cli/service-units.ts'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
 import { skipUnless } from '#lab/skip.ts'
 import { coversFor, giveState } from './daemon-user.ts'
@@ -53,7 +54,13 @@ interface Ended {
   readonly stdout: string
 }
 
-async function run(t: TestContext, host: Host, code: string, change: (start: HelperStart) => HelperStart = same) {
+async function run(
+  t: TestContext,
+  host: Host,
+  code: string,
+  change: (start: HelperStart) => HelperStart = same,
+  before: readonly string[] = [],
+) {
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-helper-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
   chmodSync(directory, 0o755)
@@ -67,7 +74,7 @@ async function run(t: TestContext, host: Host, code: string, change: (start: Hel
     stateDir,
   })
   const ended = await host
-    .run('env', `${START_VARIABLE}=${JSON.stringify(start)}`, process.execPath, '--no-warnings', HELPER)
+    .run('env', `${START_VARIABLE}=${JSON.stringify(start)}`, ...before, process.execPath, '--no-warnings', HELPER)
     .then(
       (stdout): Ended => ({ code: 0, stdout }),
       // What went wrong in it is said here, for whoever reads a failed test.
@@ -109,6 +116,22 @@ test('a hostile daemon', async t => {
       start => ({ ...start, launch: { ...start.launch, bindsLowPorts: true } }),
     )
     assert.deepEqual([code, stdout], [0, '65500 0000000000000400\n'])
+  })
+
+  await t.test('has a helper to which the capabilities of its service are enough', async t => {
+    const kept = HELPER_CAPABILITIES.map(name => `+${name.slice(4).toLowerCase()}`).join()
+    const { code, stdout } = await run(
+      t,
+      host,
+      `const { answer, error } = await ask('{"verb":"open","mtu":1400,"queues":1,"control":[]}')
+       console.log(error ?? answer.opened.name, (await ask('{"verb":"socket","family":6}')).fds)
+       console.log((await ask('{"verb":"restore"}')).error)
+       process.exit(0)`,
+      start => ({ ...start, launch: { ...start.launch, bindsLowPorts: true } }),
+      ['setpriv', '--no-new-privs', `--bounding-set=-all,${kept}`, '--'],
+    )
+    assert.deepEqual([code, stdout], [0, 'hoplite-x 1\nundefined\n'])
+    assert.equal(await picture(), before)
   })
 
   await t.test('that says what is no request is refused each time, and nothing is done', async t => {
