@@ -24,6 +24,8 @@ export interface DaemonUser {
 export interface DaemonLaunch extends DaemonUser {
   /** Program and arguments. */
   readonly command: readonly string[]
+  /** Beside the environment of the helper. */
+  readonly env: Readonly<Record<string, string>>
   /** Files and directories that the daemon must see. */
   readonly sees: readonly string[]
   /** Whether it listens on ports below 1024. */

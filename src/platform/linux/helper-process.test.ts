@@ -70,7 +70,13 @@ async function run(
   writeFileSync(script, `${HOSTILE}\n${code}`, { mode: 0o644 })
   const start = change({
     order: { tunnel: EXIT, journal, uid: USER.uid, hooks: [] },
-    launch: { ...USER, command: [process.execPath, script], sees: [stateDir, process.execPath], bindsLowPorts: false },
+    launch: {
+      ...USER,
+      command: [process.execPath, script],
+      env: {},
+      sees: [stateDir, process.execPath],
+      bindsLowPorts: false,
+    },
     stateDir,
   })
   const ended = await host
