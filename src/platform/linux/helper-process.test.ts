@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
@@ -281,9 +282,10 @@ test('a hostile daemon', async t => {
     linkSync(others, path.join(state, 'second-name'))
     symlinkSync(others, path.join(state, 'link'))
     symlinkSync(directory, path.join(state, 'up'))
+    execFileSync('mkfifo', [path.join(state, 'pipe')])
     giveState(state, USER)
     const owner = (...names: string[]) => lstatSync(path.join(...names)).uid
-    assert.deepEqual([owner(state), owner(state, 'deep', 'own'), owner(state, 'link')], [65_500, 65_500, 65_500])
-    assert.deepEqual([owner(others), owner(state, 'second-name'), owner(directory)], [0, 0, 0])
+    assert.deepEqual([owner(state), owner(state, 'deep'), owner(state, 'deep', 'own')], [65_500, 65_500, 65_500])
+    assert.deepEqual([owner(others), owner(state, 'second-name'), owner(state, 'link'), owner(directory)], [0, 0, 0, 0])
   })
 })
