@@ -28,7 +28,8 @@ function unpack() {
   for (const name of sea.getAssetKeys()) {
     if (name === 'digest') continue
     const file = path.join(aside, name)
-    mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 })
+    // The cache is its owner's; what is in the tree, a node without rights reads too.
+    mkdirSync(path.dirname(file), { recursive: true, mode: 0o755 })
     writeFileSync(file, Buffer.from(sea.getRawAsset(name)))
   }
   try {

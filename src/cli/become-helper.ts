@@ -3,8 +3,15 @@
 
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import { isSea } from 'node:sea'
 import { fileURLToPath } from 'node:url'
-import { configPlace, type DaemonLaunch, daemonUser, nodePermissions } from '#platform/linux/daemon-user.ts'
+import {
+  assertReadable,
+  configPlace,
+  type DaemonLaunch,
+  daemonUser,
+  nodePermissions,
+} from '#platform/linux/daemon-user.ts'
 import { HELPER_VARIABLE } from '#platform/linux/helper-channel.ts'
 import type { HelperOrder } from '#platform/linux/helper-order.ts'
 import { type HelperStart, START_VARIABLE } from '#platform/linux/helper-start.ts'
@@ -34,13 +41,17 @@ export function becomeHelper({ words, stateDir, configFile, order, input, bindsL
   lockState(stateDir)()
   const user = daemonUser(stateDir)
   const main = process.argv[1] ?? ''
+  for (const file of [main, ...(configFile === undefined ? [] : [configFile])]) assertReadable(file, user)
+  const permissions = nodePermissions(stateDir)
   const launch: DaemonLaunch = {
     ...user,
     command: [
-      ...[process.execPath, ...process.execArgv, ...nodePermissions(stateDir), main, ...words],
+      ...[process.execPath, ...(isSea() ? [] : [...process.execArgv, ...permissions]), main, ...words],
       ...['--state-dir', stateDir],
       ...(configFile === undefined ? [] : ['--config', configFile]),
     ],
+    // The single executable takes no options for Node on its command line.
+    env: isSea() ? { NODE_OPTIONS: permissions.join(' ') } : {},
     sees: [
       ...[programDirectory(main), path.dirname(process.execPath), stateDir],
       ...(configFile === undefined ? [] : [configPlace(configFile, user)]),
@@ -49,7 +60,7 @@ export function becomeHelper({ words, stateDir, configFile, order, input, bindsL
   }
   const start: HelperStart = { order: order(user.uid), launch, stateDir, ...(input !== undefined && { input }) }
   const helper = fileURLToPath(siblingModule(import.meta.url, '../platform/linux/helper-process'))
-  const flags = ['--no-warnings', '--max-semi-space-size=1', '--max-old-space-size=64']
+  const flags = isSea() ? [] : ['--no-warnings', '--max-semi-space-size=1', '--max-old-space-size=64']
   process.execve?.(process.execPath, [process.execPath, ...flags, helper], {
     ...process.env,
     [START_VARIABLE]: JSON.stringify(start),

@@ -3,11 +3,13 @@
 
 import { spawnSync } from 'node:child_process'
 import { readFileSync, statSync } from 'node:fs'
+import { hasProgram } from '#platform/linux/programs.ts'
 import type { Finding } from './commands/doctor.ts'
 
 /** Bit of CAP_NET_ADMIN in the effective set (capabilities(7)). */
 const CAP_NET_ADMIN = 12n
 const TOOL_MS = 3_000
+const WANTED_FILES = 4_096
 
 /** node:ffi, which the batching engine calls the system with. */
 export async function checkForeignFunctions(): Promise<Finding> {
@@ -32,6 +34,15 @@ export function checkPrivileges(): Finding[] {
   return [{ check, verdict: 'warning', found, fix: 'run it as root, or grant it to the service' }]
 }
 
+/** setpriv and unshare, by which a node with a tunnel gives up what root may. */
+export function checkPrivilegeTools(): Finding[] {
+  if (process.platform !== 'linux') return []
+  const check = 'setpriv'
+  if (hasProgram('setpriv') && hasProgram('unshare')) return [{ check, verdict: 'ok', found: 'there' }]
+  const found = 'missing: a node with a tunnel could not give up what root may'
+  return [{ check, verdict: 'warning', found, fix: 'sudo apt-get install util-linux' }]
+}
+
 /** nft, which closes the leaks around a tunnel. */
 export function checkFirewall(): Finding[] {
   if (process.platform !== 'linux') return []
@@ -50,6 +61,16 @@ export function checkNamespaces(): Finding[] {
   const found = 'cannot be made: laboratories that need them are skipped'
   const fix = 'sudo sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000'
   return [{ check, verdict: 'warning', found, fix }]
+}
+
+/** Each connection of the proxy and each flow of a relay has one. */
+export function checkOpenFiles(): Finding[] {
+  const limit = /^Max open files\s+(\d+)\s+(\d+)/m.exec(readText('/proc/self/limits'))?.[2]
+  if (limit === undefined) return []
+  const check = 'open files'
+  if (Number(limit) >= WANTED_FILES) return [{ check, verdict: 'ok', found: `at most ${limit}` }]
+  const found = `at most ${limit}: a busy relay, or many connections at once, need more`
+  return [{ check, verdict: 'warning', found, fix: 'ulimit -n 65536, or LimitNOFILE=65536 in a service' }]
 }
 
 /** Descriptors expire: a clock before the day this program was installed refuses every relay. */

@@ -146,12 +146,18 @@ command('keygen', 'make the keys of a relay or bootstrap node')
 command('doctor', 'say what this machine can and cannot do')
   .option('--bundle <file>', 'write what a bug report needs, with nothing personal in it')
   .action(async options => (await import('./commands/doctor.ts')).doctor(options))
-command('install-service', 'run a node from now on, and after every start of this machine')
+const installCommand = command('install-service', 'run a node from now on, and after every start of this machine')
   .addArgument(new Argument('[role]').choices(['client', 'relay', 'peer', 'bootstrap']).default('client'))
   .option('--exit', 'for a relay: also let traffic out to the internet')
+  .option(
+    '--tun',
+    'for a client: send everything this machine says through the route; for an exit: for whole machines too',
+  )
   .option('--print', 'print the file for the service manager and install nothing')
   .option('--remove', 'stop it and take it away')
-  .action(async (role, options) => (await import('./commands/install-service.ts')).installService(role, options))
+machineOptions(installCommand).action(async (role, options) =>
+  (await import('./commands/install-service.ts')).installService(role, options),
+)
 addEarningsCommands(command('earnings', 'show what this relay was paid'), addCommonOptions)
 addIssuerCommands(command('issuer', 'issue and redeem credits, in the foreground'), addCommonOptions)
 addWalletCommands(command('wallet', 'show what the wallet holds'), addCommonOptions)

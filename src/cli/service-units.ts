@@ -3,6 +3,10 @@
 // A system service of systemd needs no user made for it (DynamicUser) and holds no privilege: its state directory is all it may
 // write, and Node's permission model says the same a second time. What a sandbox can take from a process with a compiler in it
 // is taken; MemoryDenyWriteExecute cannot be.
+//
+// One with a tunnel begins as root, as the helper that makes it, with the capabilities for that; the node itself is the helper's
+// child, and gives them all up (platform/linux/daemon-user.ts). A client's helper lives in the file system as it is: what it
+// mounts over /etc/resolv.conf would be seen by nobody else.
 
 import { nodePermissions } from '#platform/linux/daemon-user.ts'
 
@@ -18,6 +22,10 @@ export interface Service {
   /** Of a system service, below /var/lib: `hoplite`, `hoplite-relay` and so on. */
   readonly stateDir: string
   readonly exit?: boolean
+  /** A client that the whole machine goes through, or with `exit` a relay that whole machines leave through. */
+  readonly tun?: boolean
+  /** More words for the command. */
+  readonly words?: readonly string[]
 }
 
 /** The name of the service: `hoplite` for the client, `hoplite-relay` and so on. */
@@ -38,7 +46,9 @@ export function systemdUnit(service: Service): string {
   ]
   const run = [
     'Type=notify',
-    'NotifyAccess=main',
+    // Of a tunnel the main process is the helper, and its child says how it is.
+    `NotifyAccess=${service.tun ? 'all' : 'main'}`,
+    ...(service.tun ? ['KillMode=mixed'] : []),
     // A control plane that hangs for so long does not come back by itself.
     'WatchdogSec=30',
     `ExecStart=${argumentsOf(service).map(quoteForSystemd).join(' ')}`,
@@ -53,7 +63,7 @@ export function systemdUnit(service: Service): string {
   const target = scope === 'system' ? 'multi-user.target' : 'default.target'
   return (
     section('Unit', unit) +
-    section('Service', [...run, ...(scope === 'system' ? sandbox(service) : [])]) +
+    section('Service', [...run, ...(scope === 'system' ? sandboxOf(service) : [])]) +
     section('Install', [`WantedBy=${target}`])
   )
 }
@@ -79,13 +89,48 @@ export function launchdJob(service: Service): string {
   ].join('\n')
 }
 
-function argumentsOf({ role, command, config, stateDir, exit }: Service): string[] {
+function argumentsOf({ role, command, config, stateDir, exit, tun, words = [] }: Service): string[] {
   return [
     ...command,
     role === 'client' ? 'daemon' : role,
     ...(config === undefined ? [] : ['--config', config]),
     ...['--state-dir', stateDir],
     ...(exit ? ['--exit'] : []),
+    ...(tun ? ['--tun'] : []),
+    ...words,
+  ]
+}
+
+/** What the helper does needs: routes and firewall, a mount, another user, and files that are that one's. */
+export const HELPER_CAPABILITIES = [
+  ...['CAP_NET_ADMIN', 'CAP_SYS_ADMIN', 'CAP_SETUID', 'CAP_SETGID', 'CAP_SETPCAP'],
+  ...['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FOWNER', 'CAP_KILL', 'CAP_NET_BIND_SERVICE'],
+]
+
+function sandboxOf(service: Service): string[] {
+  return service.tun ? helperSandbox(service) : sandbox(service)
+}
+
+function helperSandbox({ role, exit }: Service): string[] {
+  const name = serviceName(role)
+  return [
+    `StateDirectory=${name} ${name}.network`,
+    'StateDirectoryMode=0700',
+    `CapabilityBoundingSet=${HELPER_CAPABILITIES.join(' ')}`,
+    'LimitNOFILE=65536',
+    'TasksMax=256',
+    'DevicePolicy=closed',
+    'DeviceAllow=/dev/net/tun rw',
+    ...(exit ? ['ProtectSystem=strict', 'ProtectHome=yes', 'PrivateTmp=yes', 'ProtectKernelModules=yes'] : []),
+    'ProtectHostname=yes',
+    'RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK',
+    'RestrictNamespaces=mnt',
+    'RestrictRealtime=yes',
+    'RestrictSUIDSGID=yes',
+    'LockPersonality=yes',
+    'SystemCallArchitectures=native',
+    'SystemCallFilter=@system-service @mount',
+    'SystemCallErrorNumber=EPERM',
   ]
 }
 

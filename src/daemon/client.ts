@@ -23,6 +23,7 @@ import { ControlLoop } from './control-loop.ts'
 import { Detour } from './detour.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
+import { HandshakeCount } from './handshake-count.ts'
 import { ISSUER_ISOLATION } from './issuer-way.ts'
 import { parseListen } from './listen.ts'
 import { own } from './log.ts'
@@ -110,6 +111,7 @@ class Client {
   readonly #meeting: Meeting
   readonly #relayMeetings: RelayMeetings
   readonly #laboratory: Laboratory
+  readonly #handshakes = new HandshakeCount()
   readonly #tunnel: ClientTunnel
   readonly #network: TunnelNetwork | undefined
   readonly #startedMs = monotonicMs()
@@ -370,6 +372,7 @@ class Client {
 
   #carryOut(now: number): void {
     const commands = this.#routes.take(now)
+    this.#handshakes.handleCommands(commands)
     this.#tunnel.send(commands)
     this.#payments?.handleCommands(commands, now)
     const { log } = this.#options
@@ -402,6 +405,7 @@ class Client {
           log.warn('route is silent')
           break
         case 'hopFailed':
+          this.#handshakes.handleFailure()
           this.#choice.handleFailure(event.hop, event.isDoubtful)
           this.#handleSilence()
           log.warn('hop failed', { id: own(event.hop.id) })
@@ -539,6 +543,7 @@ class Client {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
         failovers: this.#failovers,
+        ...this.#handshakes.counters,
         ...(this.#payments && { 'credits.paid': this.#payments.paid }),
         ...this.#meeting.counters,
       },

@@ -1,5 +1,6 @@
 // This device and those paired with it, in one file of the state directory: devices.state, 0600, written whole or not at all.
 
+import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
@@ -12,12 +13,14 @@ import { isDeviceName } from '#wire/device-card.ts'
 
 const MAX_FILE_BYTES = 4 * 1024 * 1024
 
+const NAME = 'devices.state'
+
 export class DeviceFile {
   readonly #file: string
   #written = ''
 
   constructor(stateDir: string) {
-    this.#file = path.join(stateDir, 'devices.state')
+    this.#file = path.join(stateDir, NAME)
   }
 
   /** Reads it; without a file, a new device of that name. Throws STATE_UNREADABLE when it is damaged or open to others. */
@@ -48,4 +51,9 @@ function nameOfMachine(): string {
   const name = (hostname().toLowerCase().split('.')[0] ?? '').replace(/[^a-z0-9-]+/g, '-').slice(0, 32)
   const trimmed = name.replace(/^-+|-+$/g, '')
   return isDeviceName(trimmed) ? trimmed : 'device'
+}
+
+/** Whether a state directory has one. */
+export function hasDeviceFile(stateDir: string): boolean {
+  return existsSync(path.join(stateDir, NAME))
 }

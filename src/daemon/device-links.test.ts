@@ -40,7 +40,11 @@ function links(t: TestContext, toml = '', meetings?: DeviceMeetings) {
     start: ({ stunServers }, onEvent) => {
       asked.push(stunServers.length)
       tell = onEvent
-      return { send: order => orders.push(order), close: async () => void (isClosed = true) }
+      return {
+        send: order => orders.push(order),
+        openNames: async () => ({ fd: undefined, isTold: false }),
+        close: async () => void (isClosed = true),
+      }
     },
   })
   const update = (...devices: Device[]) => made.update(SELF, { ipv6: 'fd68::1', ipv4: undefined }, devices)

@@ -4,11 +4,19 @@
 // A program that began anew has forgotten everything: its first offer is answered with ours, whole.
 
 import { systemRandom } from '#crypto/random.ts'
-import { DEVICE_NETWORK, type DeviceAddresses } from '#meet/device-address.ts'
+import { DEVICE_NETWORK, DEVICE_NETWORK_4, type DeviceAddresses } from '#meet/device-address.ts'
 import type { Device } from '#meet/devices.ts'
+import { ZONE } from '#meet/names.ts'
 import type { OwnDevice } from '#meet/own-device.ts'
 import type { PortRule } from '#mesh/firewall.ts'
-import { type LinkPath, type LinkPeer, type MeshEngine, type MeshEvent, startMesh } from '#platform/mesh-engine.ts'
+import {
+  type LinkPath,
+  type LinkPeer,
+  type MeshEngine,
+  type MeshEvent,
+  type MeshNames,
+  startMesh,
+} from '#platform/mesh-engine.ts'
 import { readStateFile } from '#platform/state-file.ts'
 import { type Address, parseAddress } from '#wire/address.ts'
 import { MEETING_TOKEN_BYTES } from '#wire/control.ts'
@@ -22,6 +30,7 @@ const MAX_AGAIN_MS = 600_000
 const MAX_LEASES = 64
 const MAX_PASSWORD_BYTES = 1_024
 const PING_LIMIT_MS = 6_000
+const NO_NAMES: MeshNames = { fd: undefined, isTold: false }
 
 export interface DeviceLinksOptions {
   readonly config: Config
@@ -33,7 +42,7 @@ export interface DeviceLinksOptions {
   /** Where devices meet while no direct way is known. */
   readonly meetings?: DeviceMeetings
   /** There is a network interface now. */
-  readonly onInterface?: (name: string) => void
+  readonly onInterface?: (openNames: () => Promise<MeshNames>) => void
   /** What starts the tunnels; tests have another. */
   readonly start?: typeof startMesh
 }
@@ -247,6 +256,7 @@ export class DeviceLinks {
     this.#hasStun = stunServers.length > 0
     const settings = {
       ...{ privateKey: self.keys[0].tunnel.privateKey, ipv6, ipv4, network: DEVICE_NETWORK, port },
+      ...{ network4: DEVICE_NETWORK_4, zone: ZONE },
       stunServers,
       turnServers: turn.flatMap(({ address, username, password_file: file }) => {
         const [password = ''] = Buffer.from(readStateFile(file, MAX_PASSWORD_BYTES) ?? [])
@@ -313,7 +323,8 @@ export class DeviceLinks {
       case 'ready':
         this.#interface = event.interface
         this.#port = event.port
-        if (event.interface !== undefined) this.#options.onInterface?.(event.interface)
+        if (event.interface !== undefined)
+          this.#options.onInterface?.(async () => (await this.#engine?.openNames()) ?? NO_NAMES)
         if (event.problem !== undefined) log.warn('no network interface for devices', { why: own(event.problem) })
         return
       case 'pong':

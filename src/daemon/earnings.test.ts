@@ -67,7 +67,10 @@ test('an issuer that does not answer is asked again later, after longer and long
     assert.match(String(await relay.handleDeadline(net.clock.now)), /ask the issuer/)
     waits.push(relay.deadline() - net.clock.now)
   }
-  assert.deepEqual(waits, [5_000, 10_000, 20_000, 40_000])
+  for (const [i, step] of [5_000, 10_000, 20_000, 40_000].entries()) {
+    const wait = waits[i] ?? 0
+    assert.ok(wait >= step / 2 && wait <= step * 1.5, `${wait} of ${step}`)
+  }
   assert.deepEqual(relay.counts(), { queued: 1, redeemed: 0, refused: 0 })
 })
 

@@ -8,6 +8,7 @@ import type { Random } from '#crypto/random.ts'
 import type { Identity } from '#crypto/signature.ts'
 import { type EarningsCounts, EarningsStore } from '#platform/earnings-store.ts'
 import { decodeToken, encodeToken } from '#wire/token.ts'
+import { Backoff } from './backoff.ts'
 import type { WalletKeeper } from './wallet-keeper.ts'
 
 /** A batch that is not full waits this long, so that the issuer learns little from when tokens come. */
@@ -29,7 +30,7 @@ export class Earnings {
   readonly #wallet: WalletKeeper
   #keys: IssuerKeys
   #nextMs = 0
-  #retryMs = FIRST_RETRY_MS
+  readonly #backoff: Backoff
   #isHandingIn = false
 
   /** Opens the store and fetches the issuer's keys, or takes those of the last time: tokens are checked offline. */
@@ -46,6 +47,7 @@ export class Earnings {
   private constructor({ directory, wallet, random }: EarningsOptions, keys: IssuerKeys, now: number) {
     this.#store = new EarningsStore(directory)
     this.#filter = new SpentFilter(this.#store, random(16))
+    this.#backoff = new Backoff({ firstMs: FIRST_RETRY_MS, mostMs: MAX_RETRY_MS, random })
     this.#wallet = wallet
     this.#keys = keys
     this.#nextMs = now + GATHER_MS
@@ -87,12 +89,11 @@ export class Earnings {
       this.#keys = await this.#wallet.fetchIssuerKeys()
       this.#filter.keep([...this.#keys.keys.values()].map(key => key.id))
       while (await this.handIn()) if (this.#store.counts().queued < FULL_BATCH) break
-      this.#retryMs = FIRST_RETRY_MS
+      this.#backoff.succeed()
       this.#nextMs = now + GATHER_MS
       return undefined
     } catch (error) {
-      this.#nextMs = now + this.#retryMs
-      this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS)
+      this.#nextMs = now + this.#backoff.fail()
       return error
     } finally {
       this.#isHandingIn = false

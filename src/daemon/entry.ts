@@ -20,6 +20,7 @@ import { ControlLoop } from './control-loop.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { type EntryPlan, entryOrder, resolveServer, tunnelMtu } from './entry-plan.ts'
 import { openFace } from './face.ts'
+import { HandshakeCount } from './handshake-count.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Payments } from './payments.ts'
@@ -88,6 +89,7 @@ class Entry {
   readonly #loop: ControlLoop
   readonly #keeper: DirectoryKeeper
   readonly #laboratory: Laboratory
+  readonly #handshakes = new HandshakeCount()
   readonly #gate: RelayGate
   readonly #busy = new BusyMeter()
   readonly #watch = new NetworkWatch({
@@ -326,6 +328,7 @@ class Entry {
 
   #carryOut(): void {
     const commands = this.#routes.take()
+    this.#handshakes.handleCommands(commands)
     this.#gate.send(commands)
     this.#payments?.handleCommands(commands, monotonicMs())
     const { log } = this.#options
@@ -352,6 +355,7 @@ class Entry {
           log.warn('peers answer, the server does not', { entry })
           break
         case 'hopFailed':
+          this.#handshakes.handleFailure()
           this.#choice.handleFailure(event.hop, event.isDoubtful)
           this.#search?.drop(event.hop.id)
           log.warn('peer failed', { id: own(event.hop.id) })
@@ -398,7 +402,12 @@ class Entry {
       mtu: this.#mtu,
       ...(this.#network && { interface: this.#network.name, killSwitch: this.#network.killSwitch }),
       ...(this.#payments && { credits: walletStatus(this.#payments.wallet) }),
-      counters: { ...this.#engine?.counters.snapshot(), ...this.#search?.counters, moves: this.#moves },
+      counters: {
+        ...this.#engine?.counters.snapshot(),
+        ...this.#search?.counters,
+        ...this.#handshakes.counters,
+        moves: this.#moves,
+      },
       ...(problem !== undefined && {
         problem,
         advice: isReady

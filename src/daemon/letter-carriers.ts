@@ -5,11 +5,14 @@ import type { Carrier } from '#discover/carrier.ts'
 import { Directory } from '#discover/directory.ts'
 import { LineCarrier } from '#discover/line-carrier.ts'
 import { isWildcard } from '#wire/address.ts'
+import { Backoff, jittered } from './backoff.ts'
 import type { Config } from './config.ts'
 import { letterNetwork } from './letter-network.ts'
 
 /** Connections to bootstrap nodes that were lost are made again this often. */
 const JOIN_MS = 15_000
+/** While none of the bootstrap nodes answers. */
+const MAX_JOIN_MS = 10 * 60_000
 
 export interface OpenCarriers {
   readonly carriers: readonly Carrier[]
@@ -53,13 +56,22 @@ export async function openCarriers(config: Config): Promise<OpenCarriers> {
     letters: letterNetwork(config),
     ...(!isWildcard(config.client.bind) && { sendFrom: config.client.bind }),
   })
-  await node.join()
-  const join = setInterval(() => void node.join(), JOIN_MS)
+  const backoff = new Backoff({ firstMs: JOIN_MS, mostMs: MAX_JOIN_MS, random: systemRandom })
+  let join: NodeJS.Timeout | undefined
+  let isClosed = false
+  const joinAgain = async () => {
+    const isJoined = await node.join()
+    if (isClosed) return
+    if (isJoined) backoff.succeed()
+    join = setTimeout(() => void joinAgain(), isJoined ? jittered(JOIN_MS, systemRandom) : backoff.fail())
+  }
+  await joinAgain()
   return {
     carriers: [...carriers, ...node.carriers],
     lines,
     close: async () => {
-      clearInterval(join)
+      isClosed = true
+      clearTimeout(join)
       await node.close()
     },
   }

@@ -11,6 +11,7 @@ import { bucketOf, keyInBucket } from '#meet/letter.ts'
 import { answerDns, ZONE } from '#meet/names.ts'
 import { cardOf } from '#meet/own-device.ts'
 import { type DnsServer, serveDns } from '#platform/dns-server.ts'
+import type { MeshNames } from '#platform/mesh-engine.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import { isDeviceName } from '#wire/device-card.ts'
 import { decodeDeviceMessage } from '#wire/device-message.ts'
@@ -26,7 +27,6 @@ import { type Phone, Phones } from './phones.ts'
 import { PostOffice } from './post-office.ts'
 
 const MAX_SLEEP_MS = 60_000
-const DNS_PORT = 53
 /** What one answer of the API has room for. */
 const MAX_LINES = 8
 
@@ -80,7 +80,7 @@ export class Meeting {
     this.#links = new DeviceLinks({
       ...options,
       say: (id, data) => this.#say(id, data),
-      onInterface: name => void this.#nameInterface(name),
+      onInterface: openNames => void this.#nameInterface(openNames),
     })
     this.#desk = new PairingDesk({
       random: systemRandom,
@@ -341,14 +341,14 @@ export class Meeting {
   }
 
   /** Names are answered at our own address in the devices' network, and the system is told so where it can be. */
-  async #nameInterface(link: string): Promise<void> {
+  async #nameInterface(openNames: () => Promise<MeshNames>): Promise<void> {
     const { log } = this.#options
-    const { ipv6: host } = this.#devices.addresses
     try {
       await this.#ownDns?.close()
-      this.#ownDns = await serveDns({ host, port: DNS_PORT }, query => answerDns(query, this.#names()))
-      const { leadNames } = await import('#platform/linux/mesh-names.ts')
-      if (!(await leadNames(link, host, ZONE))) log.info('the system is not told of names', { zone: own(ZONE) })
+      const { fd, isTold } = await openNames()
+      if (fd === undefined) throw Object.assign(new Error(), { code: 'EACCES' })
+      this.#ownDns = await serveDns({ fd }, query => answerDns(query, this.#names()))
+      if (!isTold) log.info('the system is not told of names', { zone: own(ZONE) })
     } catch (error) {
       log.warn('names are not answered', { why: own((error as NodeJS.ErrnoException).code ?? '') })
     }

@@ -57,13 +57,18 @@ const PEER: Status['peer'] = {
 const CREDITS: Status['credits'] = { tokens: 7, pending: 1, queued: 4, redeemed: 30, refused: 2 }
 
 test('handshakes, what a peer lends and credits have metrics of their own', async t => {
-  const counters = { handshakes: 9, renewals: 4, cookieReplies: 1, 'credits.paid': 3 }
+  const made = { handshakesSent: 8, handshakesAnswered: 5, handshakesRenewed: 2, handshakesUnanswered: 1 }
+  const counters = { handshakes: 9, renewals: 4, cookieReplies: 1, 'credits.paid': 3, ...made }
   const { ask } = await serve(t, () => ({ ...STATUS, counters, peer: PEER, credits: CREDITS }))
   const lines = (await ask('/metrics')).text.split('\n')
   for (const line of [
     'hoplite_handshakes_total{result="accepted"} 9',
     'hoplite_handshakes_total{result="renewed"} 4',
     'hoplite_handshakes_total{result="asked_for_proof"} 1',
+    'hoplite_client_handshakes_total{result="sent"} 8',
+    'hoplite_client_handshakes_total{result="answered"} 5',
+    'hoplite_client_handshakes_total{result="renewed"} 2',
+    'hoplite_client_handshakes_total{result="unanswered"} 1',
     'hoplite_peer_open 0',
     'hoplite_peer_clients 2',
     'hoplite_peer_day_bytes 160',
@@ -101,6 +106,22 @@ test('the dashboard for Grafana and the alert rules ask for metrics that there a
     for (const [, given = ''] of asked.matchAll(/reason=~?"([\w|]+)"/g))
       for (const reason of given.split('|')) assert.ok(text.includes(`reason="${reason}"`), `${reason} in ${file}`)
   }
+  // The table of docs/operations.md, both ways; \`…_x\` shares the beginning of the name before it.
+  const table = read('../operations.md')
+    .split('\n')
+    .filter(line => /^\| `(hoplite|process|nodejs)_[a-z]/.test(line))
+  const promised = new Set<string>()
+  for (const line of table) {
+    const cell = line.split('|')[1] ?? ''
+    const [first = ''] = /(?:hoplite|process|nodejs)_\w+/.exec(cell) ?? []
+    for (const [name] of cell.matchAll(/(?:hoplite|process|nodejs)_\w+/g)) promised.add(name)
+    for (const [, end = ''] of cell.matchAll(/…_(\w+)/g)) {
+      const found = [...names].filter(name => name?.endsWith(`_${end}`) && name.slice(0, 12) === first.slice(0, 12))
+      assert.equal(found.length, 1, `…_${end} beside ${first}`)
+      promised.add(found[0] ?? '')
+    }
+  }
+  assert.deepEqual([...promised].toSorted(), [...names].toSorted())
   const { panels } = JSON.parse(read('grafana.json')) as { panels: unknown[] }
   assert.ok(panels.length > 10)
 })

@@ -26,11 +26,17 @@ const HANDSHAKES = [
   ['renewals', 'renewed'],
   ['cookieReplies', 'asked_for_proof'],
 ] as const
+const CLIENT_HANDSHAKES = [
+  ['handshakesSent', 'sent'],
+  ['handshakesAnswered', 'answered'],
+  ['handshakesRenewed', 'renewed'],
+  ['handshakesUnanswered', 'unanswered'],
+] as const
 /** Counters that have metrics of their own. */
 const NAMED: ReadonlySet<string> = new Set([
   ...['datagramsIn', 'datagramsOut', 'bytesIn', 'bytesOut', 'framesOpened', 'failovers', 'moves', 'credits.paid'],
   ...['lentBytesIn', 'lentBytesOut'],
-  ...HANDSHAKES.map(([name]) => name),
+  ...[...HANDSHAKES, ...CLIENT_HANDSHAKES].map(([name]) => name),
 ])
 
 /** Serves metrics at `listen`. Throws ADDRESS_IN_USE. */
@@ -113,6 +119,8 @@ async function expose(status: Status, delay: ReturnType<typeof monitorEventLoopD
   counter('hoplite_failovers_total', 'Routes that moved to their spare way').inc(of('failovers') + of('moves'))
   const handshakes = counter('hoplite_handshakes_total', 'Handshakes of clients, by what came of them', ['result'])
   for (const [name, result] of HANDSHAKES) handshakes.inc({ result }, of(name))
+  const made = counter('hoplite_client_handshakes_total', 'Handshakes with hops, by what came of them', ['result'])
+  for (const [name, result] of CLIENT_HANDSHAKES) made.inc({ result }, of(name))
   exposeQueues(status, { counter, labelled })
   if (peer !== undefined) exposePeer(peer, { gauge, counter, directed })
   if (credits !== undefined) {

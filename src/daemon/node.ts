@@ -5,6 +5,7 @@ import type { Status } from '#api/table.ts'
 import type { Observation, Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { type Engine, type EngineKind, type EngineOptions, startEngineOf } from '#platform/engine.ts'
+import { hasHelper } from '#platform/linux/helper-channel.ts'
 import { Observer } from '#platform/observer.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import type { Config } from './config.ts'
@@ -150,13 +151,17 @@ export class Laboratory {
   }
 }
 
+type CommonStatus = Pick<Status, 'version' | 'pid' | 'uptimeMs' | 'memoryBytes' | 'user' | 'helper'>
+
 /** The part of a status that is the same for every role. */
-export function commonStatus(startedMs: number): Pick<Status, 'version' | 'pid' | 'uptimeMs' | 'memoryBytes'> {
+export function commonStatus(startedMs: number): CommonStatus {
   return {
     version: VERSION,
     pid: process.pid,
     uptimeMs: Math.round(monotonicMs() - startedMs),
     memoryBytes: process.memoryUsage.rss(),
+    ...(process.getuid && { user: process.getuid() }),
+    ...(hasHelper() && { helper: process.ppid }),
   }
 }
 

@@ -9,6 +9,7 @@ import type { Command, Report } from '#forward/commands.ts'
 import type { Layer } from '#route/layer.ts'
 import type { Price } from '#wire/descriptor.ts'
 import { encodeToken } from '#wire/token.ts'
+import { Backoff } from './backoff.ts'
 import type { Config } from './config.ts'
 import { type Dial, issuerWay } from './issuer-way.ts'
 import type { Log } from './log.ts'
@@ -47,7 +48,7 @@ export class Payments {
   readonly #purse: Purse
   readonly #timer: NodeJS.Timeout
   #refillAtMs = 0
-  #refillWaitMs = REFILL_MS
+  readonly #backoff = new Backoff({ firstMs: 2 * REFILL_MS, mostMs: MAX_REFILL_MS, random: systemRandom })
   #isRefilling = false
   #told: string | undefined
 
@@ -171,6 +172,7 @@ export class Payments {
     const { log } = this.#options
     if (this.#isRefilling) return
     this.#isRefilling = true
+    let waitMs = REFILL_MS
     try {
       await wallet.resume()
       await wallet.renew()
@@ -178,13 +180,14 @@ export class Payments {
       if (wanted > 0) await wallet.withdraw(wanted)
       // An account that has nothing is asked less and less: each time may cost a route.
       const isDry = wanted === 0 && wallet.balance().tokens < LOW
-      this.#refillWaitMs = isDry ? Math.min(this.#refillWaitMs * 2, MAX_REFILL_MS) : REFILL_MS
+      if (isDry) waitMs = this.#backoff.fail()
+      else this.#backoff.succeed()
     } catch (error) {
-      this.#refillWaitMs = Math.min(this.#refillWaitMs * 2, MAX_REFILL_MS)
-      log.warn('the wallet was not filled', { retryMs: this.#refillWaitMs, unknown: !(error instanceof Error) })
+      waitMs = this.#backoff.fail()
+      log.warn('the wallet was not filled', { retryMs: waitMs, unknown: !(error instanceof Error) })
     } finally {
       this.#isRefilling = false
-      this.#refillAtMs = now + this.#refillWaitMs
+      this.#refillAtMs = now + waitMs
     }
   }
 

@@ -20,6 +20,7 @@ import { Hop } from '#relay/hop.ts'
 import { isPublicAddress } from '#stream/exit-policy.ts'
 import { type Address, formatAddress, isWildcard } from '#wire/address.ts'
 import type { Role } from '#wire/descriptor.ts'
+import { jittered } from './backoff.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { ExitDesk } from './exit-desk.ts'
@@ -418,7 +419,7 @@ class Relay {
     )
     const stored = await discovery.publish(descriptor)
     this.#options.log.info('descriptor published', { stored })
-    this.#publishing = setTimeout(() => void this.#publish(), PUBLISH_MS)
+    this.#publishing = setTimeout(() => void this.#publish(), jittered(PUBLISH_MS, systemRandom))
   }
 
   #status(): Status {

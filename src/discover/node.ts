@@ -26,6 +26,8 @@ const KAD_PROTOCOL = '/hoplite/kad/1.0.0'
 const PREFIX = 'hoplite'
 const SYNC_MS = 60_000
 const FIRST_SYNC_MS = 400
+const YOUNG_MS = 1_000
+const YOUNG_GROWTH = 1.25
 const DIAL_MS = 5_000
 const REQUEST_MS = 10_000
 /** Sources asked in one refresh, when there are as many. */
@@ -64,7 +66,7 @@ export interface DiscoveryNode {
   /** Ways for letters; none without `letters`. */
   readonly carriers: readonly Carrier[]
   /** Connects to the bootstrap nodes, where there is no connection to them. */
-  join(): Promise<void>
+  join(): Promise<boolean>
   /** Puts a descriptor of our own into the directory and the DHT; returns how many peers stored it. */
   publish(descriptor: Uint8Array): Promise<number>
   /** Takes the whole directory from several sources. */
@@ -173,7 +175,7 @@ class ClientNode implements DiscoveryNode {
     })
   }
 
-  async join(): Promise<void> {
+  async join(): Promise<boolean> {
     const own = this.node.peerId.toString()
     const connected = new Set(this.node.getPeers().map(peer => peer.toString()))
     const away = this.options.bootstrap.filter(address => !address.endsWith(own) && !connected.has(peerOf(address)))
@@ -182,6 +184,7 @@ class ClientNode implements DiscoveryNode {
         .map(parseMultiaddr)
         .map(target => target && this.node.dial(target, { signal: AbortSignal.timeout(DIAL_MS) })),
     )
+    return this.connections > 0
   }
 
   async close(): Promise<void> {
@@ -219,6 +222,7 @@ class PublishingNode extends ClientNode {
   readonly #dht: KadDHT | undefined
   readonly #own = new Map<string, Uint8Array>()
   #timer: NodeJS.Timeout
+  #youngMs = YOUNG_MS
   #isClosed = false
 
   constructor(options: DiscoveryOptions, node: Libp2p, carriers: readonly Carrier[], dht: KadDHT | undefined) {
@@ -262,15 +266,18 @@ class PublishingNode extends ClientNode {
 
   /** Keeps in step with a few peers, and tells the DHT again about ourselves. */
   async #sync(): Promise<void> {
+    const before = this.options.directory.version
     await this.join()
     if (this.#isClosed) return
     await this.refresh().catch(() => undefined)
     for (const [id, descriptor] of this.#own) await this.#put(id, descriptor)
     if (this.#isClosed) return
     const jitter = (this.options.random(1)[0] ?? 0) / 255
-    // A young directory changes quickly, an old one slowly.
-    const wait = this.options.directory.size < 3 ? 1_000 : SYNC_MS * (0.75 + 0.5 * jitter)
-    this.#timer = setTimeout(() => this.#sync(), wait)
+    // A young directory changes quickly, an old one slowly; one that nobody adds to is asked for less and less.
+    const isYoung = this.options.directory.size < 3
+    const isStill = this.options.directory.version === before
+    this.#youngMs = isYoung && isStill ? Math.min(this.#youngMs * YOUNG_GROWTH, SYNC_MS) : YOUNG_MS
+    this.#timer = setTimeout(() => this.#sync(), (isYoung ? this.#youngMs : SYNC_MS) * (0.75 + 0.5 * jitter))
   }
 }
 

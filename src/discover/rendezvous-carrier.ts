@@ -1,6 +1,7 @@
 // Letters over a rendezvous server. The connection is kept up for as long as the carrier lives; while it is down, letters to post
 // are refused, and buckets are listened in again once it is back.
 
+import { systemRandom } from '#crypto/random.ts'
 import { type Bucket, LETTER_BYTES } from '#wire/letter.ts'
 import { decodeRendezvous, encodeRendezvous } from '#wire/rendezvous.ts'
 import { bucketName, type Carrier, type OnLetter } from './carrier.ts'
@@ -85,7 +86,9 @@ export class RendezvousCarrier implements Carrier {
 
   #reconnect(): void {
     if (this.#isClosed) return
-    this.#retry = setTimeout(() => this.#connect(), this.#retryMs)
+    // Everybody lost it at the same moment: not all come back in one.
+    const part = 0.5 + (systemRandom(1)[0] ?? 0) / 255
+    this.#retry = setTimeout(() => this.#connect(), this.#retryMs * part)
     this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS)
   }
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test from 'node:test'
@@ -60,6 +60,8 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
         `${name} ${ids}`,
       )
       assert.equal(processStatus(helper)['Uid'], '0\t0\t0\t0')
+      const status = await network.status(name)
+      assert.deepEqual([status.user, status.helper], [ids[0], helper])
       assert.match(readFileSync(`/proc/${daemon}/cmdline`, 'latin1'), /--permission/)
     }
     assert.equal((await download.done).sha256, patternHash(8 * MIB))
@@ -92,6 +94,23 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     },
   )
 
+  await t.test('a configuration that the daemon may not read is named before anything is changed', async () => {
+    chmodSync(network.config('me'), 0o600)
+    const refused = network.up('--json')
+    await assert.rejects(refused, (error: { stdout?: string }) => /may not.*chmod 644/.test(error.stdout ?? ''))
+    chmodSync(network.config('me'), 0o644)
+    assert.equal(await picture(network), before)
+  })
+
+  await t.test('two on one state directory: the second says who has it, and the first goes on', async () => {
+    await network.up()
+    const second = network.hoplite('me', 'daemon', '--tun', '--config', network.config('me'))
+    await assert.rejects(second, (error: { stderr?: string }) => /process \d+ uses it/.test(error.stderr ?? ''))
+    assert.equal(await reaches(network, web), true)
+    await network.hoplite('me', 'down')
+    assert.equal(await picture(network), before)
+  })
+
   await t.test('a helper that is killed takes the daemon with it, and nothing gets out', async () => {
     await network.up()
     const { daemon, helper } = await network.processes()
@@ -107,10 +126,12 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     assert.equal(await picture(network), before)
   })
 
-  await t.test('down puts everything back, and another up --tun after a crash takes its place', async () => {
+  await t.test('down puts everything back, and another up --tun after a crash takes its place', async t => {
     await network.up('--exclude', `${network.address('gate')}/32`, '--lan', '192.168.0.0/16')
     await kill(network)
+    const startedMs = performance.now()
     await network.up()
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
     assert.equal(await reaches(network, web), true)
     await network.hoplite('me', 'down')
     assert.equal(await picture(network), before)

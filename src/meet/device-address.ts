@@ -11,6 +11,7 @@ import { formatIPv6 } from '#wire/address.ts'
 
 /** The network that all IPv6 addresses of devices are of. */
 export const DEVICE_NETWORK = 'fd68:6f70:6c69::/48'
+export const DEVICE_NETWORK_4 = '100.64.0.0/10'
 const PREFIX = Uint8Array.of(0xfd, 0x68, 0x6f, 0x70, 0x6c, 0x69)
 const IPV4_BASE = 100 * 2 ** 24 + 64 * 2 ** 16
 const IPV4_BITS = 22

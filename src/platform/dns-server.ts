@@ -8,19 +8,24 @@ export interface DnsServer {
   close(): Promise<void>
 }
 
-/** Listens at `listen`; `answer` gives `undefined` for what deserves none. Rejects when the address cannot be had. */
+/**
+ * Listens at `listen`, or by a descriptor that is bound already; `answer` gives `undefined` for what deserves none. Rejects when
+ * the address cannot be had.
+ */
 export async function serveDns(
-  listen: Address,
+  listen: Address | { readonly fd: number },
   answer: (query: Uint8Array) => Uint8Array | undefined,
 ): Promise<DnsServer> {
-  const socket = createSocket(listen.host.includes(':') ? 'udp6' : 'udp4')
+  const isGiven = 'fd' in listen
+  const socket = createSocket(isGiven || listen.host.includes(':') ? 'udp6' : 'udp4')
   socket.on('message', (query, { address, port }) => {
     const response = answer(query)
     if (response !== undefined) socket.send(response, port, address)
   })
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject)
-    socket.bind(listen.port, listen.host, () => resolve())
+    if (isGiven) socket.bind(listen, () => resolve())
+    else socket.bind(listen.port, listen.host, () => resolve())
   })
   // A datagram that could not be sent is asked for again.
   socket.on('error', () => undefined)

@@ -5,12 +5,21 @@
 //
 // There is one batch at a time, and it is handed in again, the same, until the issuer has answered.
 
-import { mkdirSync } from 'node:fs'
 import path from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync } from 'node:sqlite'
+import { openDatabase } from './open-database.ts'
 
 const STATE = { queued: 0, batch: 1, redeemed: 2, refused: 3 } as const
 const MAX_BATCH = 256
+
+/** A power cut may take the last moments' tokens, which their payers keep as spent. */
+const STEPS = [
+  `CREATE TABLE IF NOT EXISTS tokens (
+     key BLOB NOT NULL, nonce BLOB NOT NULL, token BLOB NOT NULL, state INTEGER NOT NULL, epoch INTEGER NOT NULL,
+     ends INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (key, nonce)
+   ) WITHOUT ROWID;
+   CREATE INDEX IF NOT EXISTS tokens_by_state ON tokens (state, number)`,
+] as const
 
 export interface EarningsCounts {
   readonly queued: number
@@ -21,19 +30,9 @@ export interface EarningsCounts {
 export class EarningsStore {
   readonly #database: DatabaseSync
 
-  /** Opens the store of a directory; makes it when it is not there. */
+  /** Opens the store of a directory; makes it when it is not there. Throws STATE_UNREADABLE. */
   constructor(directory: string) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
-    this.#database = new DatabaseSync(path.join(directory, 'earnings.db'), { timeout: 5_000 })
-    // Written when the process dies; a power cut may take the last moments' tokens, which their payers keep as spent.
-    this.#database.exec(`
-      PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
-      CREATE TABLE IF NOT EXISTS tokens (
-        key BLOB NOT NULL, nonce BLOB NOT NULL, token BLOB NOT NULL, state INTEGER NOT NULL, epoch INTEGER NOT NULL,
-        ends INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (key, nonce)
-      ) WITHOUT ROWID;
-      CREATE INDEX IF NOT EXISTS tokens_by_state ON tokens (state, number);
-    `)
+    this.#database = openDatabase(path.join(directory, 'earnings.db'), STEPS)
   }
 
   has(keyId: Uint8Array, nonce: Uint8Array): boolean {

@@ -20,7 +20,16 @@ function start(t: TestContext, number: number, onOffer: (offer: Uint8Array) => v
   const ipv6 = `fd68:6f70:6c69::${number}`
   const events: MeshEvent[] = []
   const servers = { stunServers: [], turnServers: [] }
-  const settings = { ipv6, ipv4: undefined, network: 'fd68:6f70:6c69::/48', port: 0, mapsPorts: false, hasTun: false }
+  const settings = {
+    ipv6,
+    ipv4: undefined,
+    network: 'fd68:6f70:6c69::/48',
+    port: 0,
+    mapsPorts: false,
+    hasTun: false,
+    network4: '100.64.0.0/10',
+    zone: 'hop',
+  }
   const engine = startMesh(
     { privateKey, ...settings, ...servers },
     event => {

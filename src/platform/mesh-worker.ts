@@ -9,7 +9,7 @@ import { decodePathOffer } from '#wire/path-offer.ts'
 import { monotonicMs } from './clock.ts'
 import type { MeshTun } from './linux/mesh-tun.ts'
 import { type MeetingPort, openMeetingPort, otherEnd } from './meeting-port.ts'
-import type { LinkPeer, MeshEvent, MeshOrder, MeshSettings } from './mesh-engine.ts'
+import type { LinkPeer, MeshEvent, MeshOrder, MeshRoutes, MeshWorkerData } from './mesh-engine.ts'
 import { PathShell } from './path-shell.ts'
 
 /** Generations of an offer within one epoch. */
@@ -17,26 +17,20 @@ const EPOCH = 2 ** 20
 
 const port = parentPort
 if (port === null) throw new Error('start the tunnels: not in a worker')
-const settings = workerData as MeshSettings
+const settings = workerData as MeshWorkerData
 const tell = (event: MeshEvent) => port.postMessage(event)
 
 let tun: MeshTun | undefined
-let problem: string | undefined
-if (settings.hasTun) {
-  try {
-    const { openMeshTun } = await import('./linux/mesh-tun.ts')
-    const { ipv6, ipv4, network } = settings
-    const room = { mtu: MESH_MTU, headroom: MESH_HEADROOM, tailroom: MESH_TAILROOM }
-    tun = await openMeshTun({
-      ...{ ipv6, ipv4, network, ...room },
-      onPacket: (buffer, offset, length) => {
-        mesh.send(buffer, offset, length, monotonicMs())
-        arm()
-      },
-    })
-  } catch (error) {
-    problem = (error as Error).message
-  }
+const { link } = settings
+if (link !== undefined && 'fd' in link) {
+  const { runMeshTun } = await import('./linux/mesh-tun.ts')
+  tun = runMeshTun(link.fd, {
+    ...{ mtu: MESH_MTU, headroom: MESH_HEADROOM, tailroom: MESH_TAILROOM },
+    onPacket: (buffer, offset, length) => {
+      mesh.send(buffer, offset, length, monotonicMs())
+      arm()
+    },
+  })
 }
 const write = tun?.write
 
@@ -117,7 +111,7 @@ function setPeers(privateKey: Uint8Array, peers: readonly LinkPeer[]): void {
     if (shell.do((endpoint, at) => endpoint.connect(peer, isControlling, at))) linked.add(peer)
   }
   const ipv4 = peers.flatMap(({ addresses }) => addresses.filter(address => !address.includes(':')))
-  tun?.setRoutes(ipv4).catch(() => undefined)
+  if (tun !== undefined) port?.postMessage({ kind: 'routes', ipv4 } satisfies MeshRoutes)
   arm()
 }
 
@@ -187,6 +181,5 @@ port.on('message', (order: MeshOrder | 'close') => {
 tell({
   kind: 'ready',
   port: boundPort,
-  ...(tun !== undefined && { interface: tun.name }),
-  ...(problem !== undefined && { problem }),
+  ...(link !== undefined && ('fd' in link ? { interface: link.name } : link)),
 })

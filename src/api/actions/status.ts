@@ -84,6 +84,8 @@ export const nodeStatus = z.strictObject({
   via: z.string().optional(),
   counters: z.record(z.string(), z.number()),
   memoryBytes: z.number(),
+  user: z.number().describe('The user that the node runs as; 0 is root').optional(),
+  helper: z.number().describe('The process that changes the network for it, as root').optional(),
   problem: z.string().optional(),
   advice: z.string().optional(),
 })

@@ -16,7 +16,9 @@ import {
   checkFirewall,
   checkForeignFunctions,
   checkNamespaces,
+  checkOpenFiles,
   checkPrivileges,
+  checkPrivilegeTools,
 } from '../machine-checks.ts'
 import { print } from '../output.ts'
 import { makeReport } from '../report.ts'
@@ -82,8 +84,10 @@ async function examine(options: { config?: string; stateDir?: string }): Promise
     ...checkBuffers(),
     checkTun(),
     ...checkPrivileges(),
+    ...checkPrivilegeTools(),
     ...checkFirewall(),
     ...checkNamespaces(),
+    ...checkOpenFiles(),
     checkClock(),
     ...(await checkBootstrap(config)),
     await checkDaemon(stateDir),
@@ -230,7 +234,11 @@ function dial(host: string, port: number): Promise<string | undefined> {
 async function checkDaemon(stateDir: string): Promise<Finding> {
   const check = 'daemon'
   try {
-    const { role, state, problem, advice } = await callAction(socketPath(stateDir), 'status', {})
+    const { role, state, problem, advice, user, interface: name } = await callAction(socketPath(stateDir), 'status', {})
+    if (problem === undefined && user === 0 && name !== undefined) {
+      const fix = 'start it with: hoplite up --tun, entry, or relay --exit --tun'
+      return { check, verdict: 'warning', found: `${role}, ${state}; it has a tunnel and is root`, fix }
+    }
     if (problem === undefined) return { check, verdict: 'ok', found: `${role}, ${state}` }
     return {
       check,

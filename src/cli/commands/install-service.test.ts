@@ -50,6 +50,28 @@ test('systemd takes every unit, and finds that a system service is exposed to li
   }
 })
 
+test('a service with a tunnel is root with what its helper needs, and systemd takes it', t => {
+  if (skipUnless(t, hasTool('systemd-analyze'), 'systemd is not installed', { tool: 'systemd-analyze' })) return
+  const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-units-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const command = [process.execPath, '--no-warnings', MAIN]
+  for (const given of [
+    { role: 'client', words: ['--exclude', '192.0.2.0/24'], most: 61 },
+    { role: 'relay', exit: true, most: 52 },
+  ] as const) {
+    const file = path.join(folder, `${serviceName(given.role)}.service`)
+    const unit = systemdUnit(
+      serviceOf({ ...given, tun: true, command, stateDir: `/var/lib/${serviceName(given.role)}` }),
+    )
+    assert.doesNotMatch(unit, /DynamicUser|NODE_OPTIONS/)
+    assert.match(unit, /^ExecStart=.* --tun( --exclude 192\.0\.2\.0\/24)?$/m)
+    assert.match(unit, /^NotifyAccess=all$/m)
+    writeFileSync(file, unit)
+    execFileSync('systemd-analyze', ['verify', file], { stdio: 'pipe' })
+    execFileSync('systemd-analyze', ['security', '--offline=yes', `--threshold=${given.most}`, file], { stdio: 'pipe' })
+  }
+})
+
 for (const role of ROLES) {
   test(`a ${role} works with the permissions that its service has, and no others`, { timeout: 30_000 }, async t => {
     const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-service-'))

@@ -9,6 +9,7 @@ import { isSea } from 'node:sea'
 import { fileURLToPath } from 'node:url'
 import { HopliteError } from '#api/errors.ts'
 import { loadConfig } from '#daemon/config.ts'
+import { type MachineFlags, machineWords, planMachine } from '#daemon/machine-plan.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
 import { siblingModule } from '#platform/module-url.ts'
 import { print } from '../output.ts'
@@ -17,11 +18,12 @@ import { launchdJob, type Service, type ServiceRole, serviceName, systemdUnit } 
 const TOOL_MS = 30_000
 const SYSTEM_CONFIG = '/etc/hoplite/hoplite.toml'
 
-export interface InstallOptions {
+export interface InstallOptions extends Partial<MachineFlags> {
   config?: string
   stateDir?: string
   json?: boolean
   exit?: boolean
+  tun?: boolean
   /** Print the file and install nothing. */
   print?: boolean
   remove?: boolean
@@ -57,8 +59,10 @@ export function installService(role: ServiceRole, options: InstallOptions): void
   print(options.json, { ok: true, file, stateDir: service.stateDir }, `Installed ${file}; it runs.\n${advice(service)}`)
 }
 
-function describe(role: ServiceRole, { config, stateDir, exit }: InstallOptions): Service {
+function describe(role: ServiceRole, options: InstallOptions): Service {
+  const { config, stateDir, exit, tun } = options
   const isSystem = process.getuid?.() === 0
+  assertTunnel(role, options, isSystem)
   const found = configFile(config) ?? (isSystem && existsSync(SYSTEM_CONFIG) ? SYSTEM_CONFIG : undefined)
   const isSystemd = process.platform !== 'darwin'
   return {
@@ -68,7 +72,18 @@ function describe(role: ServiceRole, { config, stateDir, exit }: InstallOptions)
     stateDir: isSystem && isSystemd ? `/var/lib/${serviceName(role)}` : stateDirectory(stateDir),
     ...(found !== undefined && { config: found }),
     ...(role === 'relay' && exit !== undefined && { exit }),
+    ...(tun && { tun }),
+    ...(tun && role === 'client' && { words: machineWords(planMachine({ killSwitch: true, ...options })) }),
   }
+}
+
+/** A tunnel is a client's or an exit's, on Linux, and root makes it. */
+function assertTunnel(role: ServiceRole, { tun, exit, print }: InstallOptions, isSystem: boolean): void {
+  if (!tun) return
+  const isOne = role === 'client' || (role === 'relay' && exit)
+  if (!isOne) throw new HopliteError('REQUEST_INVALID', `start a tunnel: a ${role} has none`, 'add --exit to a relay')
+  if (process.platform === 'linux' && (isSystem || print)) return
+  throw new HopliteError('NOT_PERMITTED', 'install a service with a tunnel: only root can, on Linux', 'use sudo')
 }
 
 function ownCommand(): string[] {

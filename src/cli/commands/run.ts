@@ -4,13 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { HopliteError } from '#api/errors.ts'
 import type { Config } from '#daemon/config.ts'
 import { loadConfig, withFlags } from '#daemon/config.ts'
+import { hasDeviceFile } from '#daemon/device-file.ts'
 import { exitRules } from '#daemon/exit-rules.ts'
 import { keepRunning } from '#daemon/keep-running.ts'
 import { openLog } from '#daemon/log.ts'
 import { keepLogShort } from '#daemon/log-file.ts'
 import { type MachineFlags, machineOrder, machineWords, planMachine } from '#daemon/machine-plan.ts'
+import { meshOrder } from '#daemon/mesh-order.ts'
 import type { RunOptions } from '#daemon/node.ts'
-import { helperOrder } from '#daemon/tunnel-network.ts'
+import { assertNothingPending } from '#daemon/tunnel-network.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
 import { journalDirectory } from '#platform/linux/changes.ts'
@@ -84,7 +86,7 @@ export type DaemonOptions = NodeOptions &
   }
 
 export async function daemon(options: DaemonOptions): Promise<void> {
-  if (options.tun && needsHelper()) helpClient(options)
+  if (needsHelper()) helpClient(options)
   const { runClient } = await import('#daemon/client.ts')
   const plan = options.tun ? planMachine(options) : undefined
   let startsOff = options.off ?? false
@@ -96,11 +98,18 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   await run('client', options, main, config => withFlags(config, options))
 }
 
-/** The helper of a client that the whole machine goes through, where root starts it. */
-function helpClient(options: DaemonOptions): never {
-  const plan = planMachine(options)
-  const { hops, proxy, spendLimit, off } = options
+/** The helper of a client where root starts it: one that the whole machine goes through, or that has devices. */
+function helpClient(options: DaemonOptions): void {
+  const file = configFile(options.config)
+  const config = withFlags(loadConfig(file), options)
+  const { client, metrics, meet } = config
+  const plan = options.tun ? planMachine(options) : undefined
+  const mesh = meshOrder(config)
   const stateDir = stateDirectory(options.stateDir)
+  // One that has never had a device needs no rights.
+  if (plan === undefined && (mesh === undefined || !hasDeviceFile(stateDir))) return
+  if (plan === undefined) assertNothingPending(stateDir)
+  const { hops, proxy, spendLimit, off } = options
   becomeHelper({
     words: [
       'daemon',
@@ -108,11 +117,18 @@ function helpClient(options: DaemonOptions): never {
       ...(proxy === undefined ? [] : ['--proxy', proxy]),
       ...(spendLimit === undefined ? [] : ['--spend-limit', String(spendLimit)]),
       ...(off ? ['--off'] : []),
-      ...['--tun', ...machineWords(plan)],
+      ...(plan === undefined ? [] : ['--tun', ...machineWords(plan)]),
     ],
     stateDir,
-    configFile: configFile(options.config),
-    order: uid => helperOrder({ stateDir, order: machineOrder(plan) }, uid),
+    configFile: file,
+    order: uid => ({
+      ...(plan && { tunnel: machineOrder(plan) }),
+      ...(mesh && { mesh }),
+      journal: journalDirectory(stateDir),
+      uid,
+      hooks: [],
+    }),
+    bindsLowPorts: [client.proxy, metrics.listen, meet.dns].some(isLow),
   })
 }
 

@@ -18,6 +18,9 @@ interface Seen {
   readonly carried: number
 }
 
+/** Who is killed; with each goes the daemon. */
+const VICTIMS = ['a worker', 'the daemon', 'the helper'] as const
+
 export const leaks: Scenario = async bench => {
   const { say, promise } = bench
   await using network = await MachineNetwork.start({ relays: 4, hops: 3 })
@@ -39,7 +42,7 @@ export const leaks: Scenario = async bench => {
 
   const crashed = await look(() => Promise.all([network.crash(), makeNoise(me), makeNoise(me)]))
   tell(bench, 'the data plane fails and is started again', crashed, 'some')
-  for (const victim of ['a worker', 'the daemon'] as const) {
+  for (const victim of VICTIMS) {
     const dead = await look(async () => {
       await endDaemon(network, victim)
       await makeNoise(me)
@@ -126,9 +129,10 @@ async function loseGuard(network: MachineNetwork): Promise<void> {
 }
 
 /** SIGKILL to the process, by its own id or by that of the thread that carries packets. */
-async function endDaemon(network: MachineNetwork, victim: 'a worker' | 'the daemon'): Promise<void> {
-  const { pid } = await network.status()
-  process.kill(victim === 'the daemon' ? pid : workerOf(pid), 'SIGKILL')
+async function endDaemon(network: MachineNetwork, victim: (typeof VICTIMS)[number]): Promise<void> {
+  const { daemon, helper } = await network.processes()
+  const pids = { 'a worker': workerOf(daemon), 'the daemon': daemon, 'the helper': helper }
+  process.kill(pids[victim], 'SIGKILL')
   await waitFor(async () => (isStateLocked(network.state('me')) ? undefined : true), 'the end of the daemon')
 }
 

@@ -3,14 +3,28 @@
 // program, its state and the configuration, and nothing else, in a mount namespace of its own.
 
 import { createHash } from 'node:crypto'
-import { chownSync, existsSync, lchownSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fchownSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  type Stats,
+  statSync,
+} from 'node:fs'
 import path from 'node:path'
+import { HopliteError } from '#api/errors.ts'
 import { assertProgram } from './steps.ts'
 
 /** The range that systemd has for users that exist only while a service runs; nobody is entered in it. */
 const DYNAMIC = { first: 61_184, last: 65_519 } as const
 const NAME = 'hoplite'
 const OTHERS_MAY_ENTER = 0o001
+const OTHERS_MAY_READ = 0o004
+const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
 /** Deeper than any state is. */
 const MAX_DEPTH = 8
 
@@ -22,6 +36,8 @@ export interface DaemonUser {
 export interface DaemonLaunch extends DaemonUser {
   /** Program and arguments. */
   readonly command: readonly string[]
+  /** Beside the environment of the helper. */
+  readonly env: Readonly<Record<string, string>>
   /** Files and directories that the daemon must see. */
   readonly sees: readonly string[]
   /** Whether it listens on ports below 1024. */
@@ -57,17 +73,36 @@ export function daemonUser(stateDir: string): DaemonUser {
   throw new Error('find a user for the daemon: none is free')
 }
 
-/** Makes a state directory and all in it the user's own, but for files that have another name elsewhere. */
-export function giveState(directory: string, { uid, gid }: DaemonUser, depth = 0): void {
-  if (depth > MAX_DEPTH) return
-  for (const entry of readdirSync(directory)) {
-    const file = path.join(directory, entry)
-    const found = lstatSync(file)
-    if (found.isDirectory()) giveState(file, { uid, gid }, depth + 1)
-    // Links are not followed, and a second name may be for a file of somebody else's.
-    else if ((found.uid !== uid || found.gid !== gid) && found.nlink === 1) lchownSync(file, uid, gid)
+/**
+ * Makes a state directory, and the files and directories in it, the user's own. Somebody of that user's may change it meanwhile:
+ * what is looked at is open, so it cannot be replaced by something of others, and what has a second name is left alone.
+ */
+export function giveState(directory: string, user: DaemonUser): void {
+  giveOpened(openSync(directory, O_RDONLY | O_DIRECTORY), user, 0)
+}
+
+function giveOpened(handle: number, { uid, gid }: DaemonUser, depth: number): void {
+  try {
+    const found = fstatSync(handle)
+    if (found.isDirectory() && depth < MAX_DEPTH) {
+      const inside = `/proc/self/fd/${handle}`
+      for (const name of readdirSync(inside)) giveEntry(path.join(inside, name), { uid, gid }, depth + 1)
+    }
+    const isOurs = found.isDirectory() || (found.isFile() && found.nlink === 1)
+    if (isOurs && (found.uid !== uid || found.gid !== gid)) fchownSync(handle, uid, gid)
+  } finally {
+    closeSync(handle)
   }
-  chownSync(directory, uid, gid)
+}
+
+/** Links and sockets stay whose they are: whoever has the directory may remove them. */
+function giveEntry(file: string, user: DaemonUser, depth: number): void {
+  try {
+    giveOpened(openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK), user, depth)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ELOOP' && code !== 'ENXIO' && code !== 'ENOENT') throw error
+  }
 }
 
 /** The words that run a command as that user, without a right and without a way to get one. Throws PROGRAM_MISSING. */
@@ -102,6 +137,17 @@ export function configPlace(file: string, user: DaemonUser): string {
   return mayEnter(directory, user) ? directory : file
 }
 
+/** Throws CONFIG_UNREADABLE unless the user may read a file. */
+export function assertReadable(file: string, user: DaemonUser): void {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined || mayUse(found, user, OTHERS_MAY_READ)) return
+  throw new HopliteError(
+    'CONFIG_UNREADABLE',
+    `read ${file}: the node runs as user ${user.uid}, who may not`,
+    `chmod 644 ${file}; or, with a user "hoplite" on this machine, chown it to that one`,
+  )
+}
+
 /** Commands that put an empty directory over each cover, with nothing in it but what must be seen, at its own place. */
 export function shelter(covers: readonly string[], sees: readonly string[], stage: string): string[] {
   const kept = outermost(sees.filter(place => covers.some(cover => isWithin(place, cover))))
@@ -128,11 +174,15 @@ function parentsOf(directory: string): string[] {
   return parts.map((_, i) => `/${parts.slice(0, i + 1).join('/')}`)
 }
 
-function mayEnter(directory: string, { uid, gid }: DaemonUser): boolean {
+function mayEnter(directory: string, user: DaemonUser): boolean {
   const found = statSync(directory, { throwIfNoEntry: false })
-  if (found === undefined) return true
+  return found === undefined || mayUse(found, user, OTHERS_MAY_ENTER)
+}
+
+function mayUse(found: Stats, { uid, gid }: DaemonUser, right: number): boolean {
+  if (uid === 0) return true
   const shift = found.uid === uid ? 6 : found.gid === gid ? 3 : 0
-  return ((found.mode >> shift) & OTHERS_MAY_ENTER) !== 0
+  return ((found.mode >> shift) & right) !== 0
 }
 
 function outermost(directories: readonly string[]): string[] {

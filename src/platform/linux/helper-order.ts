@@ -9,7 +9,7 @@
 import type { WgQuickHook } from '#wire/wg-quick.ts'
 import type { LanRange, Split } from './client-options.ts'
 import type { OperatorRule } from './exit-network.ts'
-import { checkEndpoint, checkInteger, type Endpoint } from './networks.ts'
+import { checkEndpoint, checkInteger, type Endpoint, type Family, familyOf } from './networks.ts'
 
 /** 1024 endpoints of IPv6, and then some. */
 export const MAX_LINE_BYTES = 256 * 1024
@@ -42,8 +42,17 @@ export interface ExitOrder {
 
 const HOOK_MOMENTS = ['PreUp', 'PostUp', 'PreDown', 'PostDown'] as const satisfies WgQuickHook['when'][]
 
+/** The network of one's devices: what may be an address in it. */
+export interface MeshOrder {
+  readonly network: string
+  readonly ipv4: string
+  /** The domain of the devices' names. */
+  readonly zone: string
+}
+
 export interface HelperOrder {
-  readonly tunnel: ClientOrder | ExitOrder
+  readonly tunnel?: ClientOrder | ExitOrder
+  readonly mesh?: MeshOrder
   /** Where the journal is: a directory of this user alone. */
   readonly journal: string
   /** The user that the daemon runs as. */
@@ -70,6 +79,12 @@ export type HelperRequest =
   | { readonly verb: 'hooks'; readonly when: WgQuickHook['when'] }
   /** Gives a socket that listens where wg(8) looks for the tunnel. */
   | { readonly verb: 'wg' }
+  /** Makes the interface of one's devices. Gives its descriptor. */
+  | { readonly verb: 'openMesh'; readonly ipv6: string; readonly ipv4: string | null }
+  /** These IPv4 addresses, and no others, lead into it. */
+  | { readonly verb: 'meshRoutes'; readonly ipv4: readonly string[] }
+  /** Gives a UDP socket for questions at the interface's own address, and tells the system of it. */
+  | { readonly verb: 'meshNames' }
 
 /** Reads a request; `undefined` when it is none. */
 export function parseRequest(line: string): HelperRequest | undefined {
@@ -107,8 +122,19 @@ function readRequest(found: Readonly<Record<string, unknown>>): HelperRequest | 
       const when = HOOK_MOMENTS.find(moment => moment === found['when'])
       return has('when') && when !== undefined ? { verb, when } : undefined
     }
+    case 'openMesh': {
+      const { ipv4 } = found
+      if (!has('ipv6', 'ipv4')) return undefined
+      return { verb, ipv6: address(found['ipv6'], 6), ipv4: ipv4 === null ? null : address(ipv4, 4) }
+    }
+    case 'meshRoutes': {
+      const { ipv4 } = found
+      if (!has('ipv4') || !Array.isArray(ipv4) || ipv4.length > MAX_ENDPOINTS) return undefined
+      return { verb, ipv4: ipv4.map(entry => address(entry, 4)) }
+    }
     case 'reset':
     case 'restore':
+    case 'meshNames':
     case 'wg':
       return has() ? { verb } : undefined
     default:
@@ -119,6 +145,11 @@ function readRequest(found: Readonly<Record<string, unknown>>): HelperRequest | 
 function integer(value: unknown, least: number, most: number): number {
   if (typeof value !== 'number') throw new RangeError('not a number')
   checkInteger(value, least, most, 'number')
+  return value
+}
+
+function address(value: unknown, family: Family): string {
+  if (typeof value !== 'string' || familyOf(value) !== family) throw new RangeError('not an address')
   return value
 }
 

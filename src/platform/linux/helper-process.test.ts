@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
@@ -14,6 +15,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { HELPER_CAPABILITIES } from '#cli/service-units.ts'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
 import { skipUnless } from '#lab/skip.ts'
 import { coversFor, giveState } from './daemon-user.ts'
@@ -53,7 +55,13 @@ interface Ended {
   readonly stdout: string
 }
 
-async function run(t: TestContext, host: Host, code: string, change: (start: HelperStart) => HelperStart = same) {
+async function run(
+  t: TestContext,
+  host: Host,
+  code: string,
+  change: (start: HelperStart) => HelperStart = same,
+  before: readonly string[] = [],
+) {
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-helper-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
   chmodSync(directory, 0o755)
@@ -63,14 +71,21 @@ async function run(t: TestContext, host: Host, code: string, change: (start: Hel
   writeFileSync(script, `${HOSTILE}\n${code}`, { mode: 0o644 })
   const start = change({
     order: { tunnel: EXIT, journal, uid: USER.uid, hooks: [] },
-    launch: { ...USER, command: [process.execPath, script], sees: [stateDir, process.execPath], bindsLowPorts: false },
+    launch: {
+      ...USER,
+      command: [process.execPath, script],
+      env: {},
+      sees: [stateDir, process.execPath],
+      bindsLowPorts: false,
+    },
     stateDir,
   })
   const ended = await host
-    .run('env', `${START_VARIABLE}=${JSON.stringify(start)}`, process.execPath, '--no-warnings', HELPER)
+    .run('env', `${START_VARIABLE}=${JSON.stringify(start)}`, ...before, process.execPath, '--no-warnings', HELPER)
     .then(
       (stdout): Ended => ({ code: 0, stdout }),
-      ({ code, stdout }: Ended): Ended => ({ code, stdout }),
+      // What went wrong in it is said here, for whoever reads a failed test.
+      ({ code, stdout, stderr }: Ended & { readonly stderr: string }): Ended => ({ code, stdout: stdout + stderr }),
     )
   return { ...ended, directory, stateDir, journal }
 }
@@ -95,6 +110,35 @@ test('a hostile daemon', async t => {
        process.exit(42)`,
     )
     assert.deepEqual([code, stdout], [42, '65500 true undefined\n'])
+  })
+
+  await t.test('keeps the right to bind low ports where its configuration has one, and no other', async t => {
+    const { code, stdout } = await run(
+      t,
+      host,
+      `import { readFileSync } from 'node:fs'
+       import { createServer } from 'node:net'
+       console.log(process.getuid(), /CapEff:\\s*(\\w+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1])
+       createServer().listen(443, '127.0.0.1', () => process.exit(0))`,
+      start => ({ ...start, launch: { ...start.launch, bindsLowPorts: true } }),
+    )
+    assert.deepEqual([code, stdout], [0, '65500 0000000000000400\n'])
+  })
+
+  await t.test('has a helper to which the capabilities of its service are enough', async t => {
+    const kept = HELPER_CAPABILITIES.map(name => `+${name.slice(4).toLowerCase()}`).join()
+    const { code, stdout } = await run(
+      t,
+      host,
+      `const { answer, error } = await ask('{"verb":"open","mtu":1400,"queues":1,"control":[]}')
+       console.log(error ?? answer.opened.name, (await ask('{"verb":"socket","family":6}')).fds)
+       console.log((await ask('{"verb":"restore"}')).error)
+       process.exit(0)`,
+      start => ({ ...start, launch: { ...start.launch, bindsLowPorts: true } }),
+      ['setpriv', '--no-new-privs', `--bounding-set=-all,${kept}`, '--'],
+    )
+    assert.deepEqual([code, stdout], [0, 'hoplite-x 1\nundefined\n'])
+    assert.equal(await picture(), before)
   })
 
   await t.test('that says what is no request is refused each time, and nothing is done', async t => {
@@ -164,6 +208,47 @@ test('a hostile daemon', async t => {
     assert.ok(!existsSync(path.join(journal, 'network-changes.jsonl')))
   })
 
+  await t.test(
+    "that has one's devices makes one interface, with addresses of devices alone, which goes with it",
+    async t => {
+      const { code, stdout } = await run(
+        t,
+        host,
+        `import { execFileSync } from 'node:child_process'
+       const tell = async request => { const { answer, error, fds } = await ask(JSON.stringify(request)); console.log(error?.code ?? answer.mesh ?? fds) }
+       const [ipv6, ipv4] = ['fd68:6f70:6c69::7', '100.64.3.4']
+       await tell({ verb: 'meshRoutes', ipv4: [] })
+       await tell({ verb: 'meshNames' })
+       for (const change of [{ ipv6: '2001:db8::1' }, { ipv4: '192.0.2.1' }, { ipv6: 'fd68:6f70:6c6a::1' }, { ipv4: 0 }, { network: '::/0' }])
+         await tell({ verb: 'openMesh', ipv6, ipv4, ...change })
+       await tell({ verb: 'openMesh', ipv6, ipv4 })
+       await tell({ verb: 'openMesh', ipv6, ipv4 })
+       await tell({ verb: 'meshRoutes', ipv4: ['100.65.0.1', '100.65.0.2'] })
+       await tell({ verb: 'meshRoutes', ipv4: ['100.65.0.2'] })
+       for (const bad of ['0.0.0.0', '192.0.2.1', '100.128.0.1']) await tell({ verb: 'meshRoutes', ipv4: [bad] })
+       await tell({ verb: 'meshNames' })
+       console.log(execFileSync('ip', ['route']).toString().trim())
+       process.exit(0)`,
+        ({ order: { journal, uid, hooks }, ...start }) => ({
+          ...start,
+          order: { journal, uid, hooks, mesh: { network: 'fd68:6f70:6c69::/48', ipv4: '100.64.0.0/10', zone: 'hop' } },
+        }),
+      )
+      const refused = Array.from({ length: 3 }, () => 'REQUEST_INVALID')
+      const lines = [
+        'REQUEST_INVALID',
+        'REQUEST_INVALID',
+        ...refused,
+        ...refused.slice(1),
+        'hoplite0',
+        'REQUEST_INVALID',
+      ]
+      const ends = ['0', '0', ...refused, '1', '100.65.0.2 dev hoplite0 scope link ']
+      assert.deepEqual([code, stdout.trimEnd().split('\n')], [0, [...lines, ...ends].map(line => line.trimEnd())])
+      assert.equal(await picture(), before)
+    },
+  )
+
   await t.test('sees of a closed directory its own state alone', async t => {
     const secret = mkdtempSync(path.join(tmpdir(), "hoplite-it's-"))
     t.after(() => rmSync(secret, { recursive: true, force: true }))
@@ -197,9 +282,10 @@ test('a hostile daemon', async t => {
     linkSync(others, path.join(state, 'second-name'))
     symlinkSync(others, path.join(state, 'link'))
     symlinkSync(directory, path.join(state, 'up'))
+    execFileSync('mkfifo', [path.join(state, 'pipe')])
     giveState(state, USER)
     const owner = (...names: string[]) => lstatSync(path.join(...names)).uid
-    assert.deepEqual([owner(state), owner(state, 'deep', 'own'), owner(state, 'link')], [65_500, 65_500, 65_500])
-    assert.deepEqual([owner(others), owner(state, 'second-name'), owner(directory)], [0, 0, 0])
+    assert.deepEqual([owner(state), owner(state, 'deep'), owner(state, 'deep', 'own')], [65_500, 65_500, 65_500])
+    assert.deepEqual([owner(others), owner(state, 'second-name'), owner(state, 'link'), owner(directory)], [0, 0, 0, 0])
   })
 })

@@ -103,7 +103,7 @@ async function answer(line: string): Promise<HelperReply> {
 /** The daemon's: not the watchdog's process id, which is this one's. */
 function environment(): NodeJS.ProcessEnv {
   const { WATCHDOG_PID: _, ...rest } = process.env
-  return { ...rest, [HELPER_VARIABLE]: `${LINES} ${FILES}` }
+  return { ...rest, ...launch.env, [HELPER_VARIABLE]: `${LINES} ${FILES}` }
 }
 
 function say(error: unknown): void {

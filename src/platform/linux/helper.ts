@@ -5,6 +5,7 @@
 //             ▲      │                            shut, journal and all; of the others everything is undone
 //             └──────┘ open: in the place of the earlier one
 
+import { existsSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
 import type { TunOffload } from '#forward/commands.ts'
 import { openBusySocket } from './busy-socket.ts'
@@ -24,7 +25,8 @@ import { applyExitNetwork } from './exit-network.ts'
 import type { ClientOrder, HelperOrder, HelperRequest } from './helper-order.ts'
 import { runHooks } from './hooks.ts'
 import { errorName, fileCalls } from './libc.ts'
-import type { Endpoint, Family } from './networks.ts'
+import { moveMeshRoutes, openMeshLink, openMeshNames } from './mesh-link.ts'
+import { type Endpoint, type Family, isWithin } from './networks.ts'
 import { errno } from './socket-calls.ts'
 import { openTun, type Tun } from './tun.ts'
 import { listenForWg, type WgSocket } from './wg-socket.ts'
@@ -43,6 +45,10 @@ export interface HelperAnswer {
   readonly opened?: OpenedTunnel
   /** What became of hooks that failed. */
   readonly failures?: readonly string[]
+  /** The interface of one's devices. */
+  readonly mesh?: string
+  /** Whether the system asks us for the devices' names. */
+  readonly isTold?: boolean
 }
 
 /** What a request gives; the descriptors are the caller's. */
@@ -64,6 +70,10 @@ export const MACHINE = {
   updateMtu,
   resetConnectionsFrom,
   runHooks,
+  hasInterface: (name: string) => existsSync(`/sys/class/net/${name}`),
+  openMeshLink,
+  moveMeshRoutes,
+  openMeshNames,
 }
 
 interface Open {
@@ -77,6 +87,7 @@ export class Helper {
   readonly #order: HelperOrder
   readonly #machine: typeof MACHINE
   #open: Open | undefined
+  #mesh: { readonly name: string; readonly ipv6: string; readonly routes: readonly string[] } | undefined
   #wg: WgSocket | undefined
 
   constructor(order: HelperOrder, machine = MACHINE) {
@@ -111,7 +122,21 @@ export class Helper {
         return DONE
       case 'hooks': {
         const { hooks, tunnel } = this.#order
-        return { answer: { failures: await machine.runHooks(hooks, request.when, tunnel.name) }, fds: [] }
+        return { answer: { failures: await machine.runHooks(hooks, request.when, tunnel?.name ?? '') }, fds: [] }
+      }
+      case 'openMesh':
+        return this.#openMesh(request)
+      case 'meshRoutes': {
+        const { link, order } = this.#meshNow()
+        if (!request.ipv4.every(address => isWithin(address, order.ipv4))) throw outOfRange()
+        await machine.moveMeshRoutes(link.name, link.routes, request.ipv4)
+        this.#mesh = { ...link, routes: request.ipv4 }
+        return DONE
+      }
+      case 'meshNames': {
+        const { link, order } = this.#meshNow()
+        const { fd, isTold } = await machine.openMeshNames(link.name, link.ipv6, order.zone)
+        return { answer: { isTold }, fds: fd < 0 ? [] : [fd] }
       }
       case 'wg':
         this.#wg?.remove()
@@ -124,12 +149,13 @@ export class Helper {
   async handleDaemonGone(): Promise<void> {
     const { tunnel } = this.#order
     this.#wg?.remove()
-    if (tunnel.kind === 'client' && tunnel.killSwitch) return
+    if (tunnel?.kind === 'client' && tunnel.killSwitch) return
     await this.#restore()
   }
 
   async #openTunnel(request: Extract<HelperRequest, { verb: 'open' }>): Promise<Carried> {
     const { tunnel, journal } = this.#order
+    if (tunnel === undefined) throw outOfTurn()
     const changes = this.#machine.openChanges(journal)
     const tookOver = changes.pending().length > 0
     const tun = this.#machine.openTun({ name: tunnel.name, offload: true, queues: request.queues })
@@ -152,7 +178,7 @@ export class Helper {
 
   async #openExit(changes: Changes, { name }: Tun, mtu: number) {
     const { tunnel } = this.#order
-    if (tunnel.kind !== 'exit') throw outOfTurn()
+    if (tunnel?.kind !== 'exit') throw outOfTurn()
     try {
       const { addresses, denied, rules, allowed, resolver } = tunnel
       const asked = { tun: name, addresses, mtu, denied, rules, allowed, resolver, clientsMeet: false }
@@ -166,10 +192,28 @@ export class Helper {
   }
 
   #socket(family: 4 | 6): number {
-    const mark = this.#order.tunnel.kind === 'client' ? CLIENT_MARK : 0
+    const mark = this.#order.tunnel?.kind === 'client' ? CLIENT_MARK : 0
     const fd = this.#machine.openBusySocket(family, mark)
     if (fd >= 0) return fd
     throw new HopliteError('CHANGE_FAILED', `open a UDP socket: ${errorName(errno())}`, 'see the kernel log')
+  }
+
+  async #openMesh({ ipv6, ipv4 }: Extract<HelperRequest, { verb: 'openMesh' }>): Promise<Carried> {
+    const { mesh: order } = this.#order
+    // One at a time; it is gone with its last descriptor.
+    if (order === undefined || (this.#mesh !== undefined && this.#machine.hasInterface(this.#mesh.name)))
+      throw outOfTurn()
+    if (!isWithin(ipv6, order.network) || (ipv4 !== null && !isWithin(ipv4, order.ipv4))) throw outOfRange()
+    const { name, fds } = await this.#machine.openMeshLink({ ipv6, ipv4, network: order.network })
+    this.#mesh = { name, ipv6, routes: [] }
+    return { answer: { mesh: name }, fds }
+  }
+
+  #meshNow() {
+    const { mesh: order } = this.#order
+    const link = this.#mesh
+    if (order === undefined || link === undefined) throw outOfTurn()
+    return { order, link }
   }
 
   async #restore(): Promise<void> {
@@ -193,7 +237,11 @@ export function closeAll(fds: readonly number[]): void {
 }
 
 function outOfTurn(): HopliteError {
-  return new HopliteError('REQUEST_INVALID', 'change the network: there is no tunnel of a client', 'open one first')
+  return new HopliteError('REQUEST_INVALID', 'change the network: there is no such tunnel', 'open one first')
+}
+
+function outOfRange(): HopliteError {
+  return new HopliteError('REQUEST_INVALID', "change the network: that is no device's address", 'report it')
 }
 
 function clientNetwork(

@@ -67,6 +67,12 @@ function contains(wider: Network, { address, bits }: Network): boolean {
   return bits >= wider.bits && parseNetwork(`${address}/${wider.bits}`).address === wider.address
 }
 
+/** Whether an address is of a network. Throws RangeError for what is neither. */
+export function isWithin(address: string, network: string): boolean {
+  const [own, wider] = [parseNetwork(address), parseNetwork(network)]
+  return own.family === wider.family && contains(wider, own)
+}
+
 export function formatNetwork({ address, bits }: Network): string {
   return `${address}/${bits}`
 }

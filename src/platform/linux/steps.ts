@@ -140,6 +140,8 @@ const PACKAGES: Readonly<Record<string, string>> = {
   mount: 'mount',
   umount: 'mount',
   resolvectl: 'systemd-resolved',
+  setpriv: 'util-linux',
+  unshare: 'util-linux',
 }
 
 function notStarted(program: string, error: NodeJS.ErrnoException): HopliteError {
