@@ -26,6 +26,7 @@ import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
+import { TUNNEL_MTU } from './tunnel-flow.ts'
 import { type Bootstraps, linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
@@ -79,7 +80,10 @@ class Entry {
   readonly #plan: EntryPlan
   readonly #servers: Servers
   readonly #network: TunnelNetwork | undefined
-  readonly #mtu: number
+  /** The longest packet there may ever be: what the link carries, or less if the file says so. */
+  readonly #longest: number
+  /** What each entry carries, as far as is known. */
+  readonly #mtus = new Map<number, number>()
   readonly #directory = new Directory()
   readonly #choice: RelayChoice
   readonly #routes: EntryRoutes
@@ -115,7 +119,7 @@ class Entry {
     this.#options = options
     this.#plan = plan
     this.#servers = servers
-    this.#mtu = mtu
+    this.#longest = mtu
     this.#network = network
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
@@ -170,7 +174,7 @@ class Entry {
     const network = await TunnelNetwork.open({
       stateDir: options.stateDir,
       name,
-      mtu,
+      mtu: Math.min(mtu, TUNNEL_MTU),
       addresses: file.interface.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
       dnsServers: file.interface.dnsServers,
       dnsSearch: file.interface.dnsSearch,
@@ -278,7 +282,8 @@ class Entry {
       send: (...commands) => this.#gate.send(commands),
     })
     this.#tunnel = tunnel
-    this.#gate.send([tunnel.install(network, this.#mtu, this.#servers.ofPeer)])
+    this.#gate.send([tunnel.install(network, this.#longest, this.#servers.ofPeer)])
+    this.#searchMtu()
     try {
       this.#uapi = await serveUapi(network.name, tunnel)
     } catch (error) {
@@ -340,12 +345,41 @@ class Entry {
         case 'serverSilent':
           log.warn('peers answer, the server does not', { entry })
           break
+        case 'resized':
+          this.#mtus.set(entry, event.mtu)
+          this.#resize()
+          log.info('packets of another size pass', { entry, mtu: event.mtu })
+          break
         case 'hopFailed':
           this.#choice.handleFailure(event.hop, event.isDoubtful)
           log.warn('peer failed', { id: own(event.hop.id) })
           break
       }
     }
+  }
+
+  /** Of our own tunnel; what a WireGuard client of others sends is its own affair. */
+  #searchMtu(): void {
+    const { peers } = this.#plan
+    // A file that asks for less is done as it says.
+    if (this.#longest <= TUNNEL_MTU) return
+    this.#servers.addresses.forEach((_, i) => {
+      this.#mtus.set(i + 1, TUNNEL_MTU)
+      this.#routes.searchMtu(i + 1, { link: linkMtu(this.#network?.name), offered: this.#longest, peers })
+    })
+    this.#resize()
+  }
+
+  /** One interface for all servers: what the narrowest way carries. */
+  get #mtu(): number {
+    return Math.min(this.#longest, ...this.#mtus.values())
+  }
+
+  #resize(): void {
+    this.#gate.send([{ kind: 'resizeTunnel', mtu: this.#mtu }])
+    this.#network?.resize(this.#mtu).catch((error: Error) => {
+      this.#options.log.warn('MTU not changed', { error: own(error.message) })
+    })
   }
 
   #firstHops(): Address[] {

@@ -150,6 +150,9 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
     this.packets.open({ write, flush: () => {}, limit: () => {}, close: () => {} })
   }
 
+  /** What the device of this host's entries does to be probed. */
+  probeTunnel: (token: Uint8Array, bytes: number) => void = () => {}
+
   /** A packet that this host's kernel sends into its TUN. */
   sendPacket(bytes: Uint8Array): void {
     const { slab } = this.forwarder
@@ -274,7 +277,10 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
         return this.associations.installTarget(command.association, command.header, command.flow)
       case 'removeAssociation':
         return this.associations.remove(command.association)
+      case 'probeTunnel':
+        return this.probeTunnel(command.token, command.bytes)
       case 'installTunnel':
+      case 'resizeTunnel':
       case 'reportTunnel':
       case 'sweep':
       case 'observe':
