@@ -364,8 +364,7 @@ class Entry {
     // A file that asks for less is done as it says.
     if (this.#longest <= TUNNEL_MTU) return
     this.#servers.addresses.forEach((_, i) => {
-      this.#mtus.set(i + 1, TUNNEL_MTU)
-      this.#routes.searchMtu(i + 1, { link: linkMtu(this.#network?.name), offered: this.#longest, peers })
+      this.#mtus.set(i + 1, this.#routes.searchMtu(i + 1, { offered: this.#longest, peers }))
     })
     this.#resize()
   }

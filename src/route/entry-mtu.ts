@@ -15,7 +15,7 @@ import type { Command } from '#forward/commands.ts'
 import { BASE_MTU, PathMtu } from './path-mtu.ts'
 import { probeKey } from './way-health.ts'
 
-/** Headers of IPv6 and UDP; of IPv4 they are 20 bytes less, but who knows what is used behind the peers. */
+/** Headers of IPv6 and UDP; of IPv4 they are 20 bytes less. */
 const UDP_BYTES = 48
 /** Header, tag and frame header of one peer's session. */
 const LAYER_BYTES = 36
@@ -27,7 +27,7 @@ const PADDING_BYTES = 16
 const MIN_LINK_BYTES = 1_280
 /** Passes everywhere. */
 const SHORT_BYTES = 128
-const ASK_MS = 1_000
+const ASK_MS = 500
 const MAX_ASKED = 3
 const ASK_AGAIN_MS = 600_000
 const MAX_OUTSTANDING = 8
@@ -38,9 +38,7 @@ export interface EntryMtuOptions {
   readonly peers: number
   readonly random: Random
   readonly out: Command[]
-  /** What this machine's own link carries, in bytes. */
-  readonly link: number
-  /** The longest packet that the tunnel may have, at least 1,280 bytes. */
+  /** The longest packet that this machine's own link carries, or that is wanted: at least 1,280 bytes. */
   readonly offered: number
   readonly onResize: (mtu: number) => void
 }
@@ -59,7 +57,8 @@ export class EntryMtu {
   /** Whom probes are answered by; undefined until that is known. */
   #end: End | undefined
   #machine: PathMtu | undefined
-  #mtu = BASE_MTU
+  #mtu: number
+  readonly #floor: number
   /** Short packets that were sent to learn whether the server sends any back; undefined while nobody asks. */
   #asked: { count: number; dueMs: number } | undefined
   #askAgainMs = Number.POSITIVE_INFINITY
@@ -69,9 +68,12 @@ export class EntryMtu {
 
   constructor(options: EntryMtuOptions) {
     this.#options = options
+    this.#floor = roundDown(MIN_LINK_BYTES - UDP_BYTES - LAYER_BYTES * options.peers - WIREGUARD_BYTES)
+    // Connections are told at their beginning what may be sent to them: one that is told too much stands still for good.
+    this.#mtu = this.#floor
   }
 
-  /** The longest packet in bytes that may be sent. */
+  /** The longest packet in bytes that may be sent: what passes everywhere, at first. */
   get mtu(): number {
     return this.#mtu
   }
@@ -146,14 +148,17 @@ export class EntryMtu {
   }
 
   #search(end: End, now: number): void {
-    const { link, offered, peers } = this.#options
     this.#end = end
     if (end === 'server') this.#askAgainMs = Number.POSITIVE_INFINITY
-    const around = UDP_BYTES + LAYER_BYTES * peers + WIREGUARD_BYTES
-    const floor = Math.min(this.#mtu, roundDown(MIN_LINK_BYTES - around))
-    const max = Math.min(roundDown(link - around), offered)
+    const { offered } = this.#options
     const timeoutMs = this.#lane?.timeoutMs ?? 0
-    this.#machine = new PathMtu({ max, floor, begin: Math.min(this.#mtu, BASE_MTU), now, timeoutMs })
+    this.#machine = new PathMtu({
+      max: offered,
+      floor: this.#floor,
+      begin: Math.min(this.#mtu, BASE_MTU),
+      now,
+      timeoutMs,
+    })
     this.#drain()
   }
 

@@ -66,13 +66,15 @@ export class EntryRoutes {
   }
 
   /**
-   * Searches, from now on, how long packets of our own tunnel over this entry may be; `resized` tells, and until then it is 1,280
-   * bytes. `link`: what this machine's link carries; `offered`: the longest that is wanted, at least 1,280 bytes.
+   * Searches, from now on, how long packets of our own tunnel over this entry may be; `resized` tells of every change, and what is
+   * returned holds until then. `offered`: the longest that this machine's link carries, or that is wanted, at least 1,280 bytes.
    */
-  searchMtu(entry: number, size: { readonly link: number; readonly offered: number; readonly peers: number }): void {
+  searchMtu(entry: number, size: { readonly offered: number; readonly peers: number }): number {
     const { random } = this.#options
     const onResize = (mtu: number) => this.#resized.push({ entry, event: { kind: 'resized', mtu } })
-    this.#mtus.set(entry, new EntryMtu({ entry, random, out: this.#out, onResize, ...size }))
+    const mtu = new EntryMtu({ entry, random, out: this.#out, onResize, ...size })
+    this.#mtus.set(entry, mtu)
+    return mtu.mtu
   }
 
   /** There may be peers now that were not known before. */
