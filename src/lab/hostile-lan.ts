@@ -30,7 +30,7 @@ export interface Flow {
   readonly targetPort: number
 }
 
-/** The router says that a flow of a host, which listens to such, is to take another router. */
+/** The router says that a flow of a host, which listens to such, is to take another router: twice, to let it find that one. */
 export async function redirect(
   host: Host,
   router: Host,
@@ -38,7 +38,7 @@ export async function redirect(
 ): Promise<void> {
   await host.run('sysctl', '-qw', 'net.ipv4.conf.all.accept_redirects=1', 'net.ipv4.conf.eth0.accept_redirects=1')
   const words = [source, `${sourcePort}`, target, `${targetPort}`, OTHER_ROUTER]
-  await router.run(process.execPath, '--no-warnings', REDIRECT, ...words)
+  for (let i = 0; i < 2; i++) await router.run(process.execPath, '--no-warnings', REDIRECT, ...words)
 }
 
 /** What udhcpc calls with what it was given: a lease is taken as it is, with the routes of option 121 (RFC 3442). */
