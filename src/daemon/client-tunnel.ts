@@ -8,16 +8,14 @@ import type { Endpoint } from '#platform/linux/networks.ts'
 import type { Route } from '#route/route.ts'
 import type { Routes } from '#route/routes.ts'
 import type { Address } from '#wire/address.ts'
-import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
 import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { type Log, own } from './log.ts'
-import type { MachinePlan } from './machine-plan.ts'
+import { type MachinePlan, machineOrder } from './machine-plan.ts'
 import { RelayGate } from './relay-gate.ts'
-import { CLIENT_ADDRESSES, type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
+import { type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
 import { linkMtu, MIN_TUN_MTU, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
 
-const NAME = 'hoplite0'
 /** How long a command waits for its exit. */
 const CARRIED_MS = 45_000
 /** Before another exit is looked for. */
@@ -205,21 +203,10 @@ export class ClientTunnel {
 export async function shutMachine(
   config: Config,
   stateDir: string,
-  { routes, split, lan, killSwitch }: MachinePlan,
+  plan: MachinePlan,
 ): Promise<{ readonly config: Config; readonly network: TunnelNetwork }> {
   const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
-  const network = await TunnelNetwork.open({
-    stateDir,
-    name: NAME,
-    mtu: TUNNEL_MTU,
-    addresses: CLIENT_ADDRESSES,
-    dnsServers: [TUNNEL_RESOLVER],
-    dnsSearch: [],
-    routes,
-    killSwitch,
-    lan,
-    split,
-    control: endpoints,
-  })
+  const order = machineOrder(plan)
+  const network = await TunnelNetwork.open({ stateDir, order, mtu: TUNNEL_MTU, control: endpoints })
   return { config: { ...config, network: { ...config.network, bootstrap: multiaddrs } }, network }
 }

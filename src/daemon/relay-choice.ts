@@ -26,6 +26,8 @@ export const CHOICE_FILES = [CACHE, GUARDS, MET] as const
 const MAX_CACHE_BYTES = 200 * 1024 * 1024
 const MAX_GUARDS_BYTES = 16 * 1024
 const MAX_MET_BYTES = 256 * 1024
+/** Relays that are asked what our address looks like. */
+const STUN_RELAYS = 3
 /** What a client needs of relays beyond their roles. */
 export interface RelayNeeds {
   /** Exits must carry IP packets. */
@@ -34,6 +36,17 @@ export interface RelayNeeds {
   readonly issuerId?: string
   /** Where the directory is asked for first, as multiaddrs. */
   readonly bootstrap?: readonly string[]
+}
+
+/** A peer without an address, which is asked by letter. */
+export type HiddenPeer = Omit<Candidate, 'address'> & { readonly letterKey: Uint8Array }
+
+/** Such a peer with a way to it: its own address, or a flow at a relay. */
+export interface ReachedPeer {
+  /** Where it is, as far as is known. */
+  readonly peer: Candidate
+  /** The way to it; the peer last. */
+  readonly hops: readonly RouteHop[]
 }
 
 export class RelayChoice {
@@ -50,7 +63,11 @@ export class RelayChoice {
   readonly #failures = new Failures()
   #guards = new Guards()
   #met = new Acquaintances()
-  #candidates: { readonly version: number; readonly relays: readonly Candidate[] } = { version: -1, relays: [] }
+  #candidates: {
+    readonly version: number
+    readonly relays: readonly Candidate[]
+    readonly hidden: readonly HiddenPeer[]
+  } = { version: -1, relays: [], hidden: [] }
 
   constructor(directory: Directory, stateDir: string, hopCount: number, log: Log, needs: RelayNeeds = {}) {
     this.#needsTunnel = needs.needsTunnel ?? false
@@ -182,23 +199,73 @@ export class RelayChoice {
     return 'hops' in chosen ? this.#entered(chosen).hops : undefined
   }
 
-  /** Peers of a way to a WireGuard server, other than those in use. */
-  pickPeers(count: number, server: Address, inUse: readonly RouteHop[]): PeerChoice {
+  /**
+   * Peers of a way to a WireGuard server, other than those in use. A way over one peer may lead over one of those that were
+   * `reached` by letter.
+   */
+  pickPeers(
+    count: number,
+    server: Address,
+    inUse: readonly RouteHop[],
+    reached: readonly ReachedPeer[] = [],
+  ): PeerChoice {
     const relays = this.#relays()
-    const used = relays.filter(({ id }) => inUse.some(hop => hop.id === id))
-    const options = { relays, count, random: systemRandom, outsideOf: [server.host] }
+    const byLetter = count === 1 ? reached.map(({ peer }) => peer) : []
+    const used = [...relays, ...byLetter].filter(({ id }) => inUse.some(hop => hop.id === id))
+    const options = { count, random: systemRandom, outsideOf: [server.host] }
+    // What is reached directly is there at once. Spares are rather those that were asked: they know our address already.
+    const pools = inUse.length > 0 ? [byLetter, relays] : [relays, byLetter]
     // Rather a peer that failed lately than none; never one that is in use.
     for (const failed of [this.#doubted(), this.#avoidedNow(), new Set<string>()]) {
       for (const apartFrom of [used, []]) {
         const avoid = new Set([...failed, ...inUse.map(({ id }) => id)])
-        const hops = choosePeers({ ...options, avoid, apartFrom })
-        if (hops.length < count) continue
-        this.#meet(hops.slice(0, 1))
-        return { hops }
+        for (const pool of pools) {
+          const hops = choosePeers({ ...options, relays: pool, avoid, apartFrom })
+          if (hops.length < count) continue
+          this.#meet(hops.slice(0, 1))
+          return { hops: reached.find(({ peer }) => pool === byLetter && peer === hops[0])?.hops ?? hops }
+        }
       }
     }
     const known = relays.filter(({ roles }) => roles.includes('peer')).length
-    return { problem: `no further peer outside the server's network: ${known} known, ${used.length} in use` }
+    const hidden = count === 1 ? this.#hidden().length : 0
+    const asked = hidden === 0 ? '' : `, ${hidden} more that are asked by letter`
+    return { problem: `no further peer outside the server's network: ${known} known, ${used.length} in use${asked}` }
+  }
+
+  /** How many peers could be asked by letter. */
+  get hiddenPeers(): number {
+    return this.#hidden().length
+  }
+
+  /** A peer without an address, to be asked by letter: as likely as any other, of nobody who is in use. */
+  pickHidden(inUse: readonly { readonly id: string; readonly operator: string }[]): HiddenPeer | undefined {
+    const isFree = ({ id, operator }: HiddenPeer) =>
+      !inUse.some(other => other.id === id || other.operator.toLowerCase() === operator.toLowerCase())
+    const hidden = this.#hidden().filter(isFree)
+    // Where there is no way at all, rather one that failed lately than none.
+    const last = inUse.length === 0 ? [new Set<string>()] : []
+    for (const failed of [this.#doubted(), this.#avoidedNow(), ...last]) {
+      const fit = hidden.filter(({ id }) => !failed.has(id))
+      const chosen = fit[Buffer.from(systemRandom(4)).readUInt32LE() % Math.max(fit.length, 1)]
+      if (chosen === undefined) continue
+      this.#meet([chosen])
+      return chosen
+    }
+    return undefined
+  }
+
+  /** Relays that may learn our address for us to learn it, and join flows; those that know it already come first. */
+  pickStunRelays(): readonly RouteHop[] {
+    const met = new Set(this.#met.all(Date.now()))
+    const avoided = this.#avoidedNow()
+    const free = this.#relays().filter(
+      ({ id, roles }) => roles.includes('guard') && !avoided.has(id) && this.#directory.find(id)?.price === undefined,
+    )
+    const ranked = free.map(relay => ({ relay, rank: (met.has(relay.id) ? 0 : 1) + unit() }))
+    const chosen = ranked.sort((a, b) => a.rank - b.rank).slice(0, STUN_RELAYS)
+    this.#meet(chosen.map(({ relay }) => relay))
+    return chosen.map(({ relay }) => relay)
   }
 
   /** `isDoubtful`: nobody at all was heard meanwhile, so it may be the network. */
@@ -223,11 +290,11 @@ export class RelayChoice {
   #relays(): readonly Candidate[] {
     const { version } = this.#directory
     if (this.#candidates.version !== version) {
-      const relays = this.#directory
+      const usable = this.#directory
         .list(Date.now())
         .filter(({ price }) => price === undefined || price.issuerId === this.#issuerId)
-        .flatMap(candidateOf)
-      this.#candidates = { version: this.#directory.version, relays }
+      const hidden = usable.flatMap(hiddenOf)
+      this.#candidates = { version: this.#directory.version, relays: usable.flatMap(candidateOf), hidden }
     }
     return this.#candidates.relays
   }
@@ -251,6 +318,11 @@ export class RelayChoice {
       first(byOthers()) ??
       chooseRoute(options)
     )
+  }
+
+  #hidden(): readonly HiddenPeer[] {
+    this.#relays()
+    return this.#candidates.hidden
   }
 
   #avoidedNow(): Set<string> {
@@ -329,9 +401,21 @@ export class RelayChoice {
   }
 }
 
+/** A random number from 0 to 1. */
+function unit(): number {
+  return Buffer.from(systemRandom(4)).readUInt32LE() / 2 ** 32
+}
+
 /** The libp2p id that a multiaddr ends with, if it does. */
 function peerIdOf(multiaddr: string): string[] {
   return multiaddr.split('/p2p/').slice(1, 2)
+}
+
+function hiddenOf(relay: Descriptor): HiddenPeer[] {
+  const { letterKey } = relay
+  if (letterKey === undefined) return []
+  const { id, operator, roles, family, exitPorts, hasTunnel, capacityKbit } = relay
+  return [{ id, operator, key: relay.hopKey, roles, family, exitPorts, hasTunnel, capacityKbit, letterKey }]
 }
 
 function candidateOf(relay: Descriptor): Candidate[] {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { isStateLocked } from '#platform/state-lock.ts'
-import { MachineNetwork } from './machine-network.ts'
+import { MachineNetwork, processStatus } from './machine-network.ts'
 import { patternHash } from './pattern.ts'
 import { hasTool, skipUnless } from './skip.ts'
 import { waitFor } from './testnet.ts'
@@ -44,6 +44,27 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     assert.deepEqual(await network.askers(), [network.address(exit)])
   })
 
+  await t.test('the processes that do this are nobody, without a right and without a way to get one', async () => {
+    const download = network.download(8 * MIB)
+    await download.begun
+    for (const name of ['me', 'left', 'right'] as const) {
+      const { daemon, helper } = await network.processes(name)
+      const { Uid = '', Gid = '', Groups, NoNewPrivs, ...rest } = processStatus(daemon)
+      const capabilities = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map(set =>
+        Number.parseInt(rest[set] ?? '1', 16),
+      )
+      assert.deepEqual([...capabilities, NoNewPrivs, Groups?.trim()], [0, 0, 0, 0, 0, '1', ''], name)
+      const ids = [...Uid.split('\t'), ...Gid.split('\t')].map(Number)
+      assert.ok(
+        ids.every(id => id >= 61_184 && id <= 65_519),
+        `${name} ${ids}`,
+      )
+      assert.equal(processStatus(helper)['Uid'], '0\t0\t0\t0')
+      assert.match(readFileSync(`/proc/${daemon}/cmdline`, 'latin1'), /--permission/)
+    }
+    assert.equal((await download.done).sha256, patternHash(8 * MIB))
+  })
+
   await t.test('packets become as long as two hops and a link of 1,500 bytes carry', async () => {
     const grown = async () => ((await network.status()).mtu === LONGEST ? true : undefined)
     await waitFor(grown, 'longer packets')
@@ -70,6 +91,21 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
       assert.equal(await reaches(network, web), true)
     },
   )
+
+  await t.test('a helper that is killed takes the daemon with it, and nothing gets out', async () => {
+    await network.up()
+    const { daemon, helper } = await network.processes()
+    process.kill(helper, 'SIGKILL')
+    const isGone = () => !existsSync(`/proc/${daemon}/stat`) || processStatus(daemon)['State']?.startsWith('Z')
+    await waitFor(async () => isGone() || undefined, 'the end of the daemon')
+    assert.equal(await reaches(network, web), false)
+    assert.match(
+      readFileSync(path.join(network.state('me'), 'daemon.log'), 'utf8'),
+      /helper that does it as root is gone/,
+    )
+    await network.hoplite('me', 'recover')
+    assert.equal(await picture(network), before)
+  })
 
   await t.test('down puts everything back, and another up --tun after a crash takes its place', async () => {
     await network.up('--exclude', `${network.address('gate')}/32`, '--lan', '192.168.0.0/16')

@@ -19,12 +19,19 @@ import { probeKey } from './way-health.ts'
 const UDP_BYTES = 48
 /** Header, tag and frame header of one peer's session. */
 const LAYER_BYTES = 36
+/** There are one or two hops before the server. */
+const MOST_LAYERS = 2
 /** Header and tag of WireGuard. */
 export const WIREGUARD_BYTES = 32
 /** WireGuard makes the length of a packet a multiple of this. */
 const PADDING_BYTES = 16
 /** What a link of IPv6 carries at least. */
 const MIN_LINK_BYTES = 1_280
+/**
+ * Passes wherever IPv6 does. The tunnel begins with it: connections are told at their beginning what may be sent to them, and one
+ * that is told too much stands still for good.
+ */
+const FLOOR = roundDown(MIN_LINK_BYTES - UDP_BYTES - LAYER_BYTES * MOST_LAYERS - WIREGUARD_BYTES)
 /** Passes everywhere. */
 const SHORT_BYTES = 128
 const ASK_MS = 500
@@ -34,8 +41,6 @@ const MAX_OUTSTANDING = 8
 
 export interface EntryMtuOptions {
   readonly entry: number
-  /** How many peers stand before the server. */
-  readonly peers: number
   readonly random: Random
   readonly out: Command[]
   /** The longest packet that this machine's own link carries, or that is wanted: at least 1,280 bytes. */
@@ -57,8 +62,7 @@ export class EntryMtu {
   /** Whom probes are answered by; undefined until that is known. */
   #end: End | undefined
   #machine: PathMtu | undefined
-  #mtu: number
-  readonly #floor: number
+  #mtu: number = FLOOR
   /** Short packets that were sent to learn whether the server sends any back; undefined while nobody asks. */
   #asked: { count: number; dueMs: number } | undefined
   #askAgainMs = Number.POSITIVE_INFINITY
@@ -68,9 +72,6 @@ export class EntryMtu {
 
   constructor(options: EntryMtuOptions) {
     this.#options = options
-    this.#floor = roundDown(MIN_LINK_BYTES - UDP_BYTES - LAYER_BYTES * options.peers - WIREGUARD_BYTES)
-    // Connections are told at their beginning what may be sent to them: one that is told too much stands still for good.
-    this.#mtu = this.#floor
   }
 
   /** The longest packet in bytes that may be sent: what passes everywhere, at first. */
@@ -154,7 +155,7 @@ export class EntryMtu {
     const timeoutMs = this.#lane?.timeoutMs ?? 0
     this.#machine = new PathMtu({
       max: offered,
-      floor: this.#floor,
+      floor: FLOOR,
       begin: Math.min(this.#mtu, BASE_MTU),
       now,
       timeoutMs,

@@ -37,6 +37,11 @@ export class EntryRoutes {
     this.#options = options
   }
 
+  /** The peers of every lane there is. */
+  get hops(): readonly RouteHop[] {
+    return [...this.#routes.values()].flatMap(({ lanes }) => lanes.flatMap(({ hops }) => hops))
+  }
+
   find(entry: number): EntryRoute | undefined {
     return this.#routes.get(entry)
   }
@@ -69,7 +74,7 @@ export class EntryRoutes {
    * Searches, from now on, how long packets of our own tunnel over this entry may be; `resized` tells of every change, and what is
    * returned holds until then. `offered`: the longest that this machine's link carries, or that is wanted, at least 1,280 bytes.
    */
-  searchMtu(entry: number, size: { readonly offered: number; readonly peers: number }): number {
+  searchMtu(entry: number, size: { readonly offered: number }): number {
     const { random } = this.#options
     const onResize = (mtu: number) => this.#resized.push({ entry, event: { kind: 'resized', mtu } })
     const mtu = new EntryMtu({ entry, random, out: this.#out, onResize, ...size })

@@ -33,6 +33,8 @@ export type Carry =
       readonly flow: number
       readonly request: Omit<Extract<ControlRequest, { kind: 'open' }>, 'first'>
     }
+  /** Through a flow that the opener joins to one of the hop's own, for both have the same token. */
+  | { readonly kind: 'meet'; readonly opener: Layer; readonly flow: number; readonly token: Uint8Array }
 
 /** Told once how a handshake ended. */
 export type Settle = (isEstablished: boolean, now: number) => void
@@ -273,9 +275,20 @@ export class Layer {
       out.push({ kind: 'sendHandshake', via, bytes: message })
     } else {
       attempt.isOpened = true
-      out.push({ kind: 'installNesting', session: carry.opener.session, flow: carry.flow })
-      carry.opener.ask({ ...carry.request, first: message }, now, answer => {
-        if (this.#attempt !== attempt || (answer !== undefined && answer.kind === 'open')) return
+      const { session } = carry.opener
+      const { flow } = carry
+      out.push({ kind: 'installNesting', session, flow })
+      const request =
+        carry.kind === 'open'
+          ? { ...carry.request, first: message }
+          : ({ kind: 'meet', flow, token: carry.token } as const)
+      carry.opener.ask(request, now, answer => {
+        if (this.#attempt !== attempt) return
+        if (answer?.kind === 'open') return
+        if (answer?.kind === 'meet') {
+          out.push({ kind: 'sendHandshake', via: { kind: 'flow', session, flow }, bytes: message })
+          return
+        }
         // The hop before refused the flow, or said nothing at all: no use repeating.
         if (this.#state === 'handshaking') this.#fail()
         else this.#dropAttempt(false)

@@ -19,6 +19,8 @@ export interface RouteHop {
   readonly address: Address
   /** The relay's X25519 key. */
   readonly key: Uint8Array
+  /** Where it has no address that others reach: it waits at the hop before it, which joins both by this token. */
+  readonly meeting?: Uint8Array
 }
 
 export interface WayOptions {
@@ -146,7 +148,9 @@ export class Way {
     const carry: Carry =
       before === undefined
         ? { kind: 'via', via: { kind: 'socket', address: hop.address } }
-        : carryThrough(before, hop.address)
+        : hop.meeting === undefined
+          ? carryThrough(before, hop.address)
+          : { kind: 'meet', opener: before, flow: NEXT_HOP_FLOW, token: hop.meeting }
     const settle = (isEstablished: boolean, now: number) => {
       if (this.#state === 'dead') return
       if (isEstablished) this.#extend(position + 1, now)

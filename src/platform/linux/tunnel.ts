@@ -81,6 +81,7 @@ export class Tunnel implements TunnelClient {
       known,
       counters,
       loop,
+      now,
       onPacket: (buffer, offset, length) => this.#send(buffer, offset, length),
       onTooBig: (buffer, offset, length) => this.#answer(buffer, offset, length),
       flush,
