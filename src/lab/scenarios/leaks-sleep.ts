@@ -1,6 +1,6 @@
-// A machine that sleeps: the client's process is stopped for longer than its timers expect, and for longer than session keys live.
-// Meanwhile the link goes down, and afterwards another address is there. To the process that is what a suspended machine is, but
-// for the clock of intervals, which goes on here and stands still there.
+// A machine that sleeps: the client's processes, the daemon and its helper, are stopped for longer than their timers expect, and for
+// longer than session keys live. Meanwhile the link goes down, and afterwards another address is there. To the processes that is what
+// a suspended machine is, but for the clock of intervals, which goes on here and stands still there.
 
 import { LAN, type MachineNetwork } from '../machine-network.ts'
 import { makeNoise } from '../noise.ts'
@@ -20,8 +20,9 @@ export function sleeps(network: MachineNetwork): readonly { readonly name: strin
 
 async function sleep(network: MachineNetwork, ms: number, address: string): Promise<number> {
   const me = network.host('me')
-  const { pid } = await network.status()
-  process.kill(pid, 'SIGSTOP')
+  const { daemon, helper } = await network.processes()
+  const tell = (signal: NodeJS.Signals) => [helper, daemon].map(pid => process.kill(pid, signal))
+  tell('SIGSTOP')
   try {
     await makeNoise(me)
     await me.ip('link', 'set', 'eth0', 'down')
@@ -29,7 +30,7 @@ async function sleep(network: MachineNetwork, ms: number, address: string): Prom
     await linkUp(network, address)
     await makeNoise(me)
   } finally {
-    process.kill(pid, 'SIGCONT')
+    tell('SIGCONT')
   }
   const wokeMs = performance.now()
   const web = network.address('web')
