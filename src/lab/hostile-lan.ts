@@ -12,14 +12,20 @@ import { waitFor } from './testnet.ts'
 
 const REDIRECT = fileURLToPath(new URL('./redirect-process.ts', import.meta.url))
 export const ROUTER = '192.168.7.1'
+let claims = 0
 /** Another address of the router, which pretends to be another router. */
 export const OTHER_ROUTER = '192.168.7.66'
 
 /** The router answers for these addresses of others, as if they were on the LAN, and keeps what it is sent. */
 export async function claim(router: Host, link: string, addresses: readonly string[]): Promise<() => Promise<void>> {
+  const table = `claim${claims++}`
+  // Else it would remember these flows as its own, and not translate them once it passes them on again.
+  const untracked = `type filter hook prerouting priority raw; ip daddr { ${addresses.join(', ')} } notrack;`
+  await router.run('nft', `table ip ${table} { chain arriving { ${untracked} }; }`)
   for (const address of addresses) await router.ip('address', 'add', `${address}/32`, 'dev', link)
   return async () => {
     for (const address of addresses) await router.ip('address', 'del', `${address}/32`, 'dev', link)
+    await router.run('nft', 'delete', 'table', 'ip', table)
   }
 }
 

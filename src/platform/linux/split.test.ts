@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
 import { skipUnless } from '#lab/skip.ts'
+import { journalDirectory } from './changes.ts'
 import { cgroupMount } from './client-network.ts'
 import { CLIENT_MARK, CLIENT_PRIORITY, type ClientNetworkOptions, EVERYTHING } from './client-options.ts'
 
@@ -86,7 +87,7 @@ test('excluded users, cgroups and networks, the LAN that was chosen and our cont
     `import { Changes } from ${MODULES.changes}
      import { updateControl, updateRelays } from ${MODULES.network}
      const options = ${JSON.stringify(options)}
-     await updateControl(Changes.open(${JSON.stringify(state)}), options, [{ address: '198.51.100.9', protocol: 'tcp', port: 4001 }])
+     await updateControl(Changes.open(${JSON.stringify(journalDirectory(state))}), options, [{ address: '198.51.100.9', protocol: 'tcp', port: 4001 }])
      await updateRelays('hop0', [{ address: '2001:db8::7', protocol: 'udp', port: 7 }])`,
   )
   await reaches(client, [
@@ -220,7 +221,7 @@ async function picture(client: Host): Promise<string> {
 }
 
 function undo(client: Host, state: string): Promise<string> {
-  const open = `Changes.open(${JSON.stringify(state)})`
+  const open = `Changes.open(${JSON.stringify(journalDirectory(state))})`
   return script(client, `import { Changes } from ${MODULES.changes}\nawait ${open}.undoAll()`)
 }
 
