@@ -1,8 +1,7 @@
 // The client: its directory, its routes, the proxy that applications use, and the tunnel of the whole machine or of one command.
 
 import { HopliteError } from '#api/errors.ts'
-import type { Input, Output, Status } from '#api/table.ts'
-import { systemRandom } from '#crypto/random.ts'
+import type { Status } from '#api/table.ts'
 import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
@@ -11,15 +10,13 @@ import type { Endpoint } from '#platform/linux/networks.ts'
 import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
-import { Routes } from '#route/routes.ts'
-import { DialError } from '#stream/dial-error.ts'
 import { ProxyServer } from '#stream/proxy.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
-import { REFUSAL } from '#wire/control.ts'
 import { ClientFace } from './client-face.ts'
+import { ClientRoutes } from './client-routes.ts'
+import { adviceFor, routesStatus } from './client-status.ts'
 import { ClientTunnel, shutMachine } from './client-tunnel.ts'
 import type { Config } from './config.ts'
-import { ControlLoop } from './control-loop.ts'
 import { Detour } from './detour.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
 import { openFace } from './face.ts'
@@ -34,14 +31,10 @@ import { Parts } from './parts.ts'
 import { Payments } from './payments.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayMeetings } from './relay-meetings.ts'
-import { RouteStreams } from './route-streams.ts'
-import { describeHop, type RouteView, viewRoute } from './route-view.ts'
+import { type RouteView, viewRoute } from './route-view.ts'
 import type { OpenTun } from './tunnel-flow.ts'
 import { assertNothingPending, endpointOf, type TunnelNetwork } from './tunnel-network.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
-
-/** An isolated route that carries nothing for this long is closed. */
-const ISOLATED_IDLE_MS = 300_000
 
 /**
  * Runs a client until `signal` is aborted or its API says so; with a plan the whole machine goes through its route. Throws what
@@ -100,13 +93,16 @@ class Client {
   readonly #options: RunOptions
   readonly #directory = new Directory()
   readonly #choice: RelayChoice
-  readonly #routes: Routes
-  readonly #streams: RouteStreams
-  readonly #loop: ControlLoop
+  readonly #routes: ClientRoutes
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
   readonly #detour: Detour
-  readonly #watch = new NetworkWatch({ onChange: (_reason, sleptMs) => this.#handleNetworkChange(sleptMs) })
+  readonly #watch = new NetworkWatch({
+    onChange: (_reason, sleptMs) => {
+      this.#detour.handleNetworkChange()
+      this.#routes.handleWake(sleptMs)
+    },
+  })
   readonly #face: ClientFace
   readonly #meeting: Meeting
   readonly #relayMeetings: RelayMeetings
@@ -116,25 +112,19 @@ class Client {
   readonly #network: TunnelNetwork | undefined
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
-  readonly #idleSinceMs = new Map<string, number>()
   readonly signal: AbortSignal
   #engine: Engine | undefined
   #address: Address | undefined
   #proxyAddress: Address | undefined
   #api: { close(): Promise<void> } | undefined
-  #sweep: NodeJS.Timeout | undefined
-  #failovers = 0
   /** Whether IP packets go through the route, of the whole machine or of one command. */
   readonly #needsTunnel: boolean
   #payments: Payments | undefined
-  /** Whether routes are wanted; while they are not, applications are refused. */
-  #isOn: boolean
 
   constructor(config: Config, options: RunOptions, network?: TunnelNetwork, parts?: Parts) {
     this.#parts = parts
     this.#config = config
     this.#options = options
-    this.#isOn = !options.startsOff
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#detour = new Detour({
       when: config.client.websocket,
@@ -155,14 +145,26 @@ class Client {
     this.#tunnel = this.#makeTunnel(network)
     // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
     const stunServers = () => (network === undefined ? this.#choice.guardAddresses() : [])
-    this.#routes = new Routes({
-      random: systemRandom,
-      pickRoute: () => this.#choice.pickRoute(),
-      pickWay: (exit, inUse) => this.#choice.pickWay(exit, inUse),
-      isBusy: key => this.#streams.streams(key) > 0 || (key === '' && this.#tunnel.isBusy),
+    this.#routes = new ClientRoutes({
+      choice: this.#choice,
+      log: options.log,
+      startsOn: !options.startsOff,
+      onSwitched: options.onSwitched,
+      tunnel: () => this.#tunnel,
+      onCommands: (commands, now) => {
+        this.#handshakes.handleCommands(commands)
+        this.#payments?.handleCommands(commands, now)
+      },
+      onFailover: (silentMs, failovers) => this.#face.handleFailover(silentMs, failovers),
+      onHopFailed: () => {
+        this.#handshakes.handleFailure()
+        this.#handleSilence()
+      },
+      onChange: () => this.#face.handleChange(),
     })
+    const { routes, streams } = this.#routes
     this.#relayMeetings = new RelayMeetings({
-      indices: this.#routes.indices,
+      indices: routes.indices,
       pick: avoid => this.#choice.pickMeetingRelay(avoid),
       find: relay => this.#choice.find(relay),
       send: commands => this.#tunnel.send(commands),
@@ -171,26 +173,20 @@ class Client {
       onFailure: relay => this.#choice.handleFailure(relay),
     })
     this.#meeting = new Meeting({ ...options, config, stunServers, meetings: this.#relayMeetings })
-    this.#loop = new ControlLoop(this.#routes, now => this.#carryOut(now))
-    this.#streams = new RouteStreams({
-      routes: this.#routes,
-      run: input => this.#loop.run(input),
-      send: (...commands) => this.#tunnel.send(commands),
-    })
     this.#proxy = new ProxyServer({
       dial: async (target, isolation, signal) => {
-        this.#assertOn()
-        return this.#streams.dial(target, isolation, signal)
+        this.#routes.assertOn()
+        return streams.dial(target, isolation, signal)
       },
       associate: async (isolation, signal, lost) => {
-        this.#assertOn()
-        return this.#streams.associate(isolation, signal, lost)
+        this.#routes.assertOn()
+        return streams.associate(isolation, signal, lost)
       },
     })
     this.#face = new ClientFace({
-      route: () => this.#routes.find(''),
+      route: () => routes.find(''),
       view: () => this.#view(),
-      streams: () => this.#streamCount(),
+      streams: () => this.#routes.streamCount,
       counters: () => this.#engine?.counters,
       send: (...commands) => this.#tunnel.send(commands),
     })
@@ -202,7 +198,7 @@ class Client {
         this.#choice.save()
         this.#tunnel.handleControlChanged()
         this.#meeting.handleServersKnown()
-        this.#loop.run(now => this.#routes.handleDeadline(now))
+        this.#routes.run(now => routes.handleDeadline(now))
       },
       guards: () => this.#choice.guardSources(),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
@@ -233,8 +229,7 @@ class Client {
     this.#tunnel.start()
     if (!this.#options.isPrivate) await this.#openForOthers()
     this.#keeper.start()
-    if (this.#isOn) this.#loop.run(now => this.#routes.want('', now))
-    this.#sweep = setInterval(() => this.#closeIdle(), 30_000)
+    this.#routes.start()
   }
 
   /** Gives a TUN to the route; resolves when an exit carries its packets. Throws NO_ROUTE. */
@@ -269,11 +264,11 @@ class Client {
           setImmediate(() => this.#stop.abort())
           return { stopping: true }
         },
-        connect: () => this.#connect(),
-        disconnect: () => this.#disconnect(),
-        newRoute: () => this.#renew(),
-        setRoute: input => this.#setRoute(input),
-        relays: input => this.#relays(input),
+        connect: () => this.#routes.connect(),
+        disconnect: () => this.#routes.disconnect(),
+        newRoute: () => this.#routes.renew(),
+        setRoute: input => this.#routes.setRoute(input),
+        relays: input => this.#routes.relays(input),
         ...this.#parts?.handlers,
         ...(this.#payments && walletHandlers(this.#payments.wallet)),
         observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
@@ -293,11 +288,8 @@ class Client {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#sweep)
     this.#face.close()
-    this.#streams.close()
-    for (const key of this.#routes.keys) this.#routes.close(key)
-    this.#loop.close()
+    this.#routes.close()
     this.#relayMeetings.end()
     const hasFailed = this.#stop.signal.reason instanceof HopliteError
     await this.#tunnel.end(hasFailed)
@@ -320,9 +312,9 @@ class Client {
       isWanted: this.#needsTunnel,
       network,
       log: this.#options.log,
-      routes: () => this.#routes,
+      routes: () => this.#routes.routes,
       moreRelays: () => this.#relayMeetings.relays,
-      run: input => this.#loop.run(input),
+      run: input => this.#routes.run(input),
       carryOut: commands => this.#engine?.send(...this.#detour.outward(commands)),
       datagramsIn: () => this.#engine?.counters.get('datagramsIn') ?? 0,
       control: relays => this.#control(relays),
@@ -345,15 +337,15 @@ class Client {
   #openPayments(): Payments | undefined {
     return Payments.open(this.#config, this.#options.stateDir, {
       findRoute: session => {
-        const route = this.#routes.routeOf(session)
+        const route = this.#routes.routes.routeOf(session)
         return route && { layers: route.layers(), end: route.exitLayer.session }
       },
       priceOf: hopKey => this.#choice.priceOf(hopKey),
-      run: input => this.#loop.run(input),
+      run: input => this.#routes.run(input),
       send: (...commands) => this.#engine?.send(...commands),
       dial: async (target, signal) => {
-        this.#assertOn()
-        return this.#streams.dial(target, ISSUER_ISOLATION, signal)
+        this.#routes.assertOn()
+        return this.#routes.streams.dial(target, ISSUER_ISOLATION, signal)
       },
       log: this.#options.log,
     })
@@ -362,57 +354,12 @@ class Client {
   #handleReport(told: Report): void {
     const report = this.#detour.inward(told)
     this.#laboratory.handleReport(report)
-    this.#streams.handleReport(report)
+    this.#routes.streams.handleReport(report)
     this.#payments?.handleReport(report, monotonicMs())
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
     this.#face.handleReport(report)
-    this.#loop.run(now => this.#routes.handleReport(report, now))
+    this.#routes.handleReport(report)
     this.#relayMeetings.handleReport(report)
-  }
-
-  #carryOut(now: number): void {
-    const commands = this.#routes.take(now)
-    this.#handshakes.handleCommands(commands)
-    this.#tunnel.send(commands)
-    this.#payments?.handleCommands(commands, now)
-    const { log } = this.#options
-    for (const { key, route, event } of this.#routes.takeEvents()) {
-      switch (event.kind) {
-        case 'ready':
-          this.#choice.handleSuccess(route.hops)
-          this.#streams.handleReady(key, route)
-          if (key === '') this.#tunnel.handleReady(route)
-          log.info('route is ready', { hops: route.hops.length })
-          break
-        case 'lost':
-          this.#streams.handleLost(key)
-          if (key === '') this.#tunnel.handleLost()
-          log.warn('route lost', { reason: own(event.reason) })
-          break
-        case 'resized':
-          if (key === '') this.#tunnel.handleResized(route, event.mtu)
-          log.info('packets of another size pass', { mtu: event.mtu })
-          break
-        case 'spareReady':
-          this.#choice.handleSuccess(event.hops)
-          break
-        case 'moved':
-          this.#failovers++
-          this.#face.handleFailover(event.silentMs, this.#failovers)
-          log.info('route moved to its spare way', { silentMs: Math.round(event.silentMs) })
-          break
-        case 'silent':
-          log.warn('route is silent')
-          break
-        case 'hopFailed':
-          this.#handshakes.handleFailure()
-          this.#choice.handleFailure(event.hop, event.isDoubtful)
-          this.#handleSilence()
-          log.warn('hop failed', { id: own(event.hop.id) })
-          break
-      }
-    }
-    this.#face.handleChange()
   }
 
   /** A relay did not answer: it may be the network that lets no UDP through. */
@@ -425,159 +372,43 @@ class Client {
     this.#tunnel.handleControlChanged()
   }
 
-  #handleNetworkChange(sleptMs: number): void {
-    this.#detour.handleNetworkChange()
-    this.#loop.run(now => this.#routes.handleWake(now, sleptMs))
-  }
-
-  #assertOn(): void {
-    if (!this.#isOn) throw new DialError(REFUSAL.generalFailure)
-  }
-
-  #connect(): Output<'connect'> {
-    if (!this.#isOn) this.#options.log.info('switched on')
-    this.#isOn = true
-    this.#options.onSwitched?.(true)
-    this.#loop.run(now => this.#routes.want('', now))
-    return { connecting: true }
-  }
-
-  #disconnect(): Output<'disconnect'> {
-    if (this.#isOn) this.#options.log.info('switched off')
-    this.#isOn = false
-    this.#options.onSwitched?.(false)
-    const { keys } = this.#routes
-    for (const key of keys) this.#streams.handleLost(key)
-    this.#tunnel.handleLost()
-    this.#loop.run(() => keys.forEach(key => this.#routes.close(key)))
-    return { off: true }
-  }
-
-  #renew(): Output<'newRoute'> {
-    const { keys } = this.#routes
-    for (const key of keys) this.#streams.handleLost(key)
-    this.#tunnel.handleLost()
-    this.#loop.run(now => keys.forEach(key => this.#routes.renew(key, now)))
-    return { routes: keys.length }
-  }
-
-  #setRoute({ hops, exit, countries, notCountries }: Input<'setRoute'>): Output<'setRoute'> {
-    const isExit = exit === undefined || exit === '' || this.#choice.relays.some(({ id }) => id === exit)
-    if (!isExit)
-      throw new HopliteError('REQUEST_INVALID', 'choose an exit: the directory has none of that id', 'see: relays')
-    this.#choice.prefer({ hops, exit, countries, notCountries })
-    return this.#renew()
-  }
-
-  #relays({ role, limit = 200 }: Input<'relays'>): Output<'relays'> {
-    const { hops, exit, countries, notCountries } = this.#choice.preference
-    const found = this.#choice.relays
-      .filter(({ roles }) => role === undefined || roles.includes(role))
-      .toSorted((a, b) => b.capacityKbit - a.capacityKbit)
-    const relays = found.slice(0, limit).map(({ id, operator, address, roles, capacityKbit, country }) => ({
-      ...{ id, operator, address: formatAddress(address), roles: [...roles], capacityKbit },
-      ...(country !== undefined && { country }),
-    }))
-    const wanted = { countries: [...countries], notCountries: [...notCountries] }
-    return { total: found.length, relays, hops, ...wanted, ...(exit !== undefined && { chosenExit: exit }) }
-  }
-
-  /** Whether streams and, if there is one, the tunnel have their place on the route. */
-  get #isReady(): boolean {
-    return this.#streams.isReady && this.#tunnel.isReady
-  }
-
-  #streamCount(): number {
-    return this.#routes.keys.reduce((sum, key) => sum + this.#streams.streams(key), 0)
-  }
-
   #view(): RouteView {
+    const { routes, isOn, isReady } = this.#routes
     return viewRoute({
-      isOn: this.#isOn,
-      route: this.#routes.find(''),
-      isReady: this.#isReady,
-      problem: this.#isOn ? this.#routes.problem('') : this.#options.problem?.message,
-      advice: (!this.#isOn && this.#options.problem?.advice) || adviceFor(this.#config, this.#directory.size),
+      isOn,
+      route: routes.find(''),
+      isReady,
+      problem: isOn ? routes.problem('') : this.#options.problem?.message,
+      advice: (!isOn && this.#options.problem?.advice) || this.#advice,
     })
   }
 
-  #closeIdle(): void {
-    const now = monotonicMs()
-    for (const key of this.#routes.keys) {
-      if (key === '' || this.#streams.streams(key) > 0) {
-        this.#idleSinceMs.delete(key)
-        continue
-      }
-      const since = this.#idleSinceMs.get(key) ?? now
-      this.#idleSinceMs.set(key, since)
-      if (now - since < ISOLATED_IDLE_MS) continue
-      this.#idleSinceMs.delete(key)
-      this.#streams.handleLost(key)
-      this.#loop.run(() => this.#routes.close(key))
-    }
+  get #advice(): string {
+    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size)
   }
 
   #status(): Status {
-    const main = this.#routes.find('')
-    const problem = this.#routes.problem('')
-    const unpaid = this.#payments?.problem
-    const isReady = main?.state === 'ready' && this.#isReady
-    const state = !this.#isOn ? 'off' : isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
+    const payments = this.#payments
     return {
       ...commonStatus(this.#startedMs),
-      role: 'client',
-      state,
+      ...routesStatus(this.#routes, this.#options.problem, this.#advice),
       listening: {
         proxy: this.#proxyAddress === undefined ? [] : [formatAddress(this.#proxyAddress)],
         udp: this.#address === undefined ? [] : [formatAddress(this.#address)],
         ...(this.#meeting.dnsAddress !== undefined && { dns: [this.#meeting.dnsAddress] }),
       },
       directory: this.#directory.size,
-      routes: this.#routes.keys.map(key => this.#routeStatus(key)),
-      sessions: this.#routes.keys.reduce((sum, key) => sum + (this.#routes.find(key)?.layers().length ?? 0), 0),
-      flows: 0,
-      streams: this.#streamCount(),
-      ...(this.#payments && { credits: walletStatus(this.#payments.wallet) }),
+      ...(payments && { credits: walletStatus(payments.wallet) }),
       ...this.#tunnel.link,
       counters: {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
-        failovers: this.#failovers,
+        failovers: this.#routes.failovers,
         ...this.#handshakes.counters,
-        ...(this.#payments && { 'credits.paid': this.#payments.paid }),
+        ...(payments && { 'credits.paid': payments.paid }),
         ...this.#meeting.counters,
       },
-      ...(state === 'off' && this.#options.problem && told(this.#options.problem)),
-      ...(state === 'building' &&
-        problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
-      ...(unpaid !== undefined && { problem: unpaid }),
+      ...(payments?.problem !== undefined && { problem: payments.problem }),
     }
   }
-
-  #routeStatus(key: string): Status['routes'][number] {
-    const route = this.#routes.find(key)
-    const problem = this.#routes.problem(key)
-    const state = route?.state
-    const isKnown = state === 'building' || state === 'ready' || state === 'moving'
-    return {
-      isolation: key,
-      state: isKnown ? state : 'waiting',
-      hops: route?.hops.map(describeHop) ?? [],
-      ...(route?.spareHops && { spare: route.spareHops.map(describeHop) }),
-      ...(route?.rttMs !== undefined && { rttMs: route.rttMs }),
-      streams: this.#streams.streams(key),
-      ...(route === undefined && problem !== undefined && { problem }),
-    }
-  }
-}
-
-function told({ message, advice }: HopliteError): { problem: string; advice: string } {
-  return { problem: message, advice }
-}
-
-function adviceFor(config: Config, size: number): string {
-  if (config.network.bootstrap.length === 0 && size === 0)
-    return 'set bootstrap in [network]: without it no relay can be found'
-  if (size === 0) return 'check the network connection and the bootstrap nodes: hoplite doctor'
-  return 'wait for more relays, or use fewer hops with --hops'
 }

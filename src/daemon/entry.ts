@@ -28,6 +28,7 @@ import { PeerSearch } from './peer-search.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
+import { TUNNEL_MTU } from './tunnel-flow.ts'
 import { type Bootstraps, linkMtu, resolveBootstraps, runTunnelHooks, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
@@ -81,7 +82,10 @@ class Entry {
   readonly #plan: EntryPlan
   readonly #servers: Servers
   readonly #network: TunnelNetwork | undefined
-  readonly #mtu: number
+  /** The longest packet there may ever be: what the link carries, or less if the file says so. */
+  readonly #longest: number
+  /** What each entry carries, as far as is known. */
+  readonly #mtus = new Map<number, number>()
   readonly #directory = new Directory()
   readonly #choice: RelayChoice
   readonly #routes: EntryRoutes
@@ -119,7 +123,7 @@ class Entry {
     this.#options = options
     this.#plan = plan
     this.#servers = servers
-    this.#mtu = mtu
+    this.#longest = mtu
     this.#network = network
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
@@ -162,16 +166,17 @@ class Entry {
     memory.servers ??= await findServers(plan)
     const { servers } = memory
     // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
-    // A way over one peer may lead over a relay besides, to a peer that nobody reaches directly.
+    // A way over one peer may lead over a relay besides, to a peer that nobody reaches directly: our own tunnel finds that out.
     const mtu = Math.min(
-      tunnelMtu(linkMtu(), 2, config.client.bind.includes(':') ? 6 : 4),
+      tunnelMtu(linkMtu(), plan.kind === 'tunnel' ? plan.peers : 2, config.client.bind.includes(':') ? 6 : 4),
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
     memory.bootstraps ??= await resolveBootstraps(config.network.bootstrap)
     const { multiaddrs, endpoints } = memory.bootstraps
     await tellHooks(plan, options, 'PreUp')
-    const network = await TunnelNetwork.open({ ...networkOf(plan, options), mtu, control: endpoints })
+    const size = { mtu: Math.min(mtu, TUNNEL_MTU) }
+    const network = await TunnelNetwork.open({ ...networkOf(plan, options), ...size, control: endpoints })
     const resolved = {
       ...config,
       network: { ...config.network, bootstrap: multiaddrs },
@@ -289,7 +294,8 @@ class Entry {
       send: (...commands) => this.#gate.send(commands),
     })
     this.#tunnel = tunnel
-    this.#gate.send([tunnel.install(network, this.#mtu, this.#servers.ofPeer)])
+    this.#gate.send([tunnel.install(network, this.#longest, this.#servers.ofPeer)])
+    this.#searchMtu()
     try {
       this.#uapi = await serveUapi(network.name, tunnel, { fd: await network.listenForWg() })
     } catch (error) {
@@ -354,6 +360,11 @@ class Entry {
         case 'serverSilent':
           log.warn('peers answer, the server does not', { entry })
           break
+        case 'resized':
+          this.#mtus.set(entry, event.mtu)
+          this.#resize()
+          log.info('packets of another size pass', { entry, mtu: event.mtu })
+          break
         case 'hopFailed':
           this.#handshakes.handleFailure()
           this.#choice.handleFailure(event.hop, event.isDoubtful)
@@ -362,6 +373,28 @@ class Entry {
           break
       }
     }
+  }
+
+  /** Of our own tunnel; what a WireGuard client of others sends is its own affair. */
+  #searchMtu(): void {
+    // A file that asks for less is done as it says.
+    if (this.#longest <= TUNNEL_MTU) return
+    this.#servers.addresses.forEach((_, i) => {
+      this.#mtus.set(i + 1, this.#routes.searchMtu(i + 1, { offered: this.#longest }))
+    })
+    this.#resize()
+  }
+
+  /** One interface for all servers: what the narrowest way carries. */
+  get #mtu(): number {
+    return Math.min(this.#longest, ...this.#mtus.values())
+  }
+
+  #resize(): void {
+    this.#gate.send([{ kind: 'resizeTunnel', mtu: this.#mtu }])
+    this.#network?.resize(this.#mtu).catch((error: Error) => {
+      this.#options.log.warn('MTU not changed', { error: own(error.message) })
+    })
   }
 
   #firstHops(): Address[] {

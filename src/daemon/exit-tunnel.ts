@@ -10,7 +10,7 @@ import { type HelperChannel, helperFor } from '#platform/linux/helper-channel.ts
 import type { ExitOrder } from '#platform/linux/helper-order.ts'
 import { fileCalls } from '#platform/linux/libc.ts'
 import { type Family, parseNetwork } from '#platform/linux/networks.ts'
-import type { HopTunnel } from '#relay/hop.ts'
+import type { HopTunnel } from '#relay/hop-flows.ts'
 import { type TunnelNetwork, TunnelPool } from '#relay/tunnel-pool.ts'
 import { type ExitRule, NOT_PUBLIC_NETWORKS } from '#stream/exit-policy.ts'
 import { type Address, parseAddress, parseIp } from '#wire/address.ts'

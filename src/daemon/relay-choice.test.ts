@@ -257,3 +257,19 @@ test('relays that know our address already are asked what it looks like, before 
       asked.sort(),
     )
   }))
+
+test('when the exits have failed, a guard that is not heard is no reason to ask none of the others', () =>
+  withState((directory, open) => {
+    for (const n of [1, 2, 3, 4]) addRelay(directory, n, ['guard', 'middle'])
+    for (const n of [7, 8]) addRelay(directory, n, ['exit'])
+    const choice = open(3)
+    for (const { roles, ...relay } of choice.relays) if (roles.includes('exit')) choice.handleFailure(relay)
+    const asked: (string | undefined)[] = []
+    for (let i = 0; i < 9; i++) {
+      const { first } = pick(choice)
+      asked.push(first)
+      choice.handleFailure(choice.relays.find(({ id }) => id === first) as RouteHop, true)
+    }
+    assert.equal(new Set(asked).size, 3)
+    for (let i = 0; i < 6; i++) assert.equal(new Set(asked.slice(i, i + 3)).size, 3, 'each in turn')
+  }))

@@ -172,7 +172,7 @@ export class RelayChoice {
       hopCount: this.#hopCount,
       random: systemRandom,
       needsTunnel: this.#needsTunnel,
-      guards: this.#guards.order(Date.now()),
+      guards: this.#guardsInTurn(),
       ...(this.#exit !== undefined && { exit: this.#exit }),
       notCountries: new Set(this.#notCountries),
     }
@@ -182,46 +182,51 @@ export class RelayChoice {
     // Rather an exit elsewhere than another guard.
     const there = (attempts: readonly Partial<ChooseOptions<Candidate>>[]) =>
       exitCountries.size === 0 ? attempts : [...attempts.map(attempt => ({ ...attempt, exitCountries })), ...attempts]
-    const byGuards = () => {
-      const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
-      return there([
-        { avoid: doubted, guardsOnly: true, notExits },
-        { avoid: avoided, guardsOnly: true, notExits },
+    const now = Date.now()
+    const byGuards = (withDoubt: boolean) =>
+      there([
+        { avoid: this.#failures.doubted(now, withDoubt), guardsOnly: true, notExits },
+        { avoid: this.#failures.avoided(now, withDoubt), guardsOnly: true, notExits },
+        // It may be the exits that are too few, and not the guards.
+        ...(this.#failures.isDoubting(now)
+          ? [{ avoid: this.#failures.gone(now, withDoubt), guardsOnly: true, notExits }]
+          : []),
       ])
-    }
+    const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
     // Rather another guard, or a relay that failed lately, than none at all, or an exit that knows this client's address.
-    const byOthers = () => {
-      const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
-      return there([
-        { avoid: doubted, notExits },
-        { avoid: avoided, notExits },
-        { avoid: this.#failures.gone(Date.now()), notExits },
-        { avoid: doubted, guardsOnly: true },
-        { avoid: avoided, guardsOnly: true },
-        { avoid: doubted },
-      ])
-    }
+    const byOthers = there([
+      { avoid: doubted, notExits },
+      { avoid: avoided, notExits },
+      { avoid: this.#failures.gone(now), notExits },
+      { avoid: doubted, guardsOnly: true },
+      { avoid: avoided, guardsOnly: true },
+      { avoid: doubted },
+    ])
     const chosen = this.#choose(options, byGuards, byOthers)
     return 'hops' in chosen ? this.#entered(chosen) : chosen
   }
 
   /** Other hops that lead to `exit`. Hops that are in use are avoided as far as the directory allows. */
   pickWay(exit: RouteHop, inUse: readonly RouteHop[]): readonly RouteHop[] | undefined {
-    const failed = () => {
-      const avoided = this.#avoidedNow()
+    const failed = (withDoubt: boolean) => {
+      const avoided = this.#failures.avoided(Date.now(), withDoubt)
       avoided.delete(exit.id)
-      return [...avoided]
+      return avoided
     }
     const options = { relays: this.#relays(), hopCount: this.#hopCount, random: systemRandom, exit: exit.id }
-    const guards = this.#guards.order(Date.now())
+    const guards = this.#guardsInTurn()
     const others = guards.filter(id => !inUse.some(hop => hop.id === id))
     // Better a shared guard than one more relay that learns the client's address.
-    const byGuards = () => [
-      { guards: others, guardsOnly: true, avoid: new Set([...failed(), ...inUse.map(({ id }) => id)]) },
-      { guards, guardsOnly: true, avoid: new Set([...failed(), ...inUse.slice(1).map(({ id }) => id)]) },
-      { guards, guardsOnly: true, avoid: new Set(failed()) },
+    const byGuards = (withDoubt: boolean) => [
+      {
+        guards: others,
+        guardsOnly: true,
+        avoid: new Set([...failed(withDoubt), ...inUse.map(({ id }) => id)]),
+      },
+      { guards, guardsOnly: true, avoid: new Set([...failed(withDoubt), ...inUse.slice(1).map(({ id }) => id)]) },
+      { guards, guardsOnly: true, avoid: failed(withDoubt) },
     ]
-    const byOthers = () => [{ guards, avoid: new Set(failed()) }, { guards }]
+    const byOthers = [{ guards, avoid: failed(true) }, { guards }]
     const chosen = this.#choose(options, byGuards, byOthers)
     return 'hops' in chosen ? this.#entered(chosen).hops : undefined
   }
@@ -329,22 +334,19 @@ export class RelayChoice {
   /** The first choice that there is: by the guards, by them once more if it may be the network that failed, by others. */
   #choose(
     options: ChooseOptions<Candidate>,
-    byGuards: () => readonly Partial<ChooseOptions<Candidate>>[],
-    byOthers: () => readonly Partial<ChooseOptions<Candidate>>[],
+    byGuards: (withDoubt: boolean) => readonly Partial<ChooseOptions<Candidate>>[],
+    byOthers: readonly Partial<ChooseOptions<Candidate>>[],
   ): Chosen<Candidate> {
-    const first = (attempts: readonly Partial<ChooseOptions<Candidate>>[]) => {
-      for (const attempt of attempts) {
-        const chosen = chooseRoute({ ...options, ...attempt })
-        if ('hops' in chosen) return chosen
-      }
-      return undefined
+    const again = this.#failures.isDoubting(Date.now()) ? byGuards(false) : []
+    for (const attempt of [...byGuards(true), ...again, ...byOthers]) {
+      const chosen = chooseRoute({ ...options, ...attempt })
+      if ('hops' in chosen) return chosen
     }
-    return (
-      first(byGuards()) ??
-      (this.#failures.askAgain(Date.now()) ? first(byGuards()) : undefined) ??
-      first(byOthers()) ??
-      chooseRoute(options)
-    )
+    return chooseRoute(options)
+  }
+
+  #guardsInTurn(): string[] {
+    return this.#failures.inTurn(this.#guards.order(Date.now()))
   }
 
   #hidden(): readonly HiddenPeer[] {

@@ -76,7 +76,13 @@ test('the tunnel is installed with the keys, networks and entries of its file', 
   const command = made.install({ fd: 9, offload: 'tcp' }, 1_392, new Map([[formatKey(FIRST), 1]]))
   assert.ok(command.kind === 'installTunnel')
   const { peers, ...rest } = command.tunnel
-  assert.deepEqual(rest, { fd: 9, offload: 'tcp', mtu: 1_392, privateKey: PRIVATE })
+  assert.deepEqual(rest, {
+    fd: 9,
+    offload: 'tcp',
+    mtu: 1_392,
+    address: Uint8Array.of(10, 66, 0, 2),
+    privateKey: PRIVATE,
+  })
   assert.deepEqual(peers, [
     {
       publicKey: FIRST,

@@ -40,12 +40,15 @@ export class TunnelView implements UapiDevice {
     entries: ReadonlyMap<string, number>,
   ): Command {
     const { file } = this.#options
+    const addresses = file.interface.addresses.map(({ address }) => parseIp(address))
+    const address = addresses.find(bytes => bytes?.length === 4) ?? addresses[0]
     return {
       kind: 'installTunnel',
       tunnel: {
         fd: tun.fd,
         offload: tun.offload,
         mtu,
+        ...(address && { address }),
         privateKey: Uint8Array.from(file.interface.privateKey?.bytes ?? []),
         peers: file.peers.map(peer => {
           const entry = entries.get(base64(peer.publicKey))

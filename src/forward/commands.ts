@@ -126,6 +126,10 @@ export type SocketCommand =
   /** Begins a handshake with the server now, if the client is our own. */
   | { readonly kind: 'proveLeg'; readonly entry: number }
   | { readonly kind: 'installTunnel'; readonly tunnel: TunnelPlan }
+  /** Sends a packet of so many bytes through the tunnel to its own address; `tunnelEcho` when it comes back. */
+  | { readonly kind: 'probeTunnel'; readonly entry: number; readonly token: Uint8Array; readonly bytes: number }
+  /** The longest packet of the tunnel from now on, in bytes: no longer than the plan's. */
+  | { readonly kind: 'resizeTunnel'; readonly mtu: number }
   /** This node's TUN for packets of sessions; one that was open is closed. The descriptor belongs to the data plane. */
   | { readonly kind: 'openPort'; readonly port: PortPlan }
   /** Closes the TUN and its descriptor; flows of packets stay installed and what comes in on them is dropped. */
@@ -178,6 +182,8 @@ export interface TunnelPlan {
   readonly fd: number
   readonly offload: TunOffload
   readonly mtu: number
+  /** An address of ours in the tunnel, 4 or 16 bytes, for probes; undefined when there is none. */
+  readonly address?: Uint8Array
   readonly privateKey: Uint8Array
   readonly peers: readonly TunnelPeer[]
 }
@@ -212,6 +218,8 @@ export type Report =
   | { readonly kind: 'stun'; readonly bytes: Uint8Array; readonly from: Address }
   | { readonly kind: 'control'; readonly session: number; readonly bytes: Uint8Array }
   /** `bytes`: behind the frame header, padding included. */
+  /** A packet of `probeTunnel` came back through an entry. */
+  | { readonly kind: 'tunnelEcho'; readonly entry: number; readonly token: Uint8Array }
   | {
       readonly kind: 'echo'
       readonly session: number

@@ -16,15 +16,18 @@ import { isStateLocked } from '#platform/state-lock.ts'
 import { loadBundle } from '#web/bundle.ts'
 import { findBarriers, hasBrowser, startBrowserIn } from './browser.ts'
 import { Capture } from './capture.ts'
-import { COMMAND, EntryNetwork } from './entry-network.ts'
+import { COMMAND, EntryNetwork, type PeerName } from './entry-network.ts'
 import { patternHash } from './pattern.ts'
 import { hasTool, skipUnless } from './skip.ts'
 import { waitFor } from './testnet.ts'
+import { INSIDE, SERVER_PORT } from './wireguard-go.ts'
 
 const execute = promisify(execFile)
 const SIZE = 2 * 2 ** 20
 /** Slow enough for a peer to die while 2 MiB come. */
 const RATE_KBIT = 16_000
+/** 1,500 less the headers of IPv4 and UDP, a peer's layer and WireGuard's, a multiple of 16. */
+const LONGEST = 1_392
 const NETWORK = [
   ['ip', '-4', 'rule'],
   ['ip', '-6', 'rule'],
@@ -63,6 +66,14 @@ test('one’s own VPN through a stranger: it carries, survives its peers, and le
     if (dns.length > 0) assert.equal(await me.run('cat', '/etc/resolv.conf'), 'nameserver 10.66.0.1\n')
     assert.ok(!existsSync(hookFile), 'the hook was not run')
     assert.deepEqual(await straight(), [])
+  })
+
+  await t.test('packets become as long as one peer and a link of 1,500 bytes carry', async () => {
+    await waitFor(async () => ((await me.status()).mtu === LONGEST ? true : undefined), 'longer packets')
+    const isSet = async () =>
+      / mtu 1392 /.test(await me.run('ip', 'link', 'show', (await me.status()).interface ?? '')) ? true : undefined
+    await waitFor(isSet, 'the MTU of the interface')
+    await me.run('ping', '-c', '1', '-W', '2', '-M', 'do', '-s', String(LONGEST - 28), INSIDE)
   })
 
   await t.test('the dashboard shows the way, and what wg shows, in a browser on that machine', async t => {
@@ -108,8 +119,9 @@ test('one’s own VPN through a stranger: it carries, survives its peers, and le
     },
   )
 
+  let last: PeerName | undefined
   await t.test('with every peer dead it is cut off, says so, and nothing leaves straight', async () => {
-    const last = await peerAtServer(network)
+    last = await peerAtServer(network)
     network.killPeer(await network.addressAtServer())
     const { problem } = await waitFor(async () => {
       const status = await me.status()
@@ -119,6 +131,23 @@ test('one’s own VPN through a stranger: it carries, survives its peers, and le
     assert.deepEqual(await straight(), [])
     assert.ok(last)
     await network.startPeer(last)
+  })
+
+  await t.test('a black hole of 1,296 bytes behind the peer stalls nothing that begins behind it', async () => {
+    assert.equal(await me.hoplite('down'), 'Disconnected.\n')
+    await network.startPeer(network.peerNames.find(name => name !== last) ?? 'one')
+    const vpn = network.host('vpn')
+    const drop = (hook: string) =>
+      `chain ${hook} { type filter hook ${hook} priority 0; udp ${hook === 'input' ? 'dport' : 'sport'} ${SERVER_PORT} meta length > 1296 counter drop; }`
+    await vpn.ip('link', 'set', 'eth0', 'gso_max_segs', '1')
+    for (const name of network.peerNames) await network.host(name).ip('link', 'set', 'eth0', 'gso_max_segs', '1')
+    await vpn.run('nft', `table inet hole { ${drop('input')}; ${drop('output')}; }`)
+    await me.hoplite('entry', file, '--config', network.clientConfig())
+    const { sha256, error, longestPauseMs } = await network.download(SIZE).done
+    assert.deepEqual({ sha256, error }, { sha256: patternHash(SIZE), error: undefined })
+    assert.ok(longestPauseMs < 2_000, `${longestPauseMs} ms`)
+    assert.match(await vpn.run('nft', 'list', 'table', 'inet', 'hole'), /packets [1-9]/, 'what was tried was lost')
+    await vpn.run('nft', 'delete', 'table', 'inet', 'hole')
   })
 
   await t.test('down puts the network back as it was', async () => {

@@ -8,7 +8,7 @@ import type { Host } from './netns.ts'
 /** What a link needs to work at all, as a filter of tcpdump: ARP, neighbour discovery and the groups of it. */
 export const LINK_ONLY = 'arp or (icmp6 and ip6[40] >= 133 and ip6[40] <= 136) or ip6 dst ff02::16'
 /** How a capture shows what `sendMarker` sent. */
-export const MARKER = /192\.168\.7\.1\.67: .*length/
+export const MARKER = /192\.168\.7\.1\.67: .*length 333/
 
 const NOISE = `
   import dgram from 'node:dgram'

@@ -2,6 +2,7 @@
 
 import { copyBytes } from '#bytes/copy.ts'
 import { HEADROOM } from '#forward/slab.ts'
+import { roundTripToken, writeRoundTrip } from '#packet/round-trip.ts'
 import { calendarAt, WireGuardGate, type WireGuardLimits } from '#relay/wireguard-gate.ts'
 import type { EntryEvent, PeerChoice } from '#route/entry-route.ts'
 import { EntryRoutes } from '#route/entry-routes.ts'
@@ -28,6 +29,8 @@ export class VirtualWireGuard implements VirtualHost {
   readonly address: Address
   readonly device: WireGuardDevice<Address>
   readonly inbox: { readonly atMs: number; readonly packet: Uint8Array }[] = []
+  /** Whether it forwards between its clients, and so from one to itself. */
+  sendsBack = true
   readonly #net: VirtualNet
 
   constructor(net: VirtualNet, address: Address) {
@@ -38,8 +41,11 @@ export class VirtualWireGuard implements VirtualHost {
       outlet: {
         toEndpoint: (_peer, to, buffer, offset, length) =>
           net.send(this.address, to, copyBytes(buffer, offset, offset + length)),
-        toTunnel: (_peer, buffer, offset, length) =>
-          this.inbox.push({ atMs: net.now, packet: copyBytes(buffer, offset, offset + length) }),
+        toTunnel: (_peer, buffer, offset, length) => {
+          const packet = copyBytes(buffer, offset, offset + length)
+          if (this.sendsBack && roundTripToken(inside4(1), packet, 0, length) !== undefined) return this.send(packet)
+          this.inbox.push({ atMs: net.now, packet })
+        },
       },
       sameEndpoint: (a, b) => formatAddress(a) === formatAddress(b),
       endpointBytes: address => Buffer.from(formatAddress(address)),
@@ -104,8 +110,11 @@ export class VirtualTunnel {
         toEndpoint: (_peer, entry, buffer, offset, length) => {
           entries.send(entry, buffer, offset, length, false)
         },
-        toTunnel: (_peer, buffer, offset, length) =>
-          this.inbox.push({ atMs: net.now, packet: copyBytes(buffer, offset, offset + length) }),
+        toTunnel: (_peer, buffer, offset, length) => {
+          const token = roundTripToken(inside4(1), buffer, offset, length)
+          if (token !== undefined) return client.node.report({ kind: 'tunnelEcho', entry: 1, token })
+          this.inbox.push({ atMs: net.now, packet: copyBytes(buffer, offset, offset + length) })
+        },
       },
       sameEndpoint: (a, b) => a === b,
       endpointBytes: entry => Uint8Array.of(entry),
@@ -124,6 +133,11 @@ export class VirtualTunnel {
         this.device.receive(buffer, offset, length, entry, net.now) === undefined,
       initiate: () => this.device.initiate(key, net.now),
       keepalive: () => this.device.keepalive(key, net.now),
+    }
+    client.node.probeTunnel = (token, bytes) => {
+      const buffer = new Uint8Array(bytes + 2 * HEADROOM)
+      writeRoundTrip(inside4(1), token, bytes, buffer, HEADROOM)
+      this.device.send(buffer, HEADROOM, bytes, net.now)
     }
     net.add({
       address: { host: `${host} (device)`, port: 0 },

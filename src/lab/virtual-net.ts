@@ -13,7 +13,8 @@ import { AssociationSockets } from '#platform/association-sockets.ts'
 import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '#platform/datagrams.ts'
 import { Entries } from '#platform/entries.ts'
 import { PacketFlows } from '#platform/packet-flows.ts'
-import { Hop, type HopTunnel } from '#relay/hop.ts'
+import { Hop } from '#relay/hop.ts'
+import type { HopTunnel } from '#relay/hop-flows.ts'
 import type { MeetingRoom } from '#relay/meeting-room.ts'
 import type { WireGuardGate } from '#relay/wireguard-gate.ts'
 import { type Choice, Routes, type RoutesEvent } from '#route/routes.ts'
@@ -150,6 +151,9 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
     this.packets.open({ write, flush: () => {}, limit: () => {}, close: () => {} })
   }
 
+  /** What the device of this host's entries does to be probed. */
+  probeTunnel: (token: Uint8Array, bytes: number) => void = () => {}
+
   /** A packet that this host's kernel sends into its TUN. */
   sendPacket(bytes: Uint8Array): void {
     const { slab } = this.forwarder
@@ -274,7 +278,10 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
         return this.associations.installTarget(command.association, command.header, command.flow)
       case 'removeAssociation':
         return this.associations.remove(command.association)
+      case 'probeTunnel':
+        return this.probeTunnel(command.token, command.bytes)
       case 'installTunnel':
+      case 'resizeTunnel':
       case 'reportTunnel':
       case 'sweep':
       case 'observe':

@@ -31,6 +31,8 @@ export function routeOf(command: Command): CommandRoute {
     case 'proveLeg':
     case 'installTunnel':
     case 'reportTunnel':
+    case 'probeTunnel':
+    case 'resizeTunnel':
     // Split up.
     case 'joinMeeting':
       return 'first'

@@ -21,6 +21,10 @@ export interface TunnelDriver extends TunnelClient {
   deadline(): number
   handleDeadline(now: number): void
   report(): readonly TunnelPeerReport[]
+  /** Sends a packet of so many bytes to the tunnel's own address. */
+  probe(token: Uint8Array, bytes: number): void
+  /** Takes and gives packets of at most `mtu` bytes from now on. */
+  resize(mtu: number): void
   close(): void
 }
 
@@ -120,6 +124,10 @@ export class DataPlane implements Outlet {
         return this.packets.resize(command.session, command.flow, command.mtu)
       case 'installTunnel':
         return this.#installTunnel(command.tunnel)
+      case 'probeTunnel':
+        return this.#tunnel?.probe(command.token, command.bytes)
+      case 'resizeTunnel':
+        return this.#tunnel?.resize(command.mtu)
       case 'reportTunnel':
         return this.report({ kind: 'tunnelReport', request: command.request, peers: this.#tunnel?.report() ?? [] })
       case 'sweep':

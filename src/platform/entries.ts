@@ -5,6 +5,7 @@
 //
 // Datagrams stay sealed by WireGuard from the client to the server; a leg adds the session with its peer around them.
 
+import { copyBytes } from '#bytes/copy.ts'
 import type { EntryClient, Report } from '#forward/commands.ts'
 import type { Counters } from '#forward/counters.ts'
 import type { Forwarder } from '#forward/forwarder.ts'
@@ -19,6 +20,9 @@ import type { DatagramSocket, Datagrams } from './datagrams.ts'
 const SILENT_MS = { tunnel: 3_000, socket: 12_000 } as const
 const SUSPECT_MS = 1_500
 const MAX_INITIATORS = 16
+/** What went out before that has reached the server, whatever the way. */
+const SEEN_MS = 2_000
+const NO_LEGS: readonly Leg[] = []
 
 /** Our own WireGuard device, as an entry's client. */
 export interface TunnelClient {
@@ -39,6 +43,8 @@ interface Entry {
   clientAddress: Address | undefined
   /** Who began handshakes that are not answered yet, by their index; the oldest goes first. */
   readonly initiators: Map<number, Address>
+  /** A packet that went by the leg in use, and is to go by the spare ones. */
+  copy: { readonly bytes: Uint8Array; readonly spares: readonly Leg[]; readonly atMs: number } | undefined
   suspectedMs: number
   toldMs: number
 }
@@ -76,6 +82,7 @@ export class Entries {
       socket,
       clientAddress: undefined,
       initiators: new Map(),
+      copy: undefined,
       suspectedMs: 0,
       toldMs: 0,
     })
@@ -122,7 +129,7 @@ export class Entries {
       return this.#counters.add('dropNoLeg')
     }
     if (isTransport(buffer, offset, length)) {
-      for (const spare of legs.refreshed(now)) this.#forwarder.send(spare.session, spare.flow, buffer, offset, length)
+      this.#refresh(entry, buffer, offset, length, now)
       this.#judge(entry, leg, now)
     }
     if (isFramed) this.#forwarder.sendInPlace(leg.session, leg.flow, buffer, offset, length)
@@ -143,6 +150,17 @@ export class Entries {
       return entry.legs.retract(leg, isProof)
     }
     if (isProof) this.#report({ kind: 'legProven', entry: number, session: leg.session })
+  }
+
+  /** Keeps a packet, and sends it by the spare legs with a later one: the server has seen it by then, and follows it to none. */
+  #refresh(entry: Entry, buffer: Uint8Array, offset: number, length: number, now: number): void {
+    const { copy } = entry
+    if (copy !== undefined && now - copy.atMs >= SEEN_MS) {
+      for (const { session, flow } of copy.spares) this.#forwarder.send(session, flow, copy.bytes, 0, copy.bytes.length)
+      entry.copy = undefined
+    }
+    const spares = entry.copy === undefined ? entry.legs.refreshed(now) : NO_LEGS
+    if (spares.length > 0) entry.copy = { bytes: copyBytes(buffer, offset, offset + length), spares, atMs: now }
   }
 
   #listen(number: number, listen: Address): DatagramSocket {
@@ -176,9 +194,13 @@ export class Entries {
   #judge(entry: Entry, leg: Leg, now: number): void {
     const silentMs = entry.legs.silentMs(now)
     if (silentMs < SUSPECT_MS) return
-    if (entry.client === 'tunnel' && now - entry.suspectedMs > SILENT_MS.tunnel) {
-      entry.suspectedMs = now
-      this.tunnel?.initiate(entry.number)
+    if (entry.client === 'tunnel') {
+      // It is asked first and has time to answer: after a pause the last packet may be long unanswered, and mean nothing.
+      if (now - entry.suspectedMs > SILENT_MS.tunnel) {
+        entry.suspectedMs = now
+        return this.tunnel?.initiate(entry.number)
+      }
+      if (now - entry.suspectedMs < SUSPECT_MS) return
     }
     if (silentMs > SILENT_MS[entry.client]) this.#silent(entry, leg, now)
   }

@@ -48,6 +48,7 @@ const plane = new DataPlane({
       loop,
       known: datagrams.known,
       flush: () => datagrams.flush(),
+      report: report => reports.push(report),
       now,
     })
     flushTunnel = () => tunnel.flush()

@@ -342,3 +342,23 @@ test('asked for another peer it moves to a spare and loses nothing; without a sp
     'the only one there is',
   )
 })
+
+test('a tunnel that sends a packet now and then stays with its peer: what keeps spares open leads the server to none', () => {
+  const { net, server, tunnel } = connected('now and then')
+  for (let i = 0; i < 12; i++) {
+    net.run(20_000)
+    const [mark, seen] = [net.wire.length, server.inbox.length]
+    tunnel.send()
+    net.run(100)
+    assert.equal(server.inbox.length, seen + 1)
+    server.send(FROM_SERVER)
+    net.run(100)
+    const data = net.wire.slice(mark).filter(({ from, bytes }) => from.startsWith(SERVER.host) && bytes[0] === 4)
+    const hosts = new Set(data.map(({ to }) => to.split(':')[0]))
+    assert.deepEqual([...hosts], [route(tunnel).hops[0]?.address.host], `${i}`)
+  }
+  const moves = tunnel.client.events.flatMap(event =>
+    event.kind === 'moved' ? [`${event.reason} at ${event.atMs}`] : [],
+  )
+  assert.deepEqual(moves, [])
+})

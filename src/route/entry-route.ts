@@ -55,6 +55,8 @@ export type EntryEvent =
   | { readonly kind: 'serverSilent' }
   /** Doubtful: nobody else was heard either, so it may be the network. */
   | { readonly kind: 'hopFailed'; readonly hop: RouteHop; readonly isDoubtful: boolean }
+  /** Packets of the tunnel may have this many bytes from now on (`searchMtu`). */
+  | { readonly kind: 'resized'; readonly mtu: number }
 
 /** The peers of one way; or why there are none. */
 export type PeerChoice = { readonly hops: readonly RouteHop[] } | { readonly problem: string }
@@ -114,6 +116,12 @@ export class EntryRoute {
     return this.#lanes
       .filter(lane => lane !== this.#active && lane.state === 'open')
       .map(({ hops, isProven }) => ({ hops, isProven }))
+  }
+
+  /** The lane that carries the tunnel: the server has answered by it, and its peers do; undefined while there is none. */
+  carrying(now: number): EntryLane | undefined {
+    const active = this.#active
+    return active?.isProven && active.isHealthy(now) ? active : undefined
   }
 
   /** Whether the server has answered through the peers in use. */

@@ -4,6 +4,7 @@ import type { Random } from '#crypto/random.ts'
 import type { Command, EntryClient, Report } from '#forward/commands.ts'
 import type { Address } from '#wire/address.ts'
 import { AnswerRun } from './answer-run.ts'
+import { EntryMtu } from './entry-mtu.ts'
 import { type EntryEvent, EntryRoute, type PeerChoice } from './entry-route.ts'
 import { LayerIndices } from './layer.ts'
 import { HEARD_GAP_MS } from './routes.ts'
@@ -24,6 +25,10 @@ export class EntryRoutes {
   readonly #options: EntryRoutesOptions
   readonly #indices = new LayerIndices()
   readonly #routes = new Map<number, EntryRoute>()
+  readonly #mtus = new Map<number, EntryMtu>()
+  /** Entries whose lane in use carries. */
+  readonly #searching = new Set<number>()
+  #resized: { readonly entry: number; readonly event: EntryEvent }[] = []
   readonly #out: Command[] = []
   readonly #heard = new AnswerRun(HEARD_GAP_MS)
   #nextSession = 1
@@ -70,6 +75,18 @@ export class EntryRoutes {
     for (const route of this.#routes.values()) route.shorten(peer, now)
   }
 
+  /**
+   * Searches, from now on, how long packets of our own tunnel over this entry may be; `resized` tells of every change, and what is
+   * returned holds until then. `offered`: the longest that this machine's link carries, or that is wanted, at least 1,280 bytes.
+   */
+  searchMtu(entry: number, size: { readonly offered: number }): number {
+    const { random } = this.#options
+    const onResize = (mtu: number) => this.#resized.push({ entry, event: { kind: 'resized', mtu } })
+    const mtu = new EntryMtu({ entry, random, out: this.#out, onResize, ...size })
+    this.#mtus.set(entry, mtu)
+    return mtu.mtu
+  }
+
   /** There may be peers now that were not known before. */
   retry(now: number): void {
     for (const route of this.#routes.values()) route.retry(now)
@@ -86,6 +103,7 @@ export class EntryRoutes {
     if (route === undefined) return
     route.close(now)
     this.#routes.delete(entry)
+    this.#mtus.delete(entry)
     this.#out.push({ kind: 'removeEntry', entry })
   }
 
@@ -109,10 +127,16 @@ export class EntryRoutes {
         }
         return
       case 'echo':
-        for (const route of this.#routes.values()) route.handleEcho(report.session, report.token, report.atMs)
+        for (const [entry, route] of this.#routes) {
+          if (this.#mtus.get(entry)?.handlePeerEcho(report.token, report.bytes, now)) continue
+          route.handleEcho(report.session, report.token, report.atMs)
+        }
         return
+      case 'tunnelEcho':
+        return this.#mtus.get(report.entry)?.handleServerEcho(report.token, now)
       case 'legProven':
-        return this.#routes.get(report.entry)?.handleProven(report.session, now)
+        this.#routes.get(report.entry)?.handleProven(report.session, now)
+        return this.#followLanes(now)
       case 'legSilent':
         return this.#routes.get(report.entry)?.handleSilent(report.session, now)
       default:
@@ -122,12 +146,17 @@ export class EntryRoutes {
 
   deadline(): number {
     let due = Number.POSITIVE_INFINITY
-    for (const route of this.#routes.values()) due = Math.min(due, route.deadline())
+    for (const [entry, route] of this.#routes) {
+      due = Math.min(due, route.deadline())
+      if (this.#searching.has(entry)) due = Math.min(due, this.#mtus.get(entry)?.deadline() ?? due)
+    }
     return due
   }
 
   handleDeadline(now: number): void {
     for (const route of this.#routes.values()) route.handleDeadline(now)
+    this.#followLanes(now)
+    for (const entry of this.#searching) this.#mtus.get(entry)?.handleDeadline(now, this.#options.isBusy(entry))
   }
 
   /** Takes the commands decided since the last call, in order. */
@@ -136,6 +165,23 @@ export class EntryRoutes {
   }
 
   takeEvents(): { readonly entry: number; readonly event: EntryEvent }[] {
-    return [...this.#routes].flatMap(([entry, route]) => route.takeEvents().map(event => ({ entry, event })))
+    const resized = this.#resized
+    this.#resized = []
+    return [
+      ...[...this.#routes].flatMap(([entry, route]) => route.takeEvents().map(event => ({ entry, event }))),
+      ...resized,
+    ]
+  }
+
+  /** What a lane that carries nothing loses tells nothing of sizes. */
+  #followLanes(now: number): void {
+    for (const [entry, mtu] of this.#mtus) {
+      const lane = this.#routes.get(entry)?.carrying(now)
+      if (lane === undefined) this.#searching.delete(entry)
+      else {
+        this.#searching.add(entry)
+        mtu.handleLane({ session: lane.session, timeoutMs: lane.health.timeoutMs }, now)
+      }
+    }
   }
 }

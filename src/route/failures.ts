@@ -23,6 +23,7 @@ interface Failed {
 export class Failures {
   /** Of too many the oldest is forgotten. */
   readonly #failed = new Map<string, Failed>()
+  /** The latest failure last. */
   readonly #doubtful = new Set<string>()
   #nobodySinceMs: number | undefined
 
@@ -30,6 +31,7 @@ export class Failures {
   handleFailure(id: string, isDoubtful: boolean, now: number): void {
     if (isDoubtful) {
       this.#nobodySinceMs ??= now
+      this.#doubtful.delete(id)
       this.#doubtful.add(id)
       const [oldest] = this.#doubtful
       if (this.#doubtful.size > MAX_AVOIDED && oldest !== undefined) this.#doubtful.delete(oldest)
@@ -50,33 +52,34 @@ export class Failures {
     this.#nobodySinceMs = undefined
   }
 
-  /**
-   * Everybody has been asked in vain and nobody was heard: those who failed doubtfully may be asked once more. False when that
-   * has gone on for long enough, or nobody did.
-   */
-  askAgain(now: number): boolean {
-    const isPatient = this.#nobodySinceMs !== undefined && now - this.#nobodySinceMs < PATIENCE_MS
-    if (!isPatient || this.#doubtful.size === 0) return false
-    this.#doubtful.clear()
-    return true
+  /** Whether relays fail, nobody is heard, and that has not gone on for so long that strangers are to be asked. */
+  isDoubting(now: number): boolean {
+    return this.#nobodySinceMs !== undefined && now - this.#nobodySinceMs < PATIENCE_MS
   }
 
-  /** Who is left alone now. */
-  avoided(now: number): Set<string> {
-    return this.#where(({ untilMs }) => untilMs > now, this.#doubtful)
+  /** These relays, those that failed doubtfully last, and of those the latest last of all. */
+  inTurn(ids: readonly string[]): string[] {
+    const order = [...this.#doubtful]
+    return ids.toSorted((a, b) => order.indexOf(a) - order.indexOf(b))
+  }
+
+  /** Who is left alone now. `withDoubt`: those too whose failures are doubtful. */
+  avoided(now: number, withDoubt = true): Set<string> {
+    return this.#where(({ untilMs }) => untilMs > now, withDoubt)
   }
 
   /** Who has failed and not answered since. */
-  doubted(now: number): Set<string> {
-    return this.#where(({ doubtedUntilMs }) => doubtedUntilMs > now, this.#doubtful)
+  doubted(now: number, withDoubt = true): Set<string> {
+    return this.#where(({ doubtedUntilMs }) => doubtedUntilMs > now, withDoubt)
   }
 
   /** Who failed again and again: waiting for them is in vain. */
-  gone(now: number): Set<string> {
-    return this.#where(({ untilMs, failures }) => untilMs > now && failures >= GONE_FAILURES, [])
+  gone(now: number, withDoubt = true): Set<string> {
+    return this.#where(({ untilMs, failures }) => untilMs > now && failures >= GONE_FAILURES, withDoubt)
   }
 
-  #where(fits: (failed: Failed) => boolean, also: Iterable<string>): Set<string> {
-    return new Set([...[...this.#failed].flatMap(([id, failed]) => (fits(failed) ? id : [])), ...also])
+  #where(fits: (failed: Failed) => boolean, withDoubt: boolean): Set<string> {
+    const failed = [...this.#failed].flatMap(([id, failed]) => (fits(failed) ? id : []))
+    return new Set(withDoubt ? [...failed, ...this.#doubtful] : failed)
   }
 }

@@ -2,16 +2,15 @@
 // machine says must go to a relay or to the bootstrap node, and to no port of theirs but the right one.
 
 import { readdirSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { isStateLocked } from '#platform/state-lock.ts'
 import { Capture } from '../capture.ts'
-import { LAN, MachineNetwork } from '../machine-network.ts'
+import { Dhcp } from '../hostile-lan.ts'
+import { MachineNetwork } from '../machine-network.ts'
 import { LINK_ONLY, MARKER, makeNoise, sendMarker } from '../noise.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 import { waitFor } from '../testnet.ts'
-
-const ADVERTISE = fileURLToPath(new URL('../advertise-process.ts', import.meta.url))
-const ROGUE_PREFIX = '2001:db8:bad::'
+import { events, hostileLan } from './leaks-lan.ts'
+import { sleeps } from './leaks-sleep.ts'
 
 interface Seen {
   readonly outside: readonly string[]
@@ -23,6 +22,8 @@ const VICTIMS = ['a worker', 'the daemon', 'the helper'] as const
 
 export const leaks: Scenario = async bench => {
   const { say, promise } = bench
+  const missing = MachineNetwork.missing('tcpdump', ...Dhcp.programs)
+  if (missing !== undefined) throw new Error(`${missing} is missing: install dnsmasq-base, udhcpc and tcpdump`)
   await using network = await MachineNetwork.start({ relays: 4, hops: 3 })
   const me = network.host('me')
   const capture = await Capture.start(network.host('gate'), network.lanLink, `not (${LINK_ONLY})`)
@@ -37,6 +38,18 @@ export const leaks: Scenario = async bench => {
   for (const [name, act] of events(network)) {
     tell(bench, name, await look(act), name === 'the link is down' ? 'any' : 'some')
     if (name !== 'the link is down') await network.ready()
+  }
+  for await (const { name, act, carries } of hostileLan(network)) {
+    tell(bench, name, await look(act), carries)
+    if (carries === 'some') await network.ready()
+  }
+  await network.ready()
+  for (const { name, act } of sleeps(network)) {
+    let backMs = Number.POSITIVE_INFINITY
+    tell(bench, name, await look(async () => (backMs = await act())), 'any')
+    bench.figure(`${name}: backMs`, Math.round(backMs))
+    promise(`${name}: packets flow again within 3 s`, backMs < 3_000)
+    await network.ready()
   }
   tell(bench, 'guard killed', await look(() => loseGuard(network)), 'some')
 
@@ -60,7 +73,7 @@ export const leaks: Scenario = async bench => {
     tell(bench, `${victim} killed, another in its place`, again, 'some')
     await network.ready()
   }
-  tell(bench, 'stop', await look(() => network.hoplite('me', 'down')), 'some')
+  tell(bench, 'stop', await look(() => network.hoplite('me', 'down')), 'any')
   const after = await look(() => makeNoise(me))
   promise('after down the machine is open again', after.outside.length > 20)
 
@@ -71,23 +84,6 @@ export const leaks: Scenario = async bench => {
   await network.hoplite('me', 'recover')
   const recovered = await look(() => makeNoise(me))
   promise('after recover it is open', recovered.outside.length > 20)
-}
-
-/** What happens on a network, each with noise of the machine during or after it. */
-function events(network: MachineNetwork): readonly (readonly [string, () => Promise<unknown>])[] {
-  const me = network.host('me')
-  const noisy = (act: () => Promise<unknown>) => async () => {
-    await act()
-    await makeNoise(me)
-  }
-  return [
-    ['noise: strangers, LAN resolver, fragments, oversized packets', () => makeNoise(me)],
-    ['rogue routes, as by DHCP option 121', noisy(() => rogueRoutes(network))],
-    ['router advertisement', noisy(() => routerAdvertisement(network))],
-    ['the link is down', noisy(() => me.ip('link', 'set', 'eth0', 'down'))],
-    ['the link is up again', noisy(() => linkUp(network, LAN.me))],
-    ['another address', noisy(() => linkUp(network, LAN.other))],
-  ]
 }
 
 /** Everything that arrives at the router while `act` goes on. */
@@ -101,10 +97,13 @@ async function watch(network: MachineNetwork, capture: Capture, act: () => Promi
   const isOurs = (line: string) => ALLOWED(network).some(address => line.includes(` > ${address}: `))
   // The rest of a datagram in fragments has no ports.
   const isRest = (line: string) => RELAYS(network).some(host => line.includes(` > ${host}: `))
-  const outside = lines.filter(line => !isOurs(line) && !isRest(line))
-  return { outside, carried: lines.length - outside.length }
+  const carried = lines.filter(line => isOurs(line) || isRest(line)).length
+  const outside = lines.filter(line => !isOurs(line) && !isRest(line) && !LEASE.test(line))
+  return { outside, carried }
 }
 
+/** The machine asks for a lease. */
+const LEASE = /\.68 > (255\.255\.255\.255|192\.168\.7\.1)\.67: BOOTP\/DHCP, Request/
 const RELAYS = (network: MachineNetwork) => network.relayNames.map(name => network.address(name))
 const ALLOWED = (network: MachineNetwork) => [
   `${network.address('boot')}.51820`,
@@ -140,29 +139,4 @@ function workerOf(pid: number): number {
   const tasks = readdirSync(`/proc/${pid}/task`).map(Number)
   const named = tasks.find(task => readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8').includes('orker'))
   return named ?? tasks.at(-1) ?? pid
-}
-
-async function rogueRoutes(network: MachineNetwork): Promise<void> {
-  for (const to of ['0.0.0.0/1', '128.0.0.0/1', '198.51.100.9/32', '192.0.0.1/32', `${network.address('web')}/32`]) {
-    await network.host('me').ip('route', 'replace', to, 'via', LAN.gate, 'dev', 'eth0')
-  }
-}
-
-/** A real one; the machine believes it, and its routes say so. */
-async function routerAdvertisement(network: MachineNetwork): Promise<void> {
-  await network.host('gate').run(process.execPath, '--no-warnings', ADVERTISE, network.lanLink, ROGUE_PREFIX)
-  await waitFor(async () => {
-    const routes = await network.host('me').ip('-6', 'route')
-    return routes.includes('proto ra') ? true : undefined
-  }, 'the routes of an advertisement')
-}
-
-async function linkUp(network: MachineNetwork, address: string): Promise<void> {
-  const me = network.host('me')
-  await me.ip('link', 'set', 'eth0', 'up')
-  await me.ip('-4', 'address', 'flush', 'dev', 'eth0')
-  await me.ip('address', 'add', `${address}/24`, 'dev', 'eth0')
-  await me.ip('address', 'replace', `${LAN.me6}/64`, 'dev', 'eth0', 'nodad')
-  await me.ip('route', 'replace', 'default', 'via', LAN.gate, 'dev', 'eth0')
-  await me.ip('-6', 'route', 'replace', 'default', 'via', LAN.gate6, 'dev', 'eth0')
 }

@@ -6,6 +6,7 @@
 //                          198.51.100.9, 2001:db8:9::9   strangers
 
 import assert from 'node:assert/strict'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -13,6 +14,7 @@ import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Capture } from '#lab/capture.ts'
+import { claim, OTHER_ROUTER, redirect } from '#lab/hostile-lan.ts'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
 import { LINK_ONLY, MARKER, makeNoise, sendMarker } from '#lab/noise.ts'
 import { skipUnless } from '#lab/skip.ts'
@@ -57,8 +59,13 @@ test('nothing leaves but to the relay: rogue routes, resolvers, fragments, link 
     ['link down', () => client.ip('link', 'set', 'eth0', 'down')],
     ['link up', () => linkUp(client)],
     ['another address', () => anotherAddress(client)],
+    ['the router claims a stranger, the resolver and the relay', () => claimed(client, router)],
   ]
-  for (const [name, act] of events) {
+  const ofTheLiving: typeof events = [
+    ['the router redirects the tunnel', () => redirected(client, router)],
+    ['stopped, and woken elsewhere', () => stoppedAndWoken(tunnel, client)],
+  ]
+  for (const [name, act] of [...events, ...ofTheLiving]) {
     const { outside, carried } = await leaks(name === 'link down' ? async () => undefined : act)
     if (name === 'link down') {
       await act()
@@ -132,6 +139,46 @@ async function anotherAddress(client: Host): Promise<void> {
   await client.ip('address', 'flush', 'dev', 'eth0', 'scope', 'global')
   await client.ip('address', 'add', '192.168.7.77/24', 'dev', 'eth0')
   await linkUp(client)
+}
+
+/** Whoever asks the LAN for these addresses is answered by the router, and routes say that they are there. */
+async function claimed(client: Host, router: Host): Promise<void> {
+  const addresses = ['198.51.100.9', '10.77.0.1', '192.0.2.1']
+  const isThere = await router.ip('-4', '-brief', 'address', 'show', 'dev', 'eth0')
+  if (!isThere.includes('10.77.0.1/32')) await claim(router, 'eth0', addresses)
+  for (const address of addresses) await client.ip('route', 'replace', `${address}/32`, 'dev', 'eth0')
+}
+
+/** The kernel believes it: the tunnel's packets go to another router, which is this one. */
+async function redirected(client: Host, router: Host): Promise<void> {
+  await client.ip('route', 'flush', '192.0.2.1/32')
+  await claim(router, 'eth0', [OTHER_ROUTER])
+  const way = () => client.ip('route', 'get', '192.0.2.1', 'mark', `${CLIENT_MARK}`)
+  const before = await way()
+  const source = / src ([0-9.]+)/.exec(before)?.[1] ?? ''
+  const ports = [...(await client.run('cat', '/proc/net/udp')).matchAll(/^ *[0-9]+: [0-9A-F]{8}:([0-9A-F]{4}) /gm)]
+  for (const [, port = ''] of ports) {
+    await redirect(client, router, {
+      source,
+      sourcePort: Number.parseInt(port, 16),
+      target: '192.0.2.1',
+      targetPort: 4000,
+    })
+  }
+  assert.doesNotMatch(before, /redirected/)
+  assert.match(await way(), new RegExp(`via ${OTHER_ROUTER.replaceAll('.', '\\.')} .*redirected`, 's'))
+}
+
+async function stoppedAndWoken(tunnel: ChildProcess, client: Host): Promise<void> {
+  tunnel.kill('SIGSTOP')
+  await makeNoise(client)
+  await client.ip('link', 'set', 'eth0', 'down')
+  await linkUp(client)
+  await client.ip('address', 'flush', 'dev', 'eth0', 'scope', 'global')
+  await client.ip('address', 'add', '192.168.7.2/24', 'dev', 'eth0')
+  await linkUp(client)
+  await makeNoise(client)
+  tunnel.kill('SIGCONT')
 }
 
 function stateDirectory(t: TestContext): string {

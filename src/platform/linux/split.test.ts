@@ -232,7 +232,9 @@ function script(host: Host, text: string): Promise<string> {
 function stateDirectory(t: TestContext): string {
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-split-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
-  return path.join(directory, 'state')
+  const state = path.join(directory, 'state')
+  mkdirSync(state)
+  return state
 }
 
 /** Whether there is a cgroup of ours to put a process into. */
