@@ -9,7 +9,7 @@ import { prepareStateDirectory } from '#platform/state-file.ts'
 import { parseAddress } from '#wire/address.ts'
 import { isTargetHost, type Target } from '#wire/control.ts'
 import type { WgQuickConfig } from '#wire/wg-quick.ts'
-import { progress, startDaemon, waitFor } from '../background.ts'
+import { assertBootstrap, progress, startDaemon, waitFor } from '../background.ts'
 import { print } from '../output.ts'
 import { run } from './run.ts'
 import { describe } from './status.ts'
@@ -42,7 +42,9 @@ export async function entry(file: string | undefined, options: EntryOptions, isD
       config => config,
     )
   }
-  const config = loadConfig(configFile(options.config))
+  const configPath = configFile(options.config)
+  const config = loadConfig(configPath)
+  assertBootstrap(config, configPath)
   const stateDir = stateDirectory(options.stateDir)
   prepareStateDirectory(stateDir)
   const running = await callAction(socketPath(stateDir), 'status', {}).catch(() => undefined)
@@ -53,7 +55,7 @@ export async function entry(file: string | undefined, options: EntryOptions, isD
       'hoplite down first',
     )
   if (plan.kind === 'tunnel' && options.json !== true) sayAboutFile(plan.file, plan.runsHooks)
-  const daemon = startDaemon(argumentsOf(file, options), { config, file: configFile(options.config), stateDir })
+  const daemon = startDaemon(argumentsOf(file, options), { config, file: configPath, stateDir })
   const isThere = ({ role, state }: Status) => role === 'entry' && state === 'ready'
   const ready = await waitFor(isThere, stateDir, daemon, progress(options.json))
   const status = plan.kind === 'tunnel' ? await answered(stateDir, ready) : ready
