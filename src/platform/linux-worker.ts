@@ -4,76 +4,30 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
 import { monotonicMs } from './clock.ts'
-import { DataPlane } from './data-plane.ts'
 import type { LinuxWorkerData } from './engine.ts'
 import { EventLoop } from './linux/event-loop.ts'
-import { addressOf } from './linux/libc.ts'
-import { LinuxDatagrams } from './linux/linux-datagrams.ts'
+import { openLinuxPlane } from './linux/linux-plane.ts'
 import { Memory, socketCalls } from './linux/socket-calls.ts'
-import { TunPort } from './linux/tun-port.ts'
-import { Tunnel } from './linux/tunnel.ts'
+import { WarmUp } from './linux/warm-up.ts'
 
 const port = parentPort
 if (port === null) throw new Error('start the data plane: not in a worker')
 const settings = workerData as LinuxWorkerData
-const counters = new Counters(settings.counters)
 const loop = new EventLoop()
 
 let reports: Report[] = []
 // The clock is read once in a turn of the loop: no packet waits long enough to notice.
 let turnMs = monotonicMs()
-const now = () => turnMs
-const datagrams = new LinuxDatagrams({ counters, loop, mark: settings.mark, now })
-let flushTunnel = () => {}
-const plane = new DataPlane({
+const linux = openLinuxPlane({
   settings,
-  counters,
-  datagrams,
+  counters: new Counters(settings.counters),
+  loop,
+  mark: settings.mark,
   report: report => reports.push(report),
-  now,
-  openTunnel: (plan, { forwarder, entries }) => {
-    const tunnel = new Tunnel({
-      plan,
-      forwarder,
-      entries,
-      counters,
-      loop,
-      known: datagrams.known,
-      flush: () => datagrams.flush(),
-      now,
-    })
-    flushTunnel = () => tunnel.flush()
-    return tunnel
-  },
-  openPort: ({ fd, offload, mtu }, { forwarder, packets }) => {
-    const take = (buffer: Uint8Array, offset: number, length: number) => packets.send(buffer, offset, length)
-    return new TunPort({
-      fd,
-      offload,
-      mtu,
-      slab: forwarder.slab,
-      known: datagrams.known,
-      counters,
-      loop,
-      onPacket: take,
-      onTooBig: take,
-      now,
-      flush: () => {
-        datagrams.flush()
-        packets.flush()
-      },
-    })
-  },
+  now: () => turnMs,
 })
-datagrams.onBatch = () => {
-  flushTunnel()
-  plane.packets.flush()
-}
-datagrams.onStanding = isStanding => {
-  plane.forwarder.shedsNext = isStanding
-}
-const { buffer } = plane.forwarder.slab
-datagrams.known.add(buffer, Number(addressOf(buffer)))
+const { plane } = linux
+const warmUp = new WarmUp()
 
 const woken = new Memory(8)
 loop.watch(settings.wakeFd, () => {
@@ -88,19 +42,22 @@ loop.watch(settings.wakeFd, () => {
 try {
   loop.run({
     settle: () => {
-      datagrams.flush()
+      linux.flush()
       if (reports.length === 0) return
       port.postMessage(reports)
       reports = []
     },
-    deadline: () => plane.deadline(),
-    handleDeadline: now => plane.handleDeadline(now),
+    deadline: () => (warmUp.isDone ? plane.deadline() : 0),
+    handleDeadline: now => {
+      plane.handleDeadline(now)
+      warmUp.step()
+    },
     now: () => (turnMs = monotonicMs()),
   })
 } finally {
   // The kernel keeps what a thread leaves open, and the next engine wants the ports.
-  plane.close()
-  datagrams.close()
+  warmUp.close()
+  linux.close()
   loop.close()
 }
 process.exit(0)
