@@ -17,8 +17,8 @@ import type { KnownBuffers } from './send-queue.ts'
 import { batchCalls, IOVEC_BYTES, Memory, word } from './socket-calls.ts'
 import { TunQueue } from './tun-queue.ts'
 
-/** Packets given before other descriptors have their turn, more or less: a third of a millisecond, and far less than the slab holds. */
-const TURN_PACKETS = 128
+/** Packets given before other descriptors have their turn, more or less: half a millisecond, and far less than the slab holds. */
+const TURN_PACKETS = 256
 const MAX_PIECES = 64
 const MAX_PACKET_BYTES = 65_535
 
