@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { journalDirectory } from '#platform/linux/changes.ts'
 import { lockState } from '#platform/state-lock.ts'
 
 const BOOTSTRAP =
@@ -234,11 +235,13 @@ test('recover undoes what a dead node has changed, says what it cannot undo, and
   assert.deepEqual([nothing.code, json(nothing.stdout)['undone'], existsSync(stateDir)], [0, [], false])
 
   mkdirSync(stateDir, { mode: 0o700 })
+  const journal = journalDirectory(stateDir)
+  mkdirSync(journal, { recursive: true, mode: 0o700 })
   const before = { kind: 'content', base64: btoa('before'), mode: 0o644 }
   const record = (id: string, undo: unknown) => `${JSON.stringify({ id, undo })}\n`
   writeFileSync(changed, 'ours')
   writeFileSync(
-    path.join(stateDir, 'network-changes.jsonl'),
+    path.join(journal, 'network-changes.jsonl'),
     record('firewall x', { kind: 'commands', undo: [{ run: ['no-such-program'] }] }) +
       record('dns x', { kind: 'file', file: changed, content: 'ours', before }),
   )
@@ -252,9 +255,9 @@ test('recover undoes what a dead node has changed, says what it cannot undo, and
   assert.match(json(partly.stdout).error.message, /undo firewall x: run no-such-program/)
   assert.equal(readFileSync(changed, 'utf8'), 'before')
 
-  writeFileSync(path.join(stateDir, 'network-changes.jsonl'), record('link x', { kind: 'commands', undo: [] }))
+  writeFileSync(path.join(journal, 'network-changes.jsonl'), record('link x', { kind: 'commands', undo: [] }))
   assert.deepEqual(json((await recover()).stdout), { ok: true, undone: ['link x'] })
-  assert.deepEqual(readdirSync(stateDir), [])
+  assert.deepEqual([...readdirSync(stateDir), ...readdirSync(journal)], [])
 })
 
 test('a node in the foreground answers status, keeps its state directory to itself, and leaves nothing on SIGTERM', async t => {

@@ -8,16 +8,14 @@ import type { Endpoint } from '#platform/linux/networks.ts'
 import type { Route } from '#route/route.ts'
 import type { Routes } from '#route/routes.ts'
 import type { Address } from '#wire/address.ts'
-import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
 import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { type Log, own } from './log.ts'
-import type { MachinePlan } from './machine-plan.ts'
+import { type MachinePlan, machineOrder } from './machine-plan.ts'
 import { RelayGate } from './relay-gate.ts'
-import { CLIENT_ADDRESSES, type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
-import { linkMtu, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
+import { type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
+import { linkMtu, MIN_TUN_MTU, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
 
-const NAME = 'hoplite0'
 /** How long a command waits for its exit. */
 const CARRIED_MS = 45_000
 /** Before another exit is looked for. */
@@ -50,6 +48,8 @@ export class ClientTunnel {
   readonly #busy = new BusyMeter()
   #hasStarted = false
   #whenCarried: (() => void) | undefined
+  /** Of a command's TUN. */
+  #resizeTun: (mtu: number) => void = () => {}
 
   constructor(options: ClientTunnelOptions) {
     this.#options = options
@@ -102,6 +102,7 @@ export class ClientTunnel {
       reject(new HopliteError('NO_ROUTE', `connect: ${why}`, 'hoplite doctor says what is missing'))
     }, CARRIED_MS)
     this.#whenCarried = resolve
+    this.#resizeTun = tun.resize ?? this.#resizeTun
     this.#flow?.open(tun)
     await promise.finally(() => clearTimeout(timer))
   }
@@ -162,9 +163,13 @@ export class ClientTunnel {
   #resizeLink(): void {
     const { network, log } = this.#options
     if (this.#flow === undefined) return
-    network?.resize(this.#flow.mtu).catch((error: Error) => {
-      log.warn('MTU not changed', { error: own(error.message) })
-    })
+    const failed = (error: Error) => log.warn('MTU not changed', { error: own(error.message) })
+    network?.resize(this.#flow.mtu).catch(failed)
+    try {
+      this.#resizeTun(Math.max(this.#flow.mtu, MIN_TUN_MTU))
+    } catch (error) {
+      failed(error as Error)
+    }
   }
 
   #firstHops(): Address[] {
@@ -178,11 +183,7 @@ export class ClientTunnel {
     return new TunnelFlow({
       ask: (route, request, settle) => run(now => route.exitLayer.ask(request, now, settle)),
       send: (...commands) => this.send(commands),
-      onAgreed: (route, offered) => {
-        // The size of a command's TUN is beyond reach once the command runs.
-        const most = network === undefined ? TUNNEL_MTU : offered
-        run(now => route.searchMtu({ link: linkMtu(network?.name), offered: most }, now))
-      },
+      onAgreed: (route, offered) => run(now => route.searchMtu({ link: linkMtu(network?.name), offered }, now)),
       onCarried: () => {
         log.info('the exit carries the tunnel')
         this.#whenCarried?.()
@@ -202,21 +203,10 @@ export class ClientTunnel {
 export async function shutMachine(
   config: Config,
   stateDir: string,
-  { routes, split, lan, killSwitch }: MachinePlan,
+  plan: MachinePlan,
 ): Promise<{ readonly config: Config; readonly network: TunnelNetwork }> {
   const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
-  const network = await TunnelNetwork.open({
-    stateDir,
-    name: NAME,
-    mtu: TUNNEL_MTU,
-    addresses: CLIENT_ADDRESSES,
-    dnsServers: [TUNNEL_RESOLVER],
-    dnsSearch: [],
-    routes,
-    killSwitch,
-    lan,
-    split,
-    control: endpoints,
-  })
+  const order = machineOrder(plan)
+  const network = await TunnelNetwork.open({ stateDir, order, mtu: TUNNEL_MTU, control: endpoints })
   return { config: { ...config, network: { ...config.network, bootstrap: multiaddrs } }, network }
 }

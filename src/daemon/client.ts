@@ -35,7 +35,7 @@ import { RelayMeetings } from './relay-meetings.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
 import type { OpenTun } from './tunnel-flow.ts'
-import { assertNothingPending, endpointOf, TUNNEL_MARK, type TunnelNetwork } from './tunnel-network.ts'
+import { assertNothingPending, endpointOf, type TunnelNetwork } from './tunnel-network.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
 
 /** An isolated route that carries nothing for this long is closed. */
@@ -89,12 +89,13 @@ class Client {
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
   readonly #detour: Detour
-  readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
+  readonly #watch = new NetworkWatch({ onChange: (_reason, sleptMs) => this.#handleNetworkChange(sleptMs) })
   readonly #face: ClientFace
   readonly #meeting: Meeting
   readonly #relayMeetings: RelayMeetings
   readonly #laboratory: Laboratory
   readonly #tunnel: ClientTunnel
+  readonly #network: TunnelNetwork | undefined
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly #idleSinceMs = new Map<string, number>()
@@ -124,6 +125,7 @@ class Client {
       issuerId: config.credit.issuer_id,
       bootstrap: config.network.bootstrap,
     })
+    this.#network = network
     this.#tunnel = this.#makeTunnel(network)
     // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
     const stunServers = () => (network === undefined ? this.#choice.guardAddresses() : [])
@@ -186,13 +188,15 @@ class Client {
     this.#choice.load()
     this.#tunnel.handleControlChanged()
     this.#payments = this.#openPayments()
+    const socket = await this.#network?.socket(this.#config.client.bind)
+    this.#network?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       {
         // The other engine has no TUN.
         config: this.#needsTunnel ? { ...this.#config, engine: { kind: 'linux' } } : this.#config,
         log,
-        ...(this.#tunnel.link.interface !== undefined && { mark: TUNNEL_MARK }),
+        ...(socket !== undefined && { sockets: [socket] }),
       },
       report => this.#handleReport(report),
       error => this.#stop.abort(dataPlaneFailure(error)),
@@ -366,7 +370,7 @@ class Client {
           log.warn('route is silent')
           break
         case 'hopFailed':
-          this.#choice.handleFailure(event.hop)
+          this.#choice.handleFailure(event.hop, event.isDoubtful)
           this.#handleSilence()
           log.warn('hop failed', { id: own(event.hop.id) })
           break
@@ -382,6 +386,11 @@ class Client {
       this.#detour.isOn ? 'no UDP passes: relays are tried by WebSocket' : 'relays are tried by UDP',
     )
     this.#tunnel.handleControlChanged()
+  }
+
+  #handleNetworkChange(sleptMs: number): void {
+    this.#detour.handleNetworkChange()
+    this.#loop.run(now => this.#routes.handleWake(now, sleptMs))
   }
 
   #assertOn(): void {

@@ -11,7 +11,7 @@ const LOOK_UP_MS = 50
 
 const counters = new Counters(workerData as SharedArrayBuffer)
 const loop = new EventLoop()
-const datagrams = new LinuxDatagrams({ counters, loop, mark: 0, now: monotonicMs })
+const datagrams = new LinuxDatagrams({ counters, loop, given: [], now: monotonicMs })
 datagrams.open(
   { bind: { host: '127.0.0.1', port: 0 }, isBusy: true },
   { onDatagram: () => counters.add('datagramsIn'), onOpen: address => parentPort?.postMessage(address) },

@@ -54,7 +54,7 @@ for (let i = 0; i < PACKETS; i++) {
   sealInPlace(source.key, i, memory.bytes, frame, FRAME_HEADER_BYTES + lengthOf(i))
 }
 
-const datagrams = new LinuxDatagrams({ counters: new Counters(), loop: new EventLoop(), mark: 0, now: monotonicMs })
+const datagrams = new LinuxDatagrams({ counters: new Counters(), loop: new EventLoop(), given: [], now: monotonicMs })
 datagrams.known.add(memory.bytes, memory.address)
 const socket = datagrams.open({ connect: source.to, isBusy: true }, { onDatagram: () => {} })
 parentPort?.postMessage('ready')

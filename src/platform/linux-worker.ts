@@ -22,7 +22,7 @@ const linux = openLinuxPlane({
   settings,
   counters: new Counters(settings.counters),
   loop,
-  mark: settings.mark,
+  given: settings.sockets,
   report: report => reports.push(report),
   now: () => turnMs,
 })

@@ -13,7 +13,7 @@ const TURNS = 8
 /** Reads a queue that is never empty, in turns `everyMs` apart; how often it was said that it stands. */
 function standing(everyMs: number): number {
   const loop = new EventLoop()
-  const datagrams = new LinuxDatagrams({ counters: new Counters(), loop, mark: 0, now: monotonicMs })
+  const datagrams = new LinuxDatagrams({ counters: new Counters(), loop, given: [], now: monotonicMs })
   let [sent, received, said, turns] = [0, 0, 0, 0]
   datagrams.onStanding = isStanding => {
     if (isStanding) said++

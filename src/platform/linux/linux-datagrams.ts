@@ -7,6 +7,7 @@ import type { Counters } from '#forward/counters.ts'
 import { Codel } from '#packet/codel.ts'
 import type { Address } from '#wire/address.ts'
 import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '../datagrams.ts'
+import { enlargeBuffers } from './busy-socket.ts'
 import type { EventLoop } from './event-loop.ts'
 import { errorName } from './libc.ts'
 import { KnownBuffers, SendQueue, type SendTarget } from './send-queue.ts'
@@ -22,11 +23,6 @@ import {
   Memory,
   MMSG_BYTES,
   MSG_DONTWAIT,
-  SO_MARK,
-  SO_RCVBUF,
-  SO_RCVBUFFORCE,
-  SO_SNDBUF,
-  SO_SNDBUFFORCE,
   SO_TIMESTAMPNS,
   SOCK_DGRAM,
   SOCK_FLAGS,
@@ -38,7 +34,6 @@ import {
   word,
 } from './socket-calls.ts'
 
-const BUFFER_BYTES = 4 * 1024 * 1024
 const MESSAGES = 16
 const MESSAGE_BYTES = 65_536
 const NAME_BYTES = 32
@@ -52,8 +47,8 @@ const TURN_DATAGRAMS = 512
 export interface LinuxDatagramsOptions {
   readonly counters: Counters
   readonly loop: EventLoop
-  /** SO_MARK of every socket that is not on loopback; 0 sets none. */
-  readonly mark: number
+  /** Descriptors of sockets that are not bound yet: the first that are bound to no loopback address are these. */
+  readonly given: readonly number[]
   readonly now: () => number
 }
 
@@ -67,11 +62,13 @@ export class LinuxDatagrams implements Datagrams {
   readonly #queues: SendQueue[]
   readonly #receive: ReceiveMemory
   readonly #open = new Set<LinuxSocket>()
+  readonly #given: number[]
   #nextQueue = 0
   #lastQueue: SendQueue
 
   constructor(options: LinuxDatagramsOptions) {
     this.#options = options
+    this.#given = [...options.given]
     this.#queues = Array.from({ length: QUEUES }, () => new SendQueue(options.counters, this.known))
     this.#lastQueue = this.#queues[0] as SendQueue
     this.#receive = new ReceiveMemory()
@@ -79,7 +76,8 @@ export class LinuxDatagrams implements Datagrams {
   }
 
   open(plan: SocketPlan, handlers: SocketHandlers): DatagramSocket {
-    const socket = new LinuxSocket(plan, handlers, this, this.#receive, this.#options)
+    const given = plan.bind === undefined || isLoopback(plan.bind.host) ? undefined : this.#given.shift()
+    const socket = new LinuxSocket(plan, handlers, this, this.#receive, this.#options, given)
     if (!socket.isClosed) this.#open.add(socket)
     return socket
   }
@@ -130,7 +128,8 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     handlers: SocketHandlers,
     datagrams: LinuxDatagrams,
     receive: ReceiveMemory,
-    { loop, mark, now }: LinuxDatagramsOptions,
+    { loop, now }: LinuxDatagramsOptions,
+    given: number | undefined,
   ) {
     this.#plan = plan
     this.#handlers = handlers
@@ -140,8 +139,8 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     this.#now = now
     const host = plan.connect?.host ?? plan.bind?.host ?? '0.0.0.0'
     const isV6 = host.includes(':')
-    this.fd = socketCalls().socket(isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0)
-    const problem = this.fd < 0 ? errno() : this.#prepare(isV6, isLoopback(host) ? 0 : mark)
+    this.fd = given ?? socketCalls().socket(isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0)
+    const problem = this.fd < 0 ? errno() : this.#prepare(isV6, given !== undefined)
     if (problem !== 0) {
       this.close()
       handlers.onFailed?.(errorName(problem))
@@ -175,18 +174,11 @@ class LinuxSocket implements DatagramSocket, SendTarget {
   }
 
   /** 0, or the number of the error. */
-  #prepare(isV6: boolean, mark: number): number {
+  #prepare(isV6: boolean, isGiven: boolean): number {
     const { bind, connect, isBusy } = this.#plan
     if (isV6) setOption(this.fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
-    if (mark !== 0 && !setOption(this.fd, SOL_SOCKET, SO_MARK, mark)) return errno()
-    if (isBusy) {
-      for (const [forced, asked] of [
-        [SO_RCVBUFFORCE, SO_RCVBUF],
-        [SO_SNDBUFFORCE, SO_SNDBUF],
-      ] as const) {
-        if (!setOption(this.fd, SOL_SOCKET, forced, BUFFER_BYTES)) setOption(this.fd, SOL_SOCKET, asked, BUFFER_BYTES)
-      }
-    }
+    // A given one has buffers that we may not be allowed to ask for.
+    if (isBusy && !isGiven) enlargeBuffers(this.fd)
     setOption(this.fd, SOL_UDP, UDP_GRO, 1)
     setOption(this.fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)
     if (bind !== undefined) {

@@ -14,8 +14,8 @@ export interface LinuxPlaneOptions {
   readonly settings: EngineWorkerData
   readonly counters: Counters
   readonly loop: EventLoop
-  /** SO_MARK of sockets that are not on loopback; 0 sets none. */
-  readonly mark: number
+  /** As of `LinuxDatagrams`. */
+  readonly given: readonly number[]
   readonly report: (report: Report) => void
   readonly now: () => number
 }
@@ -27,8 +27,8 @@ export interface LinuxPlane {
   close(): void
 }
 
-export function openLinuxPlane({ settings, counters, loop, mark, report, now }: LinuxPlaneOptions): LinuxPlane {
-  const datagrams = new LinuxDatagrams({ counters, loop, mark, now })
+export function openLinuxPlane({ settings, counters, loop, given, report, now }: LinuxPlaneOptions): LinuxPlane {
+  const datagrams = new LinuxDatagrams({ counters, loop, given, now })
   let flushTunnel = () => {}
   const plane = new DataPlane({
     settings,

@@ -56,6 +56,7 @@ function bindSockets() {
     bind: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
     connect: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
     socketpair: { arguments: ['int32', 'int32', 'int32', 'pointer'], return: 'int32' },
+    listen: { arguments: ['int32', 'int32'], return: 'int32' },
     getsockname: { arguments: ['int32', 'pointer', 'pointer'], return: 'int32' },
     setsockopt: { arguments: ['int32', 'int32', 'int32', 'pointer', 'uint32'], return: 'int32' },
     close: { arguments: ['int32'], return: 'int32' },

@@ -89,7 +89,7 @@ class Rig {
         if (report.kind === 'handshake')
           apply({ kind: 'sendHandshake', via: report.from, bytes: messageOf('response') })
       }
-      const node = openLinuxPlane({ settings, counters, loop: this.#loop, mark: 0, report, now: () => this.#nowMs })
+      const node = openLinuxPlane({ settings, counters, loop: this.#loop, given: [], report, now: () => this.#nowMs })
       this.#nodes.push(node)
       // As they come from the control plane: objects made elsewhere have another shape for V8.
       const apply = (command: Command) => node.plane.apply(structuredClone(command))
