@@ -68,7 +68,7 @@ const shell = new PathShell({
 
 const mesh = new Mesh({
   privateKey: settings.privateKey,
-  address: settings.ipv6,
+  addresses: [settings.ipv6, ...(settings.ipv4 === undefined ? [] : [settings.ipv4])],
   random: systemRandom,
   unixOffsetMs: Date.now() - monotonicMs(),
   // What is sealed lies in memory that is used again: a socket that is busy keeps what it is given.
