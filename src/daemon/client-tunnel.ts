@@ -3,8 +3,11 @@
 
 import { HopliteError } from '#api/errors.ts'
 import type { Command } from '#forward/commands.ts'
+import { DEVICE_NETWORK } from '#meet/device-address.ts'
+import { MESH_MTU } from '#mesh/mesh.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
+import { pinNames } from '#platform/pinned-names.ts'
 import type { Route } from '#route/route.ts'
 import type { Routes } from '#route/routes.ts'
 import type { Address } from '#wire/address.ts'
@@ -13,11 +16,19 @@ import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { type Log, own } from './log.ts'
 import type { MachinePlan } from './machine-plan.ts'
+import type { ShutMachine } from './meeting.ts'
 import { RelayGate } from './relay-gate.ts'
 import { CLIENT_ADDRESSES, type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
-import { linkMtu, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
+import { linkMtu, resolveBootstraps, resolveServers, TunnelNetwork } from './tunnel-network.ts'
+import type { ViaPlan } from './via-device.ts'
 
 const NAME = 'hoplite0'
+/** The interface of one's devices beside it: known by name, so that the firewall knows it before it is there. */
+const DEVICES_NAME = 'hoplite-mesh'
+/** A device's packets are of at most this, whatever the way. */
+const VIA_MTU = MESH_MTU
+/** What all addresses of devices are of, and what their IPv4 addresses may be of. */
+const DEVICE_NETWORKS = [DEVICE_NETWORK, '100.64.0.0/10'] as const
 /** How long a command waits for its exit. */
 const CARRIED_MS = 45_000
 /** Before another exit is looked for. */
@@ -141,7 +152,8 @@ export class ClientTunnel {
   /** After it. A machine that was shut is opened, unless that would be by accident. */
   async restore(hasFailed: boolean): Promise<void> {
     const { network } = this.#options
-    if (hasFailed) network?.close()
+    // Without a route the data plane never had it.
+    if (hasFailed || this.#flow === undefined) network?.close()
     if (!this.#staysShut(hasFailed)) await network?.restore()
   }
 
@@ -198,25 +210,57 @@ export class ClientTunnel {
   }
 }
 
-/** Shuts the machine's network: from then on nothing goes around the tunnel that may not. Gives the configuration without names. */
+/** A machine whose network is shut, and what it takes to run a client there. */
+export interface ShutNetwork {
+  /** The configuration without names. */
+  readonly config: Config
+  readonly network: TunnelNetwork
+  /** Where else this process connects to around the tunnel. */
+  readonly control: readonly Endpoint[]
+  readonly meeting: ShutMachine
+  /** Lets go of what holds for the whole process. */
+  readonly release: () => void
+}
+
+/** Shuts the machine's network: from then on nothing goes around the tunnel that may not. */
 export async function shutMachine(
   config: Config,
   stateDir: string,
-  { routes, split, lan, killSwitch }: MachinePlan,
-): Promise<{ readonly config: Config; readonly network: TunnelNetwork }> {
+  plan: MachinePlan,
+  via: ViaPlan | undefined,
+): Promise<ShutNetwork> {
+  const { routes, split, lan, killSwitch } = plan
   const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
+  // Through a route letters go as everything does; to a device there is no way before they have come.
+  const servers = via === undefined ? [] : await resolveServers(config.meet.rendezvous)
+  const release = pinNames(new Map(servers.map(({ name, endpoint }) => [name, endpoint.address])))
+  const control = servers.map(({ endpoint }) => endpoint)
   const network = await TunnelNetwork.open({
-    stateDir,
-    name: NAME,
-    mtu: TUNNEL_MTU,
-    addresses: CLIENT_ADDRESSES,
-    dnsServers: [TUNNEL_RESOLVER],
-    dnsSearch: [],
-    routes,
-    killSwitch,
-    lan,
-    split,
-    control: endpoints,
+    ...{ stateDir, name: NAME, routes, killSwitch, lan, split, dnsSearch: [] },
+    control: [...endpoints, ...control],
+    ...(via === undefined
+      ? {
+          ...{ mtu: TUNNEL_MTU, addresses: CLIENT_ADDRESSES, dnsServers: [TUNNEL_RESOLVER] },
+          devices: { interface: DEVICES_NAME, networks: DEVICE_NETWORKS },
+        }
+      : {
+          ...{ mtu: VIA_MTU, addresses: via.addresses, dnsServers: via.resolvers, offload: false },
+          refused: via.hasIpv6 ? [] : ['::/0'],
+          devices: { networks: DEVICE_NETWORKS },
+        }),
+  }).catch(error => {
+    release()
+    throw error
   })
-  return { config: { ...config, network: { ...config.network, bootstrap: multiaddrs } }, network }
+  const { name, fd } = network
+  return {
+    config: { ...config, network: { ...config.network, bootstrap: multiaddrs } },
+    ...{ network, control, release },
+    meeting: {
+      changes: network.changes,
+      tun: via === undefined ? { kind: 'make', name: DEVICES_NAME } : { kind: 'given', name, fd },
+      allowHosts: hosts => void network.allowLinks(hosts).catch(() => undefined),
+      ...(via !== undefined && { via }),
+    },
+  }
 }

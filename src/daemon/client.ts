@@ -14,10 +14,10 @@ import { lockState } from '#platform/state-lock.ts'
 import { Routes } from '#route/routes.ts'
 import { DialError } from '#stream/dial-error.ts'
 import { ProxyServer } from '#stream/proxy.ts'
-import { type Address, formatAddress } from '#wire/address.ts'
+import { type Address, formatAddress, parseAddress } from '#wire/address.ts'
 import { REFUSAL } from '#wire/control.ts'
 import { ClientFace } from './client-face.ts'
-import { ClientTunnel, shutMachine } from './client-tunnel.ts'
+import { ClientTunnel, type ShutNetwork, shutMachine } from './client-tunnel.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { Detour } from './detour.ts'
@@ -35,7 +35,8 @@ import { RelayMeetings } from './relay-meetings.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
 import type { OpenTun } from './tunnel-flow.ts'
-import { assertNothingPending, endpointOf, TUNNEL_MARK, type TunnelNetwork } from './tunnel-network.ts'
+import { endpointOf, openMachine, TUNNEL_MARK } from './tunnel-network.ts'
+import { planVia, type ViaPlan } from './via-device.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
 
 /** An isolated route that carries nothing for this long is closed. */
@@ -49,14 +50,16 @@ export async function runClient(config: Config, options: RunOptions, plan?: Mach
   prepareStateDirectory(options.stateDir)
   const unlock = lockState(options.stateDir)
   try {
-    if (plan === undefined) assertNothingPending(options.stateDir)
-    const machine = plan && (await shutMachine(config, options.stateDir, plan))
-    const client = new Client(machine?.config ?? config, options, machine?.network)
+    if (plan === undefined) await openMachine(options.stateDir)
+    const via = plan?.via === undefined ? undefined : planVia(options.stateDir, config.meet.name, plan.via)
+    const machine = plan && (await shutMachine(config, options.stateDir, plan, via))
+    const client = new Client(machine?.config ?? config, options, machine, via)
     try {
       await client.start()
       await untilAborted(client.signal)
     } finally {
       await client.close()
+      machine?.release()
     }
   } finally {
     unlock()
@@ -89,7 +92,12 @@ class Client {
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
   readonly #detour: Detour
-  readonly #watch = new NetworkWatch({ onChange: () => this.#detour.handleNetworkChange() })
+  readonly #watch = new NetworkWatch({
+    onChange: () => {
+      this.#detour.handleNetworkChange()
+      this.#meeting.handleNetworkChange()
+    },
+  })
   readonly #face: ClientFace
   readonly #meeting: Meeting
   readonly #relayMeetings: RelayMeetings
@@ -107,26 +115,31 @@ class Client {
   #failovers = 0
   /** Whether IP packets go through the route, of the whole machine or of one command. */
   readonly #needsTunnel: boolean
+  readonly #machine: ShutNetwork | undefined
+  readonly #via: ViaPlan | undefined
   #payments: Payments | undefined
   /** Whether routes are wanted; while they are not, applications are refused. */
   #isOn: boolean
 
-  constructor(config: Config, options: RunOptions, network?: TunnelNetwork) {
+  constructor(config: Config, options: RunOptions, machine?: ShutNetwork, via?: ViaPlan) {
+    const network = machine?.network
     this.#config = config
     this.#options = options
-    this.#isOn = !options.startsOff
+    this.#machine = machine
+    this.#via = via
+    // Who goes through a device of theirs needs no relay.
+    this.#isOn = !options.startsOff && via === undefined
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#detour = new Detour({ when: config.client.websocket, port: config.client.websocket_port })
     this.#laboratory = new Laboratory(config)
-    this.#needsTunnel = network !== undefined || options.isPrivate === true
+    this.#needsTunnel = (network !== undefined && via === undefined) || options.isPrivate === true
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log, {
       needsTunnel: this.#needsTunnel,
       issuerId: config.credit.issuer_id,
       bootstrap: config.network.bootstrap,
     })
     this.#tunnel = this.#makeTunnel(network)
-    // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
-    const stunServers = () => (network === undefined ? this.#choice.guardAddresses() : [])
+    const stunServers = () => this.#choice.guardAddresses()
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
@@ -142,7 +155,13 @@ class Client {
       onSilent: () => this.#handleSilence(),
       onFailure: relay => this.#choice.handleFailure(relay),
     })
-    this.#meeting = new Meeting({ ...options, config, stunServers, meetings: this.#relayMeetings })
+    this.#meeting = new Meeting({
+      ...{ ...options, config, stunServers, meetings: this.#relayMeetings },
+      needed: () => this.#needed(),
+      onReachable: () => this.#face.handleChange(),
+      onFailure: error => machine && this.#stop.abort(dataPlaneFailure(error)),
+      ...(machine !== undefined && { shut: machine.meeting }),
+    })
     this.#loop = new ControlLoop(this.#routes, now => this.#carryOut(now))
     this.#streams = new RouteStreams({
       routes: this.#routes,
@@ -189,8 +208,11 @@ class Client {
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       {
-        // The other engine has no TUN.
-        config: this.#needsTunnel ? { ...this.#config, engine: { kind: 'linux' } } : this.#config,
+        // The other engine has no TUN, and no marks.
+        config:
+          this.#needsTunnel || this.#machine !== undefined
+            ? { ...this.#config, engine: { kind: 'linux' } }
+            : this.#config,
         log,
         ...(this.#tunnel.link.interface !== undefined && { mark: TUNNEL_MARK }),
       },
@@ -277,7 +299,7 @@ class Client {
     await this.#tunnel.restore(hasFailed)
   }
 
-  #makeTunnel(network: TunnelNetwork | undefined): ClientTunnel {
+  #makeTunnel(network: ShutNetwork['network'] | undefined): ClientTunnel {
     return new ClientTunnel({
       isWanted: this.#needsTunnel,
       network,
@@ -300,8 +322,18 @@ class Client {
     const doors = this.#detour.isOn ? relays : []
     return [
       ...[...bootstrap, ...this.#choice.guardSources()].flatMap(endpointOf),
+      ...(this.#machine?.control ?? []),
       ...doors.map(({ host }) => ({ address: host, protocol: 'tcp', port }) as const),
     ]
+  }
+
+  /** Addresses that nobody's offer of a network may lead away. */
+  #needed(): readonly string[] {
+    const { stun, turn, rendezvous } = this.#config.meet
+    const servers = [...stun, ...turn.map(({ address }) => address)].flatMap(text => parseAddress(text) ?? [])
+    const relays = [...this.#choice.guardAddresses(), ...this.#relayMeetings.relays, ...servers].map(({ host }) => host)
+    const letters = rendezvous.map(url => new URL(url).hostname.replace(/^\[|\]$/g, ''))
+    return [...relays, ...letters, ...this.#control([]).map(({ address }) => address)]
   }
 
   #openPayments(): Payments | undefined {
@@ -474,7 +506,18 @@ class Client {
     const problem = this.#routes.problem('')
     const unpaid = this.#payments?.problem
     const isReady = main?.state === 'ready' && this.#isReady
-    const state = !this.#isOn ? 'off' : isReady ? 'ready' : main?.state === 'moving' ? 'moving' : 'building'
+    const through = this.#via && this.#meeting.via
+    const state = through
+      ? through.isUp
+        ? 'ready'
+        : 'building'
+      : !this.#isOn
+        ? 'off'
+        : isReady
+          ? 'ready'
+          : main?.state === 'moving'
+            ? 'moving'
+            : 'building'
     return {
       ...commonStatus(this.#startedMs),
       role: 'client',
@@ -491,6 +534,7 @@ class Client {
       streams: this.#streamCount(),
       ...(this.#payments && { credits: walletStatus(this.#payments.wallet) }),
       ...this.#tunnel.link,
+      ...(this.#via && { via: this.#via.name }),
       counters: {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
@@ -499,6 +543,10 @@ class Client {
         ...this.#meeting.counters,
       },
       ...(state === 'off' && this.#options.problem && told(this.#options.problem)),
+      ...(through?.problem !== undefined && {
+        problem: through.problem,
+        advice: 'hoplite devices says how each is reached',
+      }),
       ...(state === 'building' &&
         problem !== undefined && { problem, advice: adviceFor(this.#config, this.#directory.size) }),
       ...(unpaid !== undefined && { problem: unpaid }),

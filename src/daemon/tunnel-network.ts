@@ -12,6 +12,7 @@ import {
   kernelHasIpv6,
   resetConnectionsFrom,
   updateControl,
+  updateLinks,
   updateMtu,
   updateRelays,
 } from '#platform/linux/client-network.ts'
@@ -22,6 +23,7 @@ import {
   type LanRange,
   type Split,
 } from '#platform/linux/client-options.ts'
+import { isDeviceChange, undoDeviceChanges } from '#platform/linux/device-network.ts'
 import { detectDnsWay } from '#platform/linux/dns.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
 import { assertProgram } from '#platform/linux/steps.ts'
@@ -51,6 +53,12 @@ export interface TunnelNetworkOptions {
   readonly split?: Split
   /** Where the directory is asked for. */
   readonly control: readonly Endpoint[]
+  /** Of `routes`, what the tunnel does not carry. */
+  readonly refused?: readonly string[]
+  /** One's own devices: the interface that leads to them, by default this tunnel's, and their networks. */
+  readonly devices?: { readonly interface?: string; readonly networks: readonly string[] }
+  /** Whether packets are as the kernel likes them, long and joined. By default they are. */
+  readonly offload?: boolean
 }
 
 export class TunnelNetwork {
@@ -89,7 +97,7 @@ export class TunnelNetwork {
     const { stateDir, name, mtu, addresses, routes, killSwitch, control } = options
     const changes = Changes.open(stateDir)
     const tookOver = changes.pending().length > 0
-    const tun = openTun({ name, offload: true })
+    const tun = openTun({ name, offload: options.offload ?? true })
     const mount = cgroupMount()
     const network: ClientNetworkOptions = {
       tun: tun.name,
@@ -111,6 +119,8 @@ export class TunnelNetwork {
       routes,
       lan: options.lan ?? [],
       split: options.split ?? {},
+      refused: options.refused ?? [],
+      ...(options.devices !== undefined && { devices: { interface: tun.name, ...options.devices } }),
       killSwitch,
       hasIpv6: kernelHasIpv6(),
       ...(mount !== undefined && { cgroupMount: mount }),
@@ -131,6 +141,17 @@ export class TunnelNetwork {
       relays.map(({ host, port }) => ({ address: host, protocol: 'udp', port })),
     )
     this.#relays = new Set(relays.map(formatAddress))
+  }
+
+  /** The journal of what was changed. */
+  get changes(): Changes {
+    return this.#changes
+  }
+
+  /** Lets the links to one's devices speak to these hosts and no others. Throws CHANGE_FAILED. */
+  allowLinks(hosts: readonly string[]): Promise<void> {
+    this.#updating = this.#updating.catch(() => undefined).then(() => updateLinks(this.name, hosts))
+    return this.#updating
   }
 
   /** Whether our sockets may send to all of these. */
@@ -181,20 +202,26 @@ export class TunnelNetwork {
 /** Throws CHANGES_PENDING when an earlier run that died has left changes of the network, which this one would not undo. */
 export function assertNothingPending(stateDir: string): void {
   const advice = 'undo them: hoplite recover; or go on in their shelter: hoplite up --tun'
-  assertNoChanges(stateDir, 'start: an earlier run left changes of the network', advice)
+  const pending = Changes.peek(stateDir).filter(id => !isDeviceChange(id))
+  assertNoChanges(pending.length, 'start: an earlier run left changes of the network', advice)
 }
 
 /** Throws CHANGES_PENDING when a run that has ended could not undo all of its changes. */
 export function assertUndone(stateDir: string): void {
   assertNoChanges(
-    stateDir,
+    Changes.peek(stateDir).length,
     'stop: changes of the network are left',
     'its log says why: hoplite logs; then: hoplite recover',
   )
 }
 
-function assertNoChanges(stateDir: string, what: string, advice: string): void {
-  const pending = Changes.peek(stateDir)
+/** Undoes what an earlier run left of its devices' networks, which keeps nothing in. Throws CHANGES_PENDING as above. */
+export async function openMachine(stateDir: string): Promise<void> {
+  if (Changes.peek(stateDir).some(isDeviceChange)) await undoDeviceChanges(Changes.open(stateDir))
+  assertNothingPending(stateDir)
+}
+
+function assertNoChanges(pending: number, what: string, advice: string): void {
   if (pending > 0) throw new HopliteError('CHANGES_PENDING', `${what} (${pending})`, advice)
 }
 
@@ -241,6 +268,28 @@ export async function resolveBootstraps(bootstraps: readonly string[]): Promise<
   )
   const all = found.flat()
   return { multiaddrs: all, endpoints: all.flatMap(endpointOf) }
+}
+
+/** Where servers with URLs are, with the names in them; one whose name is not found is left out. */
+export async function resolveServers(
+  urls: readonly string[],
+): Promise<{ readonly name: string; readonly endpoint: Endpoint }[]> {
+  const found = await Promise.all(
+    urls.map(async text => {
+      const { hostname, port, protocol } = new URL(text)
+      const name = hostname.replace(/^\[|\]$/g, '')
+      const address =
+        parseIp(name) === undefined
+          ? await lookup(name).then(
+              found => found.address,
+              () => undefined,
+            )
+          : name
+      const number = Number(port) || (protocol === 'wss:' ? 443 : 80)
+      return address === undefined ? [] : [{ name, endpoint: { address, protocol: 'tcp' as const, port: number } }]
+    }),
+  )
+  return found.flat()
 }
 
 /** Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED or PROGRAM_MISSING where no tunnel can be made. Changes nothing. */

@@ -311,6 +311,32 @@ test('the secret of a tunnel is renewed every two minutes, and without a renewal
   assert.deepEqual([a.secrets.at(-1), b.secrets.at(-1)], [true, true])
 })
 
+for (const [gone, stays] of [
+  [1, 2],
+  [2, 1],
+] as const) {
+  test(`when device ${gone} has forgotten everything, and the other hears so, both agree again at once`, () => {
+    const [a, b] = [device(gone), device(stays)]
+    pair(a, b)
+    a.mesh.handlePath(stays, 1_000)
+    b.mesh.handlePath(gone, 1_000)
+    carry(a, b, 1_010)
+    assert.equal(b.mesh.status(1_010)[0]?.isUp, true)
+    const anew = device(gone)
+    anew.mesh.setPeers([b.peer()], 20_000)
+    b.mesh.restart(gone, 20_000)
+    carry(anew, b, 20_000)
+    anew.mesh.handlePath(stays, 20_100)
+    b.mesh.handlePath(gone, 20_100)
+    carry(anew, b, 20_110)
+    assert.equal(anew.mesh.status(20_110)[0]?.isUp, true)
+    let rttMs: number | undefined
+    anew.mesh.ping(stays, 20_120, rtt => (rttMs = rtt))
+    carry(anew, b, 20_130)
+    assert.equal(rttMs, 10)
+  })
+}
+
 test('messages of a renewal that others made, changed or repeated are of no use', () => {
   const [a, b] = [device(1), device(2)]
   pair(a, b)

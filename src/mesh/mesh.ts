@@ -181,12 +181,17 @@ export class Mesh {
     const found = this.#find(peer)
     if (found === undefined) return
     const { hasKeys } = this.#device.peers(now).find(({ publicKey }) => isSame(publicKey, found.publicKey)) ?? {}
-    if (hasKeys === true) return void this.#device.keepalive(found.publicKey, now)
     const name = nameOf(found.publicKey)
-    if (!this.#unagreed.has(name)) return void this.#device.initiate(found.publicKey, now)
     // What was said of a secret before there was a path is lost: it is said anew. The session begins when there is one.
-    this.#endRenewal(name)
-    this.#beginRenewal(name, found, now)
+    if (this.#unagreed.has(name)) return this.#renewAtOnce(name, found, now)
+    if (hasKeys === true) this.#device.keepalive(found.publicKey, now)
+    else this.#device.initiate(found.publicKey, now)
+  }
+
+  /** The peer has forgotten everything: the secret and the session begin anew, with the path if there is none now. */
+  restart(peer: number, now: number): void {
+    const found = this.#find(peer)
+    if (found !== undefined && found.isPlain !== true) this.#renewAtOnce(nameOf(found.publicKey), found, now)
   }
 
   /** A datagram from the network, opened in place. */
@@ -243,6 +248,11 @@ export class Mesh {
     this.#device.close()
     for (const { done } of this.#echoes.values()) done(undefined)
     this.#echoes.clear()
+  }
+
+  #renewAtOnce(name: string, peer: MeshPeer, now: number): void {
+    this.#endRenewal(name)
+    this.#beginRenewal(name, peer, now)
   }
 
   #beginRenewal(name: string, { peer, publicKey, presharedKey }: MeshPeer, now: number): void {

@@ -1,4 +1,4 @@
-// A UDP socket that answers DNS questions with a pure function.
+// A UDP socket that answers DNS questions with a function, at once or later.
 
 import { createSocket } from 'node:dgram'
 import type { Address } from '#wire/address.ts'
@@ -8,15 +8,23 @@ export interface DnsServer {
   close(): Promise<void>
 }
 
+type Answer = Uint8Array | undefined
+
 /** Listens at `listen`; `answer` gives `undefined` for what deserves none. Rejects when the address cannot be had. */
 export async function serveDns(
   listen: Address,
-  answer: (query: Uint8Array) => Uint8Array | undefined,
+  answer: (query: Uint8Array, from: string) => Answer | Promise<Answer>,
 ): Promise<DnsServer> {
+  let isOpen = true
   const socket = createSocket(listen.host.includes(':') ? 'udp6' : 'udp4')
   socket.on('message', (query, { address, port }) => {
-    const response = answer(query)
-    if (response !== undefined) socket.send(response, port, address)
+    const respond = (response: Answer) => {
+      // It may have been closed meanwhile.
+      if (response !== undefined && isOpen) socket.send(response, port, address)
+    }
+    const response = answer(query, address)
+    if (response instanceof Promise) void response.then(respond, () => undefined)
+    else respond(response)
   })
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject)
@@ -27,6 +35,10 @@ export async function serveDns(
   const { address: host, port } = socket.address()
   return {
     address: { host, port },
-    close: () => new Promise(resolve => socket.close(() => resolve())),
+    close: () =>
+      new Promise(resolve => {
+        isOpen = false
+        socket.close(() => resolve())
+      }),
   }
 }

@@ -20,9 +20,9 @@ function start(t: TestContext, number: number, onOffer: (offer: Uint8Array) => v
   const ipv6 = `fd68:6f70:6c69::${number}`
   const events: MeshEvent[] = []
   const servers = { stunServers: [], turnServers: [] }
-  const settings = { ipv6, ipv4: undefined, network: 'fd68:6f70:6c69::/48', port: 0, mapsPorts: false, hasTun: false }
+  const settings = { ipv6, ipv4: undefined, network: 'fd68:6f70:6c69::/48', port: 0, mapsPorts: false, mark: 0 }
   const engine = startMesh(
-    { privateKey, ...settings, ...servers },
+    { privateKey, ...settings, ...servers, tun: { kind: 'none' } },
     event => {
       events.push(event)
       if (event.kind === 'offer') onOffer(event.offer)

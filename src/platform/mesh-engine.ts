@@ -19,8 +19,13 @@ export interface MeshSettings {
   readonly turnServers: readonly TurnServer[]
   /** Whether the router at home is asked to open the port. */
   readonly mapsPorts: boolean
-  /** Whether a network interface is to be made. */
-  readonly hasTun: boolean
+  /** The network interface: none, one to be made, of that name if it matters, or one that is there, set up by whoever opened it. */
+  readonly tun:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'make'; readonly name?: string }
+    | { readonly kind: 'given'; readonly name: string; readonly fd: number }
+  /** SO_MARK of the links' sockets, where it can be set. */
+  readonly mark: number
 }
 
 /** A device to keep a tunnel to. */
@@ -49,6 +54,8 @@ export type MeshEvent =
   /** `problem` says why there is no interface. */
   | { readonly kind: 'ready'; readonly interface?: string; readonly problem?: string; readonly port: number }
   | { readonly kind: 'offer'; readonly peer: number; readonly offer: Uint8Array }
+  /** What is sent goes to one of these hosts, or is about to. */
+  | { readonly kind: 'hosts'; readonly hosts: readonly string[] }
   | { readonly kind: 'path'; readonly peer: number; readonly path: LinkPath | undefined }
   /** Whether there is a fresh secret with a peer; without one its tunnel stands still. */
   | { readonly kind: 'secret'; readonly peer: number; readonly isAgreed: boolean }

@@ -14,6 +14,7 @@ import { PathShell } from './path-shell.ts'
 
 /** Generations of an offer within one epoch. */
 const EPOCH = 2 ** 20
+const MAX_HOSTS = 256
 
 const port = parentPort
 if (port === null) throw new Error('start the tunnels: not in a worker')
@@ -22,13 +23,15 @@ const tell = (event: MeshEvent) => port.postMessage(event)
 
 let tun: MeshTun | undefined
 let problem: string | undefined
-if (settings.hasTun) {
+if (settings.tun.kind !== 'none') {
   try {
     const { openMeshTun } = await import('./linux/mesh-tun.ts')
-    const { ipv6, ipv4, network } = settings
+    const { ipv6, ipv4, network, tun: wanted } = settings
     const room = { mtu: MESH_MTU, headroom: MESH_HEADROOM, tailroom: MESH_TAILROOM }
     tun = await openMeshTun({
       ...{ ipv6, ipv4, network, ...room },
+      ...(wanted.name !== undefined && { name: wanted.name }),
+      ...(wanted.kind === 'given' && { fd: wanted.fd }),
       onPacket: (buffer, offset, length) => {
         mesh.send(buffer, offset, length, monotonicMs())
         arm()
@@ -40,6 +43,26 @@ if (settings.hasTun) {
 }
 const write = tun?.write
 
+/** Marks are for who may make an interface too. */
+const marking =
+  settings.mark !== 0 && process.platform === 'linux'
+    ? await import('./linux/socket-mark.ts').catch(() => undefined)
+    : undefined
+/** The last hosts that something was sent to. */
+const hosts: string[] = []
+let toldHosts = false
+function handleHost(host: string): void {
+  hosts.push(host)
+  if (hosts.length > MAX_HOSTS) hosts.shift()
+  if (toldHosts) return
+  // A round of checks goes to many at once.
+  toldHosts = true
+  queueMicrotask(() => {
+    toldHosts = false
+    tell({ kind: 'hosts', hosts: [...hosts] })
+  })
+}
+
 /** Peers with a path. */
 const reached = new Set<number>()
 const shell = new PathShell({
@@ -48,6 +71,8 @@ const shell = new PathShell({
   turnServers: settings.turnServers,
   learnsLifetime: true,
   mapsPorts: settings.mapsPorts,
+  onHost: handleHost,
+  ...(marking !== undefined && { onSocket: socket => void marking.markSocket(socket, settings.mark) }),
   onOffer: (peer, offer) => tell({ kind: 'offer', peer, offer }),
   onPath: (peer, path) => {
     const meeting = meetings.get(peer)
@@ -151,6 +176,7 @@ function carryOut(order: MeshOrder): void {
       return shell.do((endpoint, at) => endpoint.handleOffer(order.peer, { ...offer, generation }, at))
     }
     case 'restart':
+      mesh.restart(order.peer, now)
       return shell.do((endpoint, at) => endpoint.restart(order.peer, at))
     case 'meeting':
       return meet(order.peer, order.meeting)

@@ -21,6 +21,10 @@ export interface PathShellOptions extends EndpointOptions {
   readonly hosts?: readonly string[]
   /** Whether the router at home is asked to open the port. */
   readonly mapsPorts?: boolean
+  /** A socket of the shell's own was bound, and nothing was sent from it yet. */
+  readonly onSocket?: (socket: dgram.Socket) => void
+  /** Something is about to be sent to a host that was not among the last 256. */
+  readonly onHost?: (host: string) => void
   /**
    * Carries these bytes (at most 615) to the peer, sealed; called again with newer ones whenever there is more to say. They
    * may be lost, repeated or late.
@@ -35,6 +39,7 @@ export interface PathShellOptions extends EndpointOptions {
 type Send = (to: Address, bytes: Uint8Array) => void
 
 const FIRST_LOCAL = 1_000
+const MAX_HOSTS = 256
 const BUFFER_BYTES = 4 * 1024 * 1024
 const TRAFFIC_MS = 100
 /** Timers wait at most this long: Node's fire at once beyond 2^31 ms. */
@@ -52,6 +57,7 @@ export class PathShell implements AsyncDisposable {
   #mapper: PortMapper | undefined
   readonly #paths = new Map<number, Path>()
   readonly #trafficMs = new Map<number, number>()
+  readonly #hostsSentTo = new Set<string>()
   #nextLocal = FIRST_LOCAL
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
@@ -193,6 +199,7 @@ export class PathShell implements AsyncDisposable {
         resolve()
       })
     })
+    this.#options.onSocket?.(socket)
     // Errors of single datagrams (nobody there, no way there) are what checks are for.
     socket.on('error', () => undefined)
     socket.on('message', (bytes, from) => {
@@ -240,8 +247,17 @@ export class PathShell implements AsyncDisposable {
 
   #send(local: number, to: Address, bytes: Uint8Array): void {
     const socket = this.#sockets.get(local)
-    if (socket === undefined) this.#attached.get(local)?.(to, bytes)
-    else socket.send(bytes, to.port, to.host, () => undefined)
+    if (socket === undefined) return this.#attached.get(local)?.(to, bytes)
+    if (!this.#hostsSentTo.has(to.host)) this.#addHost(to.host)
+    socket.send(bytes, to.port, to.host, () => undefined)
+  }
+
+  #addHost(host: string): void {
+    const { onHost } = this.#options
+    if (onHost === undefined) return
+    this.#hostsSentTo.add(host)
+    if (this.#hostsSentTo.size > MAX_HOSTS) this.#hostsSentTo.delete(this.#hostsSentTo.keys().next().value as string)
+    onHost(host)
   }
 
   async #openExtras(request: number, count: number, family: Family): Promise<void> {

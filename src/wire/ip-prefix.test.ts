@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { covers, formatPrefix, maskPrefix, overlap, parsePrefix } from './ip-prefix.ts'
+import { covers, formatPrefix, type IpPrefix, maskPrefix, overlap, parsePrefix } from './ip-prefix.ts'
 
 test('prefixes are read into one form', () => {
   for (const [text, expected] of Object.entries({

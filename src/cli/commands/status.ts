@@ -22,6 +22,7 @@ export function describe(status: Status): string {
     const wall = status.killSwitch === undefined ? '' : `, kill switch ${status.killSwitch ? 'on' : 'off'}`
     lines.push(`interface  ${status.interface}, MTU ${status.mtu}${wall}`)
   }
+  if (status.via !== undefined) lines.push(`through    ${status.via}, a device of yours`)
   lines.push(`directory  ${status.directory} relays`)
   for (const route of status.routes) {
     const name = route.isolation === '' ? 'route' : `route ${route.isolation.slice(0, 6)}`

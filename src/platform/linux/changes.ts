@@ -56,10 +56,15 @@ export class Changes {
     return changes
   }
 
-  /** How many changes the journal of a state directory has; 0 where there is none. It is read and left as it is. */
-  static peek(stateDirectory: string): number {
+  /** The ids of the changes in the journal of a state directory, "?" for what makes no sense. It is read and left as it is. */
+  static peek(stateDirectory: string): readonly string[] {
     const bytes = readStateFile(path.join(stateDirectory, FILE), MAX_BYTES)
-    return bytes === undefined ? 0 : Buffer.from(bytes).toString('utf8').split('\n').length - 1
+    if (bytes === undefined) return []
+    return Buffer.from(bytes)
+      .toString('utf8')
+      .split('\n')
+      .slice(0, -1)
+      .map(line => parseLine(line)?.id ?? '?')
   }
 
   /** The ids of the changes that are recorded, oldest first. */

@@ -10,6 +10,10 @@ import { openTun, type Tun } from './tun.ts'
 import type { TunBatch, TunReaderData } from './tun-reader-worker.ts'
 
 export interface MeshTunOptions {
+  /** The interface's name, if it matters. */
+  readonly name?: string
+  /** Its descriptor, where it is there already: then it has its addresses, and stays when this is closed. */
+  readonly fd?: number
   readonly mtu: number
   readonly headroom: number
   readonly tailroom: number
@@ -31,7 +35,10 @@ export interface MeshTun {
 
 /** Opens it. Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING or CHANGE_FAILED. */
 export async function openMeshTun(options: MeshTunOptions): Promise<MeshTun> {
-  const tun = openTun({ offload: false })
+  const { name, fd } = options
+  if (name !== undefined && fd !== undefined)
+    return start({ name, fds: [fd], offload: 'none', close: () => undefined }, options)
+  const tun = openTun({ offload: false, ...(name !== undefined && { name }) })
   try {
     await configure(tun.name, options)
     return start(tun, options)
