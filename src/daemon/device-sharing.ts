@@ -130,6 +130,7 @@ export class DeviceSharing {
     this.#phones = phones
     // Before it is known what can be served, nothing is taken back that was told in an earlier run.
     if (this.#isSettled) this.#sharing.update(new Map(devices.map(({ id }) => [id, this.#sharedWith(id)])), now)
+    else this.#sharing.keep(new Set(devices.map(({ id }) => id)), self.name)
     this.#sharing.handleDeadline(now)
     this.#file.write(this.#sharing.state)
     this.#apply()
@@ -166,8 +167,8 @@ export class DeviceSharing {
       this.#tun = name
       // They went with the interface before.
       this.#routes = this.#routes.map(({ network }) => ({ network, isUp: false }))
+      this.handleNetworkChange()
     })
-    this.handleNetworkChange()
   }
 
   /** The machine is elsewhere, or other addresses are needed there. */

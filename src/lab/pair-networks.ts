@@ -161,7 +161,7 @@ export async function checkExit(
   await hoplite(tower, 'down')
   promise('when the exit is gone nothing leaves', !(await reaches(from, WEB)))
   await hoplite(tower, 'devices')
-  await waitFor(async () => ((await reaches(from, WEB)) ? true : undefined), 'the exit again')
+  await waitFor(async () => ((await reaches(from, WEB)) ? true : undefined), 'the exit again', 60_000)
   await kill(laptop)
   promise('after a crash nothing leaves', !(await reaches(from, WEB)))
   await hoplite(laptop, 'recover')

@@ -122,17 +122,23 @@ export class Sharing {
     return true
   }
 
-  /** These are the devices now, and what each is told; `told` at pairing is our name alone. */
+  /** These are the devices now; each is told what it was told before. Who is new knows our name, and nothing else. */
+  keep(ids: ReadonlySet<string>, ownName: string): void {
+    for (const id of [...this.#peers.keys()]) if (!ids.has(id)) this.#forget(id)
+    for (const id of ids) {
+      if (this.#peers.has(id)) continue
+      const told = wordsOf({ name: ownName, networks: [], internet4: false, internet6: false })
+      this.#peers.set(id, { id, version: 0, isHeard: true, told, heard: undefined, accepted: [] })
+    }
+  }
+
+  /** These are the devices now, and what each is told. */
   update(devices: ReadonlyMap<string, Shared>, now: number): void {
-    for (const id of [...this.#peers.keys()]) if (!devices.has(id)) this.#forget(id)
+    const [name = ''] = [...devices.values()].map(shared => shared.name)
+    this.keep(new Set(devices.keys()), name)
     for (const [id, shared] of devices) {
       this.#shared.set(id, shared)
       const told = wordsOf(shared)
-      const known = this.#peers.get(id)
-      if (known === undefined) {
-        const nothing = wordsOf({ name: shared.name, networks: [], internet4: false, internet6: false })
-        this.#peers.set(id, { id, version: 0, isHeard: true, told: nothing, heard: undefined, accepted: [] })
-      }
       const peer = this.#peers.get(id)
       if (peer === undefined) continue
       if (peer.told !== told) {
