@@ -1,6 +1,6 @@
 // Two machines behind NATs, two terminals: they pair by a code, and then have a network. A session of ssh (or like it, where no sshd is) and a transfer go
 // over it, and go on when both routers have forgotten every mapping. Needs Linux, root, `ip`, `nft`, `sysctl`, `iperf3` and `turnserver`
-// (coturn), which carries sealed packets while nothing straight is known. Then others, whom no straight way leads to, meet at relays.
+// (coturn), which carries sealed packets while nothing straight is known. One offers the other its network and the internet. Then others, whom no straight way leads to, meet at relays.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -25,6 +25,7 @@ import {
   startMeeting,
   untilPath,
 } from '../pair-machine.ts'
+import { addNetworks, checkExit, checkLan } from '../pair-networks.ts'
 import { checkRelayed } from '../pair-relayed.ts'
 import type { Scenario } from '../scenario.ts'
 import { hasSsh, startSsh } from '../ssh-server.ts'
@@ -94,6 +95,21 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     const asked = json(await laptop.home.host.run(process.execPath, PROGRAMS, 'ask', laptop.stateDir, 'tower'))
     promise('two programs have a stream', asked['stream'] === 'a stream')
     promise('and datagrams', asked['datagram'] === 'a datagram')
+
+    say('  tower offers a network behind it, then the internet, to the whole of laptop')
+    const networks = await addNetworks(lab, internet, tower.home.host)
+    try {
+      const lan = await checkLan(tower, laptop, networks, promise)
+      figure('lanOfferedMs', lan.offeredMs)
+      figure('lanReachedAfterAcceptingMs', lan.reachedMs)
+      // tower has no IPv6 at home: it is refused inside.
+      const exit = await checkExit(tower, laptop, { address: '20.0.1.1', isMeasured: true }, networks, promise)
+      figure('ownExitUpMs', exit.upMs)
+      figure('ownExitMbitPerSecond', exit.mbitPerSecond ?? -1)
+    } finally {
+      networks.close()
+    }
+    await untilPath(laptop, 'tower', 'direct')
 
     await hoplite(laptop, 'devices', 'remove', 'tower')
     await laptop.home.host.run('sleep', '1.5')
