@@ -77,6 +77,16 @@ export function progress(isJson: boolean | undefined): (state: string) => void {
   }
 }
 
+/** Throws CONFIG_INVALID where nothing says how a relay could be found: no wait would change that. */
+export function assertBootstrap({ network }: Config, file: string | undefined): void {
+  if (network.bootstrap.length > 0) return
+  throw new HopliteError(
+    'CONFIG_INVALID',
+    `find relays: ${file === undefined ? 'there is no hoplite.toml' : `no bootstrap node is set in ${file}`}`,
+    'set bootstrap in [network], and name the file with --config: docs/configuration.md',
+  )
+}
+
 /** What the daemon said last, in its own words: it prints an error and, below it, the advice. */
 function endedEarly({ child, logStart }: Daemon, logFile: string): HopliteError {
   const said = [...readFrom(logFile, logStart).matchAll(/^hoplite: (.+)\n {2}(.+)$/gm)].at(-1)

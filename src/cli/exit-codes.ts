@@ -56,6 +56,7 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'NOT_PERMITTED':
       return EXIT.notPermitted
     case 'CHANGE_FAILED':
+    case 'HELPER_LOST':
       return EXIT.system
     case 'DATA_PLANE_FAILED':
     case 'INTERNAL':

@@ -6,8 +6,11 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { journalDirectory } from '#platform/linux/changes.ts'
 import { lockState } from '#platform/state-lock.ts'
 
+const BOOTSTRAP =
+  '[network]\nbootstrap = ["/ip4/192.0.2.1/tcp/51820/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"]\n'
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 
 interface Ended {
@@ -120,7 +123,7 @@ test('a tunnel on the portable engine is refused before anything is changed', as
     string,
     string,
   ]
-  writeFileSync(config, '[engine]\nkind = "portable"\n')
+  writeFileSync(config, `${BOOTSTRAP}[engine]\nkind = "portable"\n`)
   const key = (fill: number) => Buffer.alloc(32, fill).toString('base64')
   const peer = `[Peer]\nPublicKey = ${key(2)}\nEndpoint = 192.0.2.1:1\nAllowedIPs = 0.0.0.0/0\n`
   writeFileSync(file, `[Interface]\nPrivateKey = ${key(1)}\nAddress = 10.0.0.2\n${peer}`)
@@ -160,6 +163,34 @@ test('a wrong configuration ends with 78 before anything starts', async t => {
     assert.match(json(stdout).error.message, /unknown key "client.hopz", did you mean "client.hops"/)
   }
   assert.ok(!existsSync(stateDir))
+})
+
+test('where nothing says how to find a relay, nothing is started and nobody waits', async t => {
+  const stateDir = path.join(temporary(t), 'state')
+  const cases = [['up'], ['entry', '--listen', '127.0.0.1:0', '--to', '192.0.2.1:1']]
+  const ended = await Promise.all(cases.map(words => hoplite(...words, '--json', '--state-dir', stateDir)))
+  const inWords = await hoplite('run', '--state-dir', stateDir, '--', 'true')
+  for (const { code, stdout } of ended) {
+    assert.equal(code, 78)
+    assert.match(json(stdout).error.message, /^find relays: there is no hoplite\.toml$/)
+    assert.match(json(stdout).error.advice, /^set bootstrap in \[network\]/)
+  }
+  assert.deepEqual([inWords.code, inWords.stdout], [78, ''])
+  assert.match(inWords.stderr, /^hoplite: find relays: there is no hoplite\.toml$/m)
+  assert.ok(!existsSync(path.join(stateDir, 'daemon.log')))
+})
+
+test('a node that is no entry has no WireGuard interface, and says how to get one', async t => {
+  const directory = temporary(t)
+  const file = path.join(directory, 'hoplite.toml')
+  writeFileSync(file, '[relay]\ncontrol_listen = "127.0.0.1:0"\n')
+  const node = start(['bootstrap', '--config', file, '--state-dir', path.join(directory, 'state')])
+  await node.started
+  const shown = await hoplite('wg', 'show', '--state-dir', path.join(directory, 'state'))
+  node.stop()
+  assert.deepEqual([shown.code, shown.stderr], [0, ''])
+  assert.match(shown.stdout, /has no WireGuard interface: `hoplite entry FILE` makes one/)
+  await node.ended
 })
 
 test('what is no code, or a stump of one in a file, is refused in words; without a way for letters nothing is paired', async t => {
@@ -204,11 +235,13 @@ test('recover undoes what a dead node has changed, says what it cannot undo, and
   assert.deepEqual([nothing.code, json(nothing.stdout)['undone'], existsSync(stateDir)], [0, [], false])
 
   mkdirSync(stateDir, { mode: 0o700 })
+  const journal = journalDirectory(stateDir)
+  mkdirSync(journal, { recursive: true, mode: 0o700 })
   const before = { kind: 'content', base64: btoa('before'), mode: 0o644 }
   const record = (id: string, undo: unknown) => `${JSON.stringify({ id, undo })}\n`
   writeFileSync(changed, 'ours')
   writeFileSync(
-    path.join(stateDir, 'network-changes.jsonl'),
+    path.join(journal, 'network-changes.jsonl'),
     record('firewall x', { kind: 'commands', undo: [{ run: ['no-such-program'] }] }) +
       record('dns x', { kind: 'file', file: changed, content: 'ours', before }),
   )
@@ -222,9 +255,9 @@ test('recover undoes what a dead node has changed, says what it cannot undo, and
   assert.match(json(partly.stdout).error.message, /undo firewall x: run no-such-program/)
   assert.equal(readFileSync(changed, 'utf8'), 'before')
 
-  writeFileSync(path.join(stateDir, 'network-changes.jsonl'), record('link x', { kind: 'commands', undo: [] }))
+  writeFileSync(path.join(journal, 'network-changes.jsonl'), record('link x', { kind: 'commands', undo: [] }))
   assert.deepEqual(json((await recover()).stdout), { ok: true, undone: ['link x'] })
-  assert.deepEqual(readdirSync(stateDir), [])
+  assert.deepEqual([...readdirSync(stateDir), ...readdirSync(journal)], [])
 })
 
 test('a node in the foreground answers status, keeps its state directory to itself, and leaves nothing on SIGTERM', async t => {
@@ -289,12 +322,14 @@ test('down stops a node and waits until it has ended', async t => {
 })
 
 test('when the daemon cannot start, up says why in its words', async t => {
-  const stateDir = path.join(temporary(t), 'state')
+  const [config, stateDir] = ['hoplite.toml', 'state'].map(name => path.join(temporary(t), name)) as [string, string]
+  writeFileSync(config, BOOTSTRAP)
   const server = createServer()
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   t.after(() => server.close())
   const { port } = server.address() as { port: number }
-  const { code, stdout } = await hoplite('up', '--json', '--proxy', `127.0.0.1:${port}`, '--state-dir', stateDir)
+  const common = ['--json', '--config', config, '--state-dir', stateDir]
+  const { code, stdout } = await hoplite('up', '--proxy', `127.0.0.1:${port}`, ...common)
   assert.equal(code, 69)
   const { error } = json(stdout)
   assert.equal(error.code, 'DAEMON_FAILED')

@@ -4,6 +4,8 @@
 // write, and Node's permission model says the same a second time. What a sandbox can take from a process with a compiler in it
 // is taken; MemoryDenyWriteExecute cannot be.
 
+import { nodePermissions } from '#platform/linux/daemon-user.ts'
+
 export const ROLES = ['client', 'relay', 'peer', 'bootstrap'] as const
 export type ServiceRole = (typeof ROLES)[number]
 
@@ -88,12 +90,8 @@ function argumentsOf({ role, command, config, stateDir, exit }: Service): string
 }
 
 function sandbox({ role, stateDir }: Service): string[] {
-  const permissions = [
-    ...['--permission', '--allow-net', '--allow-worker', '--allow-addons', '--allow-ffi'],
-    ...['--allow-fs-read=*', `--allow-fs-write=${stateDir}`],
-  ]
   return [
-    `Environment="NODE_OPTIONS=${permissions.join(' ')}"`,
+    `Environment="NODE_OPTIONS=${nodePermissions(stateDir).join(' ')}"`,
     'DynamicUser=yes',
     `StateDirectory=${serviceName(role)}`,
     'StateDirectoryMode=0700',

@@ -6,27 +6,24 @@ import type { Command } from '#forward/commands.ts'
 import { DEVICE_NETWORK } from '#meet/device-address.ts'
 import { MESH_MTU } from '#mesh/mesh.ts'
 import { monotonicMs } from '#platform/clock.ts'
+import { hasHelper } from '#platform/linux/helper-channel.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
 import { pinNames } from '#platform/pinned-names.ts'
 import type { Route } from '#route/route.ts'
 import type { Routes } from '#route/routes.ts'
 import type { Address } from '#wire/address.ts'
-import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
 import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { type Log, own } from './log.ts'
-import type { MachinePlan } from './machine-plan.ts'
+import { type MachinePlan, machineOrder } from './machine-plan.ts'
 import type { ShutMachine } from './meeting.ts'
 import { RelayGate } from './relay-gate.ts'
-import { CLIENT_ADDRESSES, type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
-import { linkMtu, resolveBootstraps, resolveServers, TunnelNetwork } from './tunnel-network.ts'
+import { type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
+import { linkMtu, MIN_TUN_MTU, resolveBootstraps, resolveServers, TunnelNetwork } from './tunnel-network.ts'
 import type { ViaPlan } from './via-device.ts'
 
-const NAME = 'hoplite0'
 /** The interface of one's devices beside it: known by name, so that the firewall knows it before it is there. */
 const DEVICES_NAME = 'hoplite-mesh'
-/** A device's packets are of at most this, whatever the way. */
-const VIA_MTU = MESH_MTU
 /** What all addresses of devices are of, and what their IPv4 addresses may be of. */
 const DEVICE_NETWORKS = [DEVICE_NETWORK, '100.64.0.0/10'] as const
 /** How long a command waits for its exit. */
@@ -61,6 +58,8 @@ export class ClientTunnel {
   readonly #busy = new BusyMeter()
   #hasStarted = false
   #whenCarried: (() => void) | undefined
+  /** Of a command's TUN. */
+  #resizeTun: (mtu: number) => void = () => {}
 
   constructor(options: ClientTunnelOptions) {
     this.#options = options
@@ -113,6 +112,7 @@ export class ClientTunnel {
       reject(new HopliteError('NO_ROUTE', `connect: ${why}`, 'hoplite doctor says what is missing'))
     }, CARRIED_MS)
     this.#whenCarried = resolve
+    this.#resizeTun = tun.resize ?? this.#resizeTun
     this.#flow?.open(tun)
     await promise.finally(() => clearTimeout(timer))
   }
@@ -174,9 +174,13 @@ export class ClientTunnel {
   #resizeLink(): void {
     const { network, log } = this.#options
     if (this.#flow === undefined) return
-    network?.resize(this.#flow.mtu).catch((error: Error) => {
-      log.warn('MTU not changed', { error: own(error.message) })
-    })
+    const failed = (error: Error) => log.warn('MTU not changed', { error: own(error.message) })
+    network?.resize(this.#flow.mtu).catch(failed)
+    try {
+      this.#resizeTun(Math.max(this.#flow.mtu, MIN_TUN_MTU))
+    } catch (error) {
+      failed(error as Error)
+    }
   }
 
   #firstHops(): Address[] {
@@ -190,11 +194,7 @@ export class ClientTunnel {
     return new TunnelFlow({
       ask: (route, request, settle) => run(now => route.exitLayer.ask(request, now, settle)),
       send: (...commands) => this.send(commands),
-      onAgreed: (route, offered) => {
-        // The size of a command's TUN is beyond reach once the command runs.
-        const most = network === undefined ? TUNNEL_MTU : offered
-        run(now => route.searchMtu({ link: linkMtu(network?.name), offered: most }, now))
-      },
+      onAgreed: (route, offered) => run(now => route.searchMtu({ link: linkMtu(network?.name), offered }, now)),
       onCarried: () => {
         log.info('the exit carries the tunnel')
         this.#whenCarried?.()
@@ -217,7 +217,8 @@ export interface ShutNetwork {
   readonly network: TunnelNetwork
   /** Where else this process connects to around the tunnel. */
   readonly control: readonly Endpoint[]
-  readonly meeting: ShutMachine
+  /** Absent where devices have no part in it: their links go as everything does. */
+  readonly meeting?: ShutMachine
   /** Lets go of what holds for the whole process. */
   readonly release: () => void
 }
@@ -229,38 +230,41 @@ export async function shutMachine(
   plan: MachinePlan,
   via: ViaPlan | undefined,
 ): Promise<ShutNetwork> {
-  const { routes, split, lan, killSwitch } = plan
   const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
   // Through a route letters go as everything does; to a device there is no way before they have come.
   const servers = via === undefined ? [] : await resolveServers(config.meet.rendezvous)
   const release = pinNames(new Map(servers.map(({ name, endpoint }) => [name, endpoint.address])))
   const control = servers.map(({ endpoint }) => endpoint)
   const network = await TunnelNetwork.open({
-    ...{ stateDir, name: NAME, routes, killSwitch, lan, split, dnsSearch: [] },
+    stateDir,
+    order: {
+      ...machineOrder(plan),
+      ...(via !== undefined && {
+        ...{ addresses: via.addresses, dnsServers: via.resolvers, offload: false },
+        refused: via.hasIpv6 ? [] : ['::/0'],
+        devices: { networks: DEVICE_NETWORKS },
+      }),
+      // Without rights this process can neither make an interface for devices nor mark their links.
+      ...(via === undefined && !hasHelper() && { devices: { interface: DEVICES_NAME, networks: DEVICE_NETWORKS } }),
+    },
+    // A device's packets are of at most this, whatever the way.
+    mtu: via === undefined ? TUNNEL_MTU : MESH_MTU,
     control: [...endpoints, ...control],
-    ...(via === undefined
-      ? {
-          ...{ mtu: TUNNEL_MTU, addresses: CLIENT_ADDRESSES, dnsServers: [TUNNEL_RESOLVER] },
-          devices: { interface: DEVICES_NAME, networks: DEVICE_NETWORKS },
-        }
-      : {
-          ...{ mtu: VIA_MTU, addresses: via.addresses, dnsServers: via.resolvers, offload: false },
-          refused: via.hasIpv6 ? [] : ['::/0'],
-          devices: { networks: DEVICE_NETWORKS },
-        }),
   }).catch(error => {
     release()
     throw error
   })
   const { name, fd } = network
+  const hasDevices = via !== undefined || !hasHelper()
   return {
     config: { ...config, network: { ...config.network, bootstrap: multiaddrs } },
     ...{ network, control, release },
-    meeting: {
-      changes: network.changes,
-      tun: via === undefined ? { kind: 'make', name: DEVICES_NAME } : { kind: 'given', name, fd },
-      allowHosts: hosts => void network.allowLinks(hosts).catch(() => undefined),
-      ...(via !== undefined && { via }),
-    },
+    ...(hasDevices && {
+      meeting: {
+        tun: via === undefined ? { kind: 'make', name: DEVICES_NAME } : { kind: 'given', name, fd },
+        allowHosts: hosts => void network.allowLinks(hosts).catch(() => undefined),
+        ...(via !== undefined && { via }),
+      },
+    }),
   }
 }

@@ -35,7 +35,7 @@ import { RelayMeetings } from './relay-meetings.ts'
 import { RouteStreams } from './route-streams.ts'
 import { describeHop, type RouteView, viewRoute } from './route-view.ts'
 import type { OpenTun } from './tunnel-flow.ts'
-import { endpointOf, openMachine, TUNNEL_MARK } from './tunnel-network.ts'
+import { endpointOf, openMachine, type TunnelNetwork } from './tunnel-network.ts'
 import { planVia, type ViaPlan } from './via-device.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
 
@@ -92,17 +92,13 @@ class Client {
   readonly #proxy: ProxyServer
   readonly #keeper: DirectoryKeeper
   readonly #detour: Detour
-  readonly #watch = new NetworkWatch({
-    onChange: () => {
-      this.#detour.handleNetworkChange()
-      this.#meeting.handleNetworkChange()
-    },
-  })
+  readonly #watch = new NetworkWatch({ onChange: (_reason, sleptMs) => this.#handleNetworkChange(sleptMs) })
   readonly #face: ClientFace
   readonly #meeting: Meeting
   readonly #relayMeetings: RelayMeetings
   readonly #laboratory: Laboratory
   readonly #tunnel: ClientTunnel
+  readonly #network: TunnelNetwork | undefined
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly #idleSinceMs = new Map<string, number>()
@@ -138,8 +134,11 @@ class Client {
       issuerId: config.credit.issuer_id,
       bootstrap: config.network.bootstrap,
     })
+    this.#network = network
     this.#tunnel = this.#makeTunnel(network)
-    const stunServers = () => this.#choice.guardAddresses()
+    // Links that go through the tunnel: the exit would see whom we ask, and our guards are not for it to know.
+    const isBeside = machine === undefined || machine.meeting !== undefined
+    const stunServers = () => (isBeside ? this.#choice.guardAddresses() : [])
     this.#routes = new Routes({
       random: systemRandom,
       pickRoute: () => this.#choice.pickRoute(),
@@ -160,7 +159,7 @@ class Client {
       needed: () => this.#needed(),
       onReachable: () => this.#face.handleChange(),
       onFailure: error => machine && this.#stop.abort(dataPlaneFailure(error)),
-      ...(machine !== undefined && { shut: machine.meeting }),
+      ...(machine?.meeting !== undefined && { shut: machine.meeting }),
     })
     this.#loop = new ControlLoop(this.#routes, now => this.#carryOut(now))
     this.#streams = new RouteStreams({
@@ -205,6 +204,8 @@ class Client {
     this.#choice.load()
     this.#tunnel.handleControlChanged()
     this.#payments = this.#openPayments()
+    const socket = await this.#network?.socket(this.#config.client.bind)
+    this.#network?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       {
@@ -214,7 +215,7 @@ class Client {
             ? { ...this.#config, engine: { kind: 'linux' } }
             : this.#config,
         log,
-        ...(this.#tunnel.link.interface !== undefined && { mark: TUNNEL_MARK }),
+        ...(socket !== undefined && { sockets: [socket] }),
       },
       report => this.#handleReport(report),
       error => this.#stop.abort(dataPlaneFailure(error)),
@@ -398,7 +399,7 @@ class Client {
           log.warn('route is silent')
           break
         case 'hopFailed':
-          this.#choice.handleFailure(event.hop)
+          this.#choice.handleFailure(event.hop, event.isDoubtful)
           this.#handleSilence()
           log.warn('hop failed', { id: own(event.hop.id) })
           break
@@ -414,6 +415,12 @@ class Client {
       this.#detour.isOn ? 'no UDP passes: relays are tried by WebSocket' : 'relays are tried by UDP',
     )
     this.#tunnel.handleControlChanged()
+  }
+
+  #handleNetworkChange(sleptMs: number): void {
+    this.#detour.handleNetworkChange()
+    this.#meeting.handleNetworkChange()
+    this.#loop.run(now => this.#routes.handleWake(now, sleptMs))
   }
 
   #assertOn(): void {

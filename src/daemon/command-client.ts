@@ -38,7 +38,7 @@ export async function runCommandThroughRoute(
         addresses: CLIENT_ADDRESSES,
         mtu: TUNNEL_MTU,
         offload: true,
-        onTun: (fd, offload) => openTunnel({ fd, offload }),
+        onTun: openTunnel,
       }),
     )
   } finally {

@@ -3,8 +3,12 @@
 import { monotonicMs } from '#platform/clock.ts'
 
 const MAX_SLEEP_MS = 60_000
+/** A timer that is this late means that the process did not run: what it waited for may have come and gone. */
+const LATE_MS = 1_500
 
 export interface Driven {
+  /** What was asked before is not answered because nobody listened. */
+  handleWake?(now: number): void
   handleDeadline(now: number): void
   deadline(): number
 }
@@ -39,6 +43,11 @@ export class ControlLoop {
     clearTimeout(this.#timer)
     if (this.#isClosed) return
     const wait = Math.min(Math.max(this.#machine.deadline() - now, 0), MAX_SLEEP_MS)
-    this.#timer = setTimeout(() => this.run(later => this.#machine.handleDeadline(later)), wait)
+    this.#timer = setTimeout(() => {
+      this.run(later => {
+        if (later - now - wait > LATE_MS) this.#machine.handleWake?.(later)
+        this.#machine.handleDeadline(later)
+      })
+    }, wait)
   }
 }

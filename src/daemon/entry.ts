@@ -7,25 +7,27 @@ import { Directory } from '#discover/directory.ts'
 import type { Report } from '#forward/commands.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
+import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { serveUapi, type UapiServer } from '#platform/uapi-server.ts'
 import { EntryRoutes, MAX_ENTRIES } from '#route/entry-routes.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
+import type { WgQuickHook } from '#wire/wg-quick.ts'
 import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
-import { type EntryPlan, resolveServer, tunnelMtu } from './entry-plan.ts'
+import { type EntryPlan, entryOrder, resolveServer, tunnelMtu } from './entry-plan.ts'
 import { openFace } from './face.ts'
-import { runHooks } from './hooks.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Payments } from './payments.ts'
+import { PeerSearch } from './peer-search.ts'
 import { RelayChoice } from './relay-choice.ts'
 import { RelayGate } from './relay-gate.ts'
 import { describeHop } from './route-view.ts'
-import { type Bootstraps, linkMtu, resolveBootstraps, TUNNEL_MARK, TunnelNetwork } from './tunnel-network.ts'
+import { type Bootstraps, linkMtu, resolveBootstraps, runTunnelHooks, TunnelNetwork } from './tunnel-network.ts'
 import { TunnelView } from './tunnel-view.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
 
@@ -88,9 +90,13 @@ class Entry {
   readonly #laboratory: Laboratory
   readonly #gate: RelayGate
   readonly #busy = new BusyMeter()
+  readonly #watch = new NetworkWatch({
+    onChange: (_reason, sleptMs) => this.#loop.run(now => this.#routes.handleWake(now, sleptMs)),
+  })
   readonly #startedMs = monotonicMs()
   readonly #stop = new AbortController()
   readonly signal: AbortSignal
+  #search: PeerSearch | undefined
   #engine: Engine | undefined
   #address: Address | undefined
   #listening: Address | undefined
@@ -120,13 +126,13 @@ class Entry {
     })
     this.#routes = new EntryRoutes({
       random: systemRandom,
-      pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse),
+      pickPeers: (server, inUse) => this.#choice.pickPeers(plan.peers, server, inUse, this.#search?.reached),
       isBusy: () => this.#busy.isBusy(this.#engine?.counters.get('datagramsIn') ?? 0, monotonicMs()),
     })
     this.#loop = new ControlLoop(this.#routes, () => this.#carryOut())
     this.#gate = new RelayGate({
       firewall: network,
-      relays: () => this.#firstHops(),
+      relays: () => [...this.#firstHops(), ...(this.#search?.targets ?? [])],
       carryOut: commands => this.#engine?.send(...commands),
       log: options.log,
     })
@@ -154,29 +160,16 @@ class Entry {
     memory.servers ??= await findServers(plan)
     const { servers } = memory
     // The last peer's packets to the server are shorter by a layer, which is more than IPv6 takes over IPv4.
+    // A way over one peer may lead over a relay besides, to a peer that nobody reaches directly.
     const mtu = Math.min(
-      tunnelMtu(linkMtu(), plan.peers, config.client.bind.includes(':') ? 6 : 4),
+      tunnelMtu(linkMtu(), 2, config.client.bind.includes(':') ? 6 : 4),
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
     memory.bootstraps ??= await resolveBootstraps(config.network.bootstrap)
     const { multiaddrs, endpoints } = memory.bootstraps
-    const { file, name, killSwitch, runsHooks } = plan
-    if (runsHooks) await runHooks(file.hooks, 'PreUp', name, options.log)
-    const network = await TunnelNetwork.open({
-      stateDir: options.stateDir,
-      name,
-      mtu,
-      addresses: file.interface.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
-      dnsServers: file.interface.dnsServers,
-      dnsSearch: file.interface.dnsSearch,
-      routes:
-        file.interface.table.kind === 'off'
-          ? []
-          : file.peers.flatMap(({ allowedIps }) => allowedIps.map(({ address, prefix }) => `${address}/${prefix}`)),
-      killSwitch,
-      control: endpoints,
-    })
+    await tellHooks(plan, options, 'PreUp')
+    const network = await TunnelNetwork.open({ ...networkOf(plan, options), mtu, control: endpoints })
     const resolved = {
       ...config,
       network: { ...config.network, bootstrap: multiaddrs },
@@ -191,9 +184,11 @@ class Entry {
     const plan = this.#plan
     this.#choice.load()
     this.#payments = this.#openPayments()
+    const socket = await this.#network?.socket(this.#config.client.bind)
+    this.#network?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
-      { config: this.#config, log, ...(this.#network && { mark: TUNNEL_MARK }) },
+      { config: this.#config, log, ...(socket !== undefined && { sockets: [socket] }) },
       report => this.#handleReport(report),
       error => this.#stop.abort(dataPlaneFailure(error)),
     )
@@ -213,28 +208,42 @@ class Entry {
       observation: () => this.#laboratory.observation(this.#engine),
     })
     log.info('entry is up', { kind: own(plan.kind) })
+    if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch(address)
     this.#keeper.start()
     this.#loop.run(now => this.#routes.handleDeadline(now))
-    if (plan.kind === 'tunnel' && plan.runsHooks) await runHooks(plan.file.hooks, 'PostUp', plan.name, log)
+    await tellHooks(plan, this.#options, 'PostUp')
   }
 
   /** Ends it; with `opensNetwork` the machine's network is as it was afterwards, and otherwise nothing leaves. */
   async close(opensNetwork: boolean): Promise<void> {
     const plan = this.#plan
     const { log } = this.#options
-    const hasHooks = plan.kind === 'tunnel' && plan.runsHooks
-    if (hasHooks) await runHooks(plan.file.hooks, 'PreDown', plan.name, log)
+    await tellHooks(plan, this.#options, 'PreDown')
     this.#loop.run(now => this.#servers.addresses.forEach((_, i) => this.#routes.close(i + 1, now)))
     this.#loop.close()
+    this.#watch[Symbol.dispose]()
     await this.#gate.settled()
-    await Promise.allSettled([this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
+    await Promise.allSettled([this.#search?.close(), this.#keeper.close(), this.#api?.close(), this.#uapi?.close()])
     await this.#engine?.close()
     await this.#payments?.close()
     if (this.#stop.signal.reason instanceof HopliteError) this.#network?.close()
     if (opensNetwork || this.#network?.killSwitch === false) await this.#network?.restore()
     else if (this.#network !== undefined)
       log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
-    if (hasHooks) await runHooks(plan.file.hooks, 'PostDown', plan.name, log)
+    await tellHooks(plan, this.#options, 'PostDown')
+  }
+
+  #openSearch(socket: Address): PeerSearch {
+    return new PeerSearch({
+      config: this.#config,
+      log: this.#options.log,
+      choice: this.#choice,
+      socket,
+      send: commands => this.#gate.send(commands),
+      inUse: () => this.#routes.hops,
+      onReached: () => this.#loop.run(now => this.#routes.retry(now)),
+      onFewerTargets: () => this.#gate.tighten(),
+    })
   }
 
   /** Opens one entry for each server; an endpoint for others resolves when it listens. */
@@ -275,7 +284,7 @@ class Entry {
     this.#tunnel = tunnel
     this.#gate.send([tunnel.install(network, this.#mtu, this.#servers.ofPeer)])
     try {
-      this.#uapi = await serveUapi(network.name, tunnel)
+      this.#uapi = await serveUapi(network.name, tunnel, { fd: await network.listenForWg() })
     } catch (error) {
       this.#options.log.warn('wg cannot see this tunnel', { error: own((error as Error).message) })
     }
@@ -285,6 +294,7 @@ class Entry {
     this.#laboratory.handleReport(report)
     this.#tunnel?.handleReport(report)
     this.#payments?.handleReport(report, monotonicMs())
+    this.#search?.handleReport(report)
     if (report.kind === 'entryReady') this.#listening = report.address
     if (report.kind === 'entryReady' || report.kind === 'failed') this.#onListening?.(report)
     if (report.kind === 'failed') this.#options.log.warn('data plane', { what: own(report.what) })
@@ -336,7 +346,8 @@ class Entry {
           log.warn('peers answer, the server does not', { entry })
           break
         case 'hopFailed':
-          this.#choice.handleFailure(event.hop)
+          this.#choice.handleFailure(event.hop, event.isDoubtful)
+          this.#search?.drop(event.hop.id)
           log.warn('peer failed', { id: own(event.hop.id) })
           break
       }
@@ -373,7 +384,7 @@ class Entry {
       mtu: this.#mtu,
       ...(this.#network && { interface: this.#network.name, killSwitch: this.#network.killSwitch }),
       ...(this.#payments && { credits: walletStatus(this.#payments.wallet) }),
-      counters: { ...this.#engine?.counters.snapshot(), moves: this.#moves },
+      counters: { ...this.#engine?.counters.snapshot(), ...this.#search?.counters, moves: this.#moves },
       ...(problem !== undefined && {
         problem,
         advice: isReady
@@ -398,6 +409,17 @@ class Entry {
       ...(route?.problem !== undefined && { problem: route.problem }),
     }
   }
+}
+
+function networkOf(plan: Extract<EntryPlan, { kind: 'tunnel' }>, { stateDir }: RunOptions) {
+  return { stateDir, order: entryOrder(plan), hooks: plan.runsHooks ? plan.file.hooks : [] }
+}
+
+/** Has the file's commands run where its user wants that. */
+async function tellHooks(plan: EntryPlan, options: RunOptions, when: WgQuickHook['when']): Promise<void> {
+  if (plan.kind !== 'tunnel' || !plan.runsHooks) return
+  for (const code of await runTunnelHooks(networkOf(plan, options), when))
+    options.log.warn('hook failed', { when: own(when), code: own(code) })
 }
 
 /** The addresses of the servers, each once. */

@@ -5,10 +5,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
 import { systemRandom } from '#crypto/random.ts'
 import type { TunOffload } from '#forward/commands.ts'
-import { Changes } from '#platform/linux/changes.ts'
-import { applyExitNetwork, type ExitMachine } from '#platform/linux/exit-network.ts'
-import { parseNetwork } from '#platform/linux/networks.ts'
-import { openTun, type Tun } from '#platform/linux/tun.ts'
+import { journalDirectory, prepareJournal } from '#platform/linux/changes.ts'
+import { type HelperChannel, helperFor } from '#platform/linux/helper-channel.ts'
+import type { ExitOrder } from '#platform/linux/helper-order.ts'
+import { fileCalls } from '#platform/linux/libc.ts'
+import { type Family, parseNetwork } from '#platform/linux/networks.ts'
 import type { HopTunnel } from '#relay/hop.ts'
 import { type TunnelNetwork, TunnelPool } from '#relay/tunnel-pool.ts'
 import { type ExitRule, NOT_PUBLIC_NETWORKS } from '#stream/exit-policy.ts'
@@ -17,7 +18,7 @@ import { formatIp } from '#wire/ip-prefix.ts'
 import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
 import type { Config } from './config.ts'
 import { TUNNEL_MTU } from './tunnel-flow.ts'
-import { linkMtu } from './tunnel-network.ts'
+import { linkMtu, openThrough, socketThrough } from './tunnel-network.ts'
 
 const NAME = 'hoplite-exit'
 /** The second is systemd-resolved's, for when the first names only itself. */
@@ -36,64 +37,82 @@ export class ExitTunnel {
   readonly mtu: number
   /** For the hop, which admits clients. */
   readonly hop: HopTunnel
-  readonly #tun: Tun
-  readonly #changes: Changes
+  readonly #helper: HelperChannel
 
-  private constructor(tun: Tun, mtu: number, hop: HopTunnel, changes: Changes) {
-    this.name = tun.name
+  private constructor(helper: HelperChannel, { name, fd, offload }: Opened, mtu: number, hop: HopTunnel) {
+    this.#helper = helper
+    this.name = name
+    this.fd = fd
+    this.offload = offload
     this.mtu = mtu
-    this.fd = tun.fds[0] ?? -1
-    this.offload = tun.offload
-    this.#tun = tun
     this.hop = hop
-    this.#changes = changes
   }
 
   /**
    * Makes the TUN and changes the network; each change is recorded with its undo before it is made, and those of an earlier
-   * run are undone. Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING, CHANGE_FAILED or CONFIG_INVALID.
+   * run are undone. Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING, CHANGE_FAILED, CONFIG_INVALID or
+   * HELPER_LOST.
    */
   static async open(config: Config, stateDir: string, rules: readonly ExitRule[]): Promise<ExitTunnel> {
-    const { tunnel_networks: networks, dns, allow_private } = config.exit
-    const servers = dns.length > 0 ? dns : machineResolvers()
-    if (servers.length === 0)
-      throw new HopliteError(
-        'CONFIG_INVALID',
-        'open the tunnel of the exit: this machine has no resolver of IPv4 but on itself',
-        'name one that answers from here: dns = ["192.0.2.53"] in [exit]',
-      )
-    const changes = Changes.open(stateDir)
+    const helper = helperFor(() => {
+      const journal = journalDirectory(stateDir)
+      prepareJournal(journal)
+      return { tunnel: exitOrder(config, rules), journal, uid: process.getuid?.() ?? 0, hooks: [] }
+    })
     const mtu = Math.max(Math.min(linkMtu(NAME), MAX_LINK_MTU), TUNNEL_MTU)
-    const tun = openTun({ name: NAME, offload: true })
+    const opened = await openThrough(helper, mtu, [])
     try {
-      const machine = await applyExitNetwork(changes, {
-        tun: tun.name,
-        addresses: networks.map(ownAddress),
-        mtu,
-        denied: NOT_PUBLIC_NETWORKS,
-        rules,
-        allowed: allow_private.flatMap(text => toEndpoints(parseAddress(text))),
-        resolver: { address: TUNNEL_RESOLVER, servers },
-        clientsMeet: false,
-      })
       const offered = Math.max(mtu - AROUND_BYTES, TUNNEL_MTU)
-      const hop = { pool: poolOf(networks, machine), mtu: offered, dns: [TUNNEL_RESOLVER] }
-      return new ExitTunnel(tun, mtu, hop, changes)
+      const pool = poolOf(config.exit.tunnel_networks, opened.outward)
+      return new ExitTunnel(helper, opened, mtu, { pool, mtu: offered, dns: [TUNNEL_RESOLVER] })
     } catch (error) {
-      tun.close()
-      await changes.undoAll().catch(() => undefined)
+      fileCalls().close(opened.fd)
+      await helper.ask({ verb: 'restore' }).catch(() => undefined)
       throw error
     }
   }
 
+  /** Calls it when the network can be changed no more. */
+  onLost(listener: (error: HopliteError) => void): void {
+    this.#helper.onLost(listener)
+  }
+
+  /** A socket with buffers as large as a relay's should be; whoever gets it closes it. */
+  socket(host: string): Promise<number> {
+    return socketThrough(this.#helper, host)
+  }
+
   /** Closes the TUN, where the data plane that it belonged to is gone without having done so. */
   close(): void {
-    this.#tun.close()
+    fileCalls().close(this.fd)
   }
 
   /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */
   async restore(): Promise<void> {
-    await this.#changes.undoAll()
+    await this.#helper.ask({ verb: 'restore' })
+  }
+}
+
+type Opened = Awaited<ReturnType<typeof openThrough>>
+
+/** What changes the machine is told of an exit. Throws CONFIG_INVALID. */
+export function exitOrder(config: Config, rules: readonly ExitRule[]): ExitOrder {
+  const { tunnel_networks: networks, dns, allow_private } = config.exit
+  const servers = dns.length > 0 ? dns : machineResolvers()
+  if (servers.length === 0)
+    throw new HopliteError(
+      'CONFIG_INVALID',
+      'open the tunnel of the exit: this machine has no resolver of IPv4 but on itself',
+      'name one that answers from here: dns = ["192.0.2.53"] in [exit]',
+    )
+  return {
+    kind: 'exit',
+    name: NAME,
+    addresses: networks.map(ownAddress),
+    denied: NOT_PUBLIC_NETWORKS,
+    rules,
+    allowed: allow_private.flatMap(text => toEndpoints(parseAddress(text))),
+    resolver: { address: TUNNEL_RESOLVER, servers },
   }
 }
 
@@ -117,8 +136,8 @@ function ownAddress(network: string): string {
 }
 
 /** Clients get addresses of the families that lead somewhere. */
-function poolOf(networks: readonly string[], { outward4, outward6 }: ExitMachine): TunnelPool {
-  if (outward4 === undefined)
+function poolOf(networks: readonly string[], outward: readonly Family[]): TunnelPool {
+  if (!outward.includes(4))
     throw new HopliteError(
       'CHANGE_FAILED',
       'open the tunnel of the exit: this machine has no default route of IPv4',
@@ -128,7 +147,7 @@ function poolOf(networks: readonly string[], { outward4, outward6 }: ExitMachine
     const found = networks.map(parseNetwork).find(network => network.family === family)
     return found && { address: parseIp(found.address) ?? new Uint8Array(0), bits: found.bits }
   }
-  const [network4, network6] = [find(4), outward6 === undefined ? undefined : find(6)]
+  const [network4, network6] = [find(4), outward.includes(6) ? find(6) : undefined]
   return new TunnelPool({ ...(network4 && { network4 }), ...(network6 && { network6 }) }, systemRandom)
 }
 

@@ -3,7 +3,10 @@
 import { execFileSync } from 'node:child_process'
 import { HopliteError } from '#api/errors.ts'
 import { checkCgroup, EVERYTHING, LAN_RANGES, type LanRange, type Split } from '#platform/linux/client-options.ts'
+import type { ClientOrder } from '#platform/linux/helper-order.ts'
 import { formatUsers, parseNetwork, type UserRange } from '#platform/linux/networks.ts'
+import { TUNNEL_RESOLVER } from '#wire/tunnel-addresses.ts'
+import { CLIENT_ADDRESSES } from './tunnel-flow.ts'
 
 /** The words of the command line. */
 export interface MachineFlags {
@@ -45,6 +48,21 @@ export function planMachine(flags: MachineFlags): MachinePlan {
     lan: (flags.lan ?? []).flatMap(readRange),
     killSwitch: flags.killSwitch,
     ...(flags.via !== undefined && { via: flags.via }),
+  }
+}
+
+/** What changes the machine is told of a plan. */
+export function machineOrder({ routes, split, lan, killSwitch }: MachinePlan): ClientOrder {
+  return {
+    kind: 'client',
+    name: 'hoplite0',
+    addresses: CLIENT_ADDRESSES,
+    dnsServers: [TUNNEL_RESOLVER],
+    dnsSearch: [],
+    routes,
+    killSwitch,
+    lan,
+    split,
   }
 }
 

@@ -11,7 +11,7 @@ import { bucketOf, keyInBucket } from '#meet/letter.ts'
 import { answerDns } from '#meet/names.ts'
 import { cardOf } from '#meet/own-device.ts'
 import { type DnsServer, serveDns } from '#platform/dns-server.ts'
-import { Changes } from '#platform/linux/changes.ts'
+import { Changes, journalDirectory, prepareJournal } from '#platform/linux/changes.ts'
 import type { MeshSettings } from '#platform/mesh-engine.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import { isDeviceName } from '#wire/device-card.ts'
@@ -53,7 +53,6 @@ export interface MeetingOptions {
 }
 
 export interface ShutMachine {
-  readonly changes: Changes
   /** The interface of the devices' network, by its name, or as it is already. */
   readonly tun: Exclude<MeshSettings['tun'], { readonly kind: 'none' }>
   /** Lets the links speak to these hosts and no others. */
@@ -106,13 +105,13 @@ export class Meeting {
     this.#devices = new Devices(this.#file.read(name), systemRandom, isPhone)
     const bucket = bucketOf(this.#devices.own.keys[0].sealing.publicKey, bits)
     const { shut, needed = () => [] } = options
-    let journal = shut?.changes
     this.#sharing = new DeviceSharing({
       ...options,
       needed,
       changes: () => {
-        journal ??= Changes.open(options.stateDir)
-        return journal
+        const journal = journalDirectory(options.stateDir)
+        prepareJournal(journal)
+        return Changes.open(journal)
       },
       onChange: () => this.#change(() => undefined),
       isShut: shut !== undefined,

@@ -35,7 +35,7 @@ export interface RunOptions {
 /** Starts the data plane; resolves with the address that its socket has. */
 export async function startEngine(
   listen: Address,
-  { config, log, mark }: { readonly config: Config; readonly log: Log; readonly mark?: number },
+  { config, log, sockets }: { readonly config: Config; readonly log: Log; readonly sockets?: readonly number[] },
   onReport: (report: Report) => void,
   onFailure: (error: Error) => void,
 ): Promise<{ readonly engine: Engine; readonly address: Address }> {
@@ -44,7 +44,7 @@ export async function startEngine(
     const options: EngineOptions = {
       ...listen,
       maxStreamDatagram: MAX_STREAM_DATAGRAM,
-      ...(mark !== undefined && { mark }),
+      ...(sockets !== undefined && { sockets }),
       onReport: report => {
         if (isUp) return onReport(report)
         if (report.kind === 'failed') {

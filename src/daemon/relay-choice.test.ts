@@ -10,7 +10,7 @@ import { Directory } from '#discover/directory.ts'
 import type { RouteHop } from '#route/way.ts'
 import type { Role } from '#wire/descriptor.ts'
 import type { Log } from './log.ts'
-import { RelayChoice } from './relay-choice.ts'
+import { type HiddenPeer, type ReachedPeer, RelayChoice } from './relay-choice.ts'
 
 const HOUR = 3_600_000
 const log: Log = { info: () => {}, warn: () => {}, error: () => {}, debug: () => {} }
@@ -38,6 +38,28 @@ function addRelay(directory: Directory, n: number, roles: readonly Role[]): stri
   )
   assert.equal(directory.offer(bytes, Date.now()), 'accepted')
   return nodeIdOf(identity.publicKey)
+}
+
+/** A peer that is asked by letter; gives its id. */
+function addHidden(directory: Directory, n: number): string {
+  const identity = generateIdentity()
+  const bytes = makeDescriptor(
+    {
+      ...{ hopKey: generateX25519().publicKey, sequence: 1, roles: ['peer'], addresses: [], control: [] },
+      ...{ publishedMs: Date.now(), expiresMs: Date.now() + HOUR, operator: `operator ${n}`, family: [] },
+      ...{ hasTunnel: false, exitPorts: [], capacityKbit: 1_000, software: 'test' },
+      letterKey: new Uint8Array(1216).fill(n),
+    },
+    identity,
+  )
+  assert.equal(directory.offer(bytes, Date.now()), 'accepted')
+  return nodeIdOf(identity.publicKey)
+}
+
+/** As if it had been reached at this address. */
+function reachedAt(peer: HiddenPeer, host: string): ReachedPeer {
+  const there = { ...peer, address: { host, port: 1 } }
+  return { peer: there, hops: [there] }
 }
 
 function withState(
@@ -134,4 +156,86 @@ test('a bootstrap node that is a relay too is no exit either: it is asked first 
     addRelay(directory, 3, ['guard'])
     const choice = open(2, ['/dns4/a.example/tcp/443/p2p/12D3KooW2'])
     for (let i = 0; i < 20; i++) assert.equal(pick(choice).exit, other)
+  }))
+
+test('while nobody at all is heard the guards are asked in turn, and nobody else', () =>
+  withState((directory, open) => {
+    for (const n of [1, 2, 3, 4, 5, 6]) addRelay(directory, n, ['guard', 'middle'])
+    for (const n of [7, 8]) addRelay(directory, n, ['exit'])
+    const choice = open(3)
+    const first = choice.pickRoute()
+    assert.ok('exit' in first)
+    const asked = new Set<string>()
+    for (let i = 0; i < 30; i++) {
+      const [guard]: readonly RouteHop[] = choice.pickWay(first.exit, first.hops) ?? []
+      assert.ok(guard)
+      asked.add(guard.id)
+      choice.handleFailure(guard, true)
+      const { first: next } = pick(choice)
+      asked.add(next ?? '')
+    }
+    assert.equal(asked.size, 3)
+    choice.handleSuccess(first.hops)
+    assert.equal(pick(choice).first, first.hops[0]?.id, 'no guard rests')
+  }))
+
+const SERVER = { host: '203.0.113.1', port: 51_820 }
+const idsOf = (choice: ReturnType<RelayChoice['pickPeers']>) =>
+  'hops' in choice ? choice.hops.map(({ id }) => id) : []
+
+test('peers without an address are on no way before they were reached, and each is as likely to be asked', () =>
+  withState((directory, open) => {
+    const ids = [1, 2, 3].map(n => addHidden(directory, n))
+    const choice = open(1)
+    const none = choice.pickPeers(1, SERVER, [])
+    assert.match('problem' in none ? none.problem : '', /0 known, 0 in use, 3 more that are asked by letter/)
+    const picked = Array.from({ length: 60 }, () => choice.pickHidden([])?.id)
+    assert.deepEqual(new Set(picked), new Set(ids))
+    const other = choice.pickHidden([{ id: ids[0] ?? '', operator: 'Operator 2' }])
+    assert.equal(other?.id, ids[2], 'neither who is in use nor one of its operator')
+    assert.ok('problem' in choice.pickPeers(2, SERVER, []), 'they lend no second hop')
+  }))
+
+test('a first way is direct, spares are rather over who was asked, and none leads into the network of the server', () =>
+  withState((directory, open) => {
+    const direct = addRelay(directory, 9, ['peer'])
+    for (const n of [1, 2]) addHidden(directory, n)
+    const choice = open(1)
+    const hidden = choice.pickHidden([])
+    assert.ok(hidden)
+    const far = [reachedAt(hidden, '192.0.2.7')]
+    assert.deepEqual(idsOf(choice.pickPeers(1, SERVER, [], far)), [direct])
+    const used = choice.relays.filter(({ id }) => id === direct)
+    assert.deepEqual(idsOf(choice.pickPeers(1, SERVER, used, far)), [hidden.id])
+    const beside = [reachedAt(hidden, '203.0.9.9')]
+    assert.deepEqual(idsOf(choice.pickPeers(1, SERVER, used, beside)), [])
+    assert.deepEqual(idsOf(choice.pickPeers(1, SERVER, [...used, hidden as never], far)), [], 'it is in use')
+  }))
+
+test('one that did not answer is asked again only where there is no way at all', () =>
+  withState((directory, open) => {
+    addHidden(directory, 1)
+    const choice = open(1)
+    const hidden = choice.pickHidden([])
+    assert.ok(hidden)
+    choice.handleFailure({ ...hidden, address: SERVER })
+    assert.equal(choice.pickHidden([])?.id, hidden.id)
+    assert.equal(choice.pickHidden([{ id: 'another', operator: 'another' }]), undefined)
+  }))
+
+test('relays that know our address already are asked what it looks like, before any other', () =>
+  withState((directory, open) => {
+    for (let n = 1; n <= 8; n++) addRelay(directory, n, ['guard'])
+    const first = open(1)
+    const asked = first.pickStunRelays().map(({ id }) => id)
+    assert.equal(new Set(asked).size, 3)
+    const later = open(1)
+    later.load()
+    assert.deepEqual(
+      later
+        .pickStunRelays()
+        .map(({ id }) => id)
+        .sort(),
+      asked.sort(),
+    )
   }))

@@ -8,8 +8,9 @@ import type { Descriptor } from '#discover/descriptor.ts'
 import type { Directory } from '#discover/directory.ts'
 import { readStateFile, setAside, writeStateFile } from '#platform/state-file.ts'
 import { Acquaintances } from '#route/acquaintances.ts'
-import { type Candidate, choosePeers, chooseRoute } from '#route/choose.ts'
+import { type Candidate, type ChooseOptions, type Chosen, choosePeers, chooseRoute } from '#route/choose.ts'
 import type { PeerChoice } from '#route/entry-route.ts'
+import { Failures } from '#route/failures.ts'
 import { Guards } from '#route/guards.ts'
 import type { Choice } from '#route/routes.ts'
 import type { RouteHop } from '#route/way.ts'
@@ -25,14 +26,8 @@ export const CHOICE_FILES = [CACHE, GUARDS, MET] as const
 const MAX_CACHE_BYTES = 200 * 1024 * 1024
 const MAX_GUARDS_BYTES = 16 * 1024
 const MAX_MET_BYTES = 256 * 1024
-const FIRST_AVOID_MS = 20_000
-const MAX_AVOID_MS = 600_000
-/** A new route waits for nobody: it does without relays that failed and have not answered since, for this long. */
-const DOUBT_MS = 900_000
-const MAX_AVOIDED = 1_024
-/** A relay that failed as often in a row, and lately, is there no more. */
-const GONE_FAILURES = 3
-
+/** Relays that are asked what our address looks like. */
+const STUN_RELAYS = 3
 /** What a client needs of relays beyond their roles. */
 export interface RelayNeeds {
   /** Exits must carry IP packets. */
@@ -41,6 +36,17 @@ export interface RelayNeeds {
   readonly issuerId?: string
   /** Where the directory is asked for first, as multiaddrs. */
   readonly bootstrap?: readonly string[]
+}
+
+/** A peer without an address, which is asked by letter. */
+export type HiddenPeer = Omit<Candidate, 'address'> & { readonly letterKey: Uint8Array }
+
+/** Such a peer with a way to it: its own address, or a flow at a relay. */
+export interface ReachedPeer {
+  /** Where it is, as far as is known. */
+  readonly peer: Candidate
+  /** The way to it; the peer last. */
+  readonly hops: readonly RouteHop[]
 }
 
 export class RelayChoice {
@@ -54,10 +60,14 @@ export class RelayChoice {
   readonly #issuerId: string
   /** The libp2p ids in the addresses of the bootstrap nodes. */
   readonly #bootstrap: ReadonlySet<string>
-  readonly #avoided = new Map<string, { untilMs: number; doubtedUntilMs: number; failures: number }>()
+  readonly #failures = new Failures()
   #guards = new Guards()
   #met = new Acquaintances()
-  #candidates: { readonly version: number; readonly relays: readonly Candidate[] } = { version: -1, relays: [] }
+  #candidates: {
+    readonly version: number
+    readonly relays: readonly Candidate[]
+    readonly hidden: readonly HiddenPeer[]
+  } = { version: -1, relays: [], hidden: [] }
 
   constructor(directory: Directory, stateDir: string, hopCount: number, log: Log, needs: RelayNeeds = {}) {
     this.#needsTunnel = needs.needsTunnel ?? false
@@ -145,84 +155,131 @@ export class RelayChoice {
     }
     // With one hop alone whoever is the exit knows both.
     const notExits = this.#hopCount > 1 ? this.#acquainted() : new Set<string>()
-    const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
-    for (const attempt of [
-      { avoid: doubted, guardsOnly: true, notExits },
-      { avoid: avoided, guardsOnly: true, notExits },
-      // Rather another guard, or a relay that failed lately, than none at all, or an exit that knows this client's address.
-      { avoid: doubted, notExits },
-      { avoid: avoided, notExits },
-      { avoid: this.#gone(), notExits },
-      { avoid: doubted, guardsOnly: true },
-      { avoid: avoided, guardsOnly: true },
-      { avoid: doubted },
-    ]) {
-      const chosen = chooseRoute({ ...options, ...attempt })
-      if ('hops' in chosen) return this.#entered(chosen)
+    const byGuards = () => {
+      const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
+      return [
+        { avoid: doubted, guardsOnly: true, notExits },
+        { avoid: avoided, guardsOnly: true, notExits },
+      ]
     }
-    const chosen = chooseRoute(options)
+    // Rather another guard, or a relay that failed lately, than none at all, or an exit that knows this client's address.
+    const byOthers = () => {
+      const [doubted, avoided] = [this.#doubted(), this.#avoidedNow()]
+      return [
+        { avoid: doubted, notExits },
+        { avoid: avoided, notExits },
+        { avoid: this.#failures.gone(Date.now()), notExits },
+        { avoid: doubted, guardsOnly: true },
+        { avoid: avoided, guardsOnly: true },
+        { avoid: doubted },
+      ]
+    }
+    const chosen = this.#choose(options, byGuards, byOthers)
     return 'hops' in chosen ? this.#entered(chosen) : chosen
   }
 
   /** Other hops that lead to `exit`. Hops that are in use are avoided as far as the directory allows. */
   pickWay(exit: RouteHop, inUse: readonly RouteHop[]): readonly RouteHop[] | undefined {
-    const failed = this.#avoidedNow()
-    failed.delete(exit.id)
+    const failed = () => {
+      const avoided = this.#avoidedNow()
+      avoided.delete(exit.id)
+      return [...avoided]
+    }
     const options = { relays: this.#relays(), hopCount: this.#hopCount, random: systemRandom, exit: exit.id }
     const guards = this.#guards.order(Date.now())
     const others = guards.filter(id => !inUse.some(hop => hop.id === id))
     // Better a shared guard than one more relay that learns the client's address.
-    for (const attempt of [
-      { guards: others, guardsOnly: true, avoid: new Set([...failed, ...inUse.map(({ id }) => id)]) },
-      { guards, guardsOnly: true, avoid: new Set([...failed, ...inUse.slice(1).map(({ id }) => id)]) },
-      { guards, guardsOnly: true, avoid: failed },
-      { guards, avoid: failed },
-      { guards, avoid: new Set<string>() },
-    ]) {
-      const chosen = chooseRoute({ ...options, ...attempt })
-      if ('hops' in chosen) return this.#entered(chosen).hops
-    }
-    return undefined
+    const byGuards = () => [
+      { guards: others, guardsOnly: true, avoid: new Set([...failed(), ...inUse.map(({ id }) => id)]) },
+      { guards, guardsOnly: true, avoid: new Set([...failed(), ...inUse.slice(1).map(({ id }) => id)]) },
+      { guards, guardsOnly: true, avoid: new Set(failed()) },
+    ]
+    const byOthers = () => [{ guards, avoid: new Set(failed()) }, { guards }]
+    const chosen = this.#choose(options, byGuards, byOthers)
+    return 'hops' in chosen ? this.#entered(chosen).hops : undefined
   }
 
-  /** Peers of a way to a WireGuard server, other than those in use. */
-  pickPeers(count: number, server: Address, inUse: readonly RouteHop[]): PeerChoice {
+  /**
+   * Peers of a way to a WireGuard server, other than those in use. A way over one peer may lead over one of those that were
+   * `reached` by letter.
+   */
+  pickPeers(
+    count: number,
+    server: Address,
+    inUse: readonly RouteHop[],
+    reached: readonly ReachedPeer[] = [],
+  ): PeerChoice {
     const relays = this.#relays()
-    const used = relays.filter(({ id }) => inUse.some(hop => hop.id === id))
-    const options = { relays, count, random: systemRandom, outsideOf: [server.host] }
+    const byLetter = count === 1 ? reached.map(({ peer }) => peer) : []
+    const used = [...relays, ...byLetter].filter(({ id }) => inUse.some(hop => hop.id === id))
+    const options = { count, random: systemRandom, outsideOf: [server.host] }
+    // What is reached directly is there at once. Spares are rather those that were asked: they know our address already.
+    const pools = inUse.length > 0 ? [byLetter, relays] : [relays, byLetter]
     // Rather a peer that failed lately than none; never one that is in use.
     for (const failed of [this.#doubted(), this.#avoidedNow(), new Set<string>()]) {
       for (const apartFrom of [used, []]) {
         const avoid = new Set([...failed, ...inUse.map(({ id }) => id)])
-        const hops = choosePeers({ ...options, avoid, apartFrom })
-        if (hops.length < count) continue
-        this.#meet(hops.slice(0, 1))
-        return { hops }
+        for (const pool of pools) {
+          const hops = choosePeers({ ...options, relays: pool, avoid, apartFrom })
+          if (hops.length < count) continue
+          this.#meet(hops.slice(0, 1))
+          return { hops: reached.find(({ peer }) => pool === byLetter && peer === hops[0])?.hops ?? hops }
+        }
       }
     }
     const known = relays.filter(({ roles }) => roles.includes('peer')).length
-    return { problem: `no further peer outside the server's network: ${known} known, ${used.length} in use` }
+    const hidden = count === 1 ? this.#hidden().length : 0
+    const asked = hidden === 0 ? '' : `, ${hidden} more that are asked by letter`
+    return { problem: `no further peer outside the server's network: ${known} known, ${used.length} in use${asked}` }
   }
 
-  handleFailure(hop: RouteHop): void {
-    const now = Date.now()
-    const failures = (this.#avoided.get(hop.id)?.failures ?? 0) + 1
-    this.#avoided.delete(hop.id)
-    const untilMs = now + Math.min(FIRST_AVOID_MS * 2 ** (failures - 1), MAX_AVOID_MS)
-    this.#avoided.set(hop.id, { untilMs, doubtedUntilMs: now + DOUBT_MS, failures })
-    if (this.#avoided.size > MAX_AVOIDED) {
-      const oldest = this.#avoided.keys().next().value
-      if (oldest !== undefined) this.#avoided.delete(oldest)
+  /** How many peers could be asked by letter. */
+  get hiddenPeers(): number {
+    return this.#hidden().length
+  }
+
+  /** A peer without an address, to be asked by letter: as likely as any other, of nobody who is in use. */
+  pickHidden(inUse: readonly { readonly id: string; readonly operator: string }[]): HiddenPeer | undefined {
+    const isFree = ({ id, operator }: HiddenPeer) =>
+      !inUse.some(other => other.id === id || other.operator.toLowerCase() === operator.toLowerCase())
+    const hidden = this.#hidden().filter(isFree)
+    // Where there is no way at all, rather one that failed lately than none.
+    const last = inUse.length === 0 ? [new Set<string>()] : []
+    for (const failed of [this.#doubted(), this.#avoidedNow(), ...last]) {
+      const fit = hidden.filter(({ id }) => !failed.has(id))
+      const chosen = fit[Buffer.from(systemRandom(4)).readUInt32LE() % Math.max(fit.length, 1)]
+      if (chosen === undefined) continue
+      this.#meet([chosen])
+      return chosen
     }
+    return undefined
+  }
+
+  /** Relays that may learn our address for us to learn it, and join flows; those that know it already come first. */
+  pickStunRelays(): readonly RouteHop[] {
+    const met = new Set(this.#met.all(Date.now()))
+    const avoided = this.#avoidedNow()
+    const free = this.#relays().filter(
+      ({ id, roles }) => roles.includes('guard') && !avoided.has(id) && this.#directory.find(id)?.price === undefined,
+    )
+    const ranked = free.map(relay => ({ relay, rank: (met.has(relay.id) ? 0 : 1) + unit() }))
+    const chosen = ranked.sort((a, b) => a.rank - b.rank).slice(0, STUN_RELAYS)
+    this.#meet(chosen.map(({ relay }) => relay))
+    return chosen.map(({ relay }) => relay)
+  }
+
+  /** `isDoubtful`: nobody at all was heard meanwhile, so it may be the network. */
+  handleFailure(hop: RouteHop, isDoubtful = false): void {
+    const now = Date.now()
+    this.#failures.handleFailure(hop.id, isDoubtful, now)
+    if (isDoubtful) return
     this.#guards.handleFailure(hop.id, now)
     this.#saveGuards()
   }
 
   handleSuccess(hops: readonly RouteHop[]): void {
-    for (const { id } of hops) {
-      this.#avoided.delete(id)
-      this.#guards.handleSuccess(id)
-    }
+    this.#failures.handleSuccess(hops.map(({ id }) => id))
+    for (const { id } of hops) this.#guards.handleSuccess(id)
   }
 
   /** What the relay with this key asks for. */
@@ -233,31 +290,47 @@ export class RelayChoice {
   #relays(): readonly Candidate[] {
     const { version } = this.#directory
     if (this.#candidates.version !== version) {
-      const relays = this.#directory
+      const usable = this.#directory
         .list(Date.now())
         .filter(({ price }) => price === undefined || price.issuerId === this.#issuerId)
-        .flatMap(candidateOf)
-      this.#candidates = { version: this.#directory.version, relays }
+      const hidden = usable.flatMap(hiddenOf)
+      this.#candidates = { version: this.#directory.version, relays: usable.flatMap(candidateOf), hidden }
     }
     return this.#candidates.relays
   }
 
+  /** The first choice that there is: by the guards, by them once more if it may be the network that failed, by others. */
+  #choose(
+    options: ChooseOptions<Candidate>,
+    byGuards: () => readonly Partial<ChooseOptions<Candidate>>[],
+    byOthers: () => readonly Partial<ChooseOptions<Candidate>>[],
+  ): Chosen<Candidate> {
+    const first = (attempts: readonly Partial<ChooseOptions<Candidate>>[]) => {
+      for (const attempt of attempts) {
+        const chosen = chooseRoute({ ...options, ...attempt })
+        if ('hops' in chosen) return chosen
+      }
+      return undefined
+    }
+    return (
+      first(byGuards()) ??
+      (this.#failures.askAgain(Date.now()) ? first(byGuards()) : undefined) ??
+      first(byOthers()) ??
+      chooseRoute(options)
+    )
+  }
+
+  #hidden(): readonly HiddenPeer[] {
+    this.#relays()
+    return this.#candidates.hidden
+  }
+
   #avoidedNow(): Set<string> {
-    const now = Date.now()
-    return new Set([...this.#avoided].filter(([, { untilMs }]) => untilMs > now).map(([id]) => id))
+    return this.#failures.avoided(Date.now())
   }
 
   #doubted(): Set<string> {
-    const now = Date.now()
-    return new Set([...this.#avoided].filter(([, { doubtedUntilMs }]) => doubtedUntilMs > now).map(([id]) => id))
-  }
-
-  /** Relays that failed again and again: waiting for them is in vain. */
-  #gone(): Set<string> {
-    const now = Date.now()
-    const isGone = ({ untilMs, failures }: { untilMs: number; failures: number }) =>
-      untilMs > now && failures >= GONE_FAILURES
-    return new Set([...this.#avoided].filter(([, failed]) => isGone(failed)).map(([id]) => id))
+    return this.#failures.doubted(Date.now())
   }
 
   /** Who knows this client's address, or will. */
@@ -328,9 +401,21 @@ export class RelayChoice {
   }
 }
 
+/** A random number from 0 to 1. */
+function unit(): number {
+  return Buffer.from(systemRandom(4)).readUInt32LE() / 2 ** 32
+}
+
 /** The libp2p id that a multiaddr ends with, if it does. */
 function peerIdOf(multiaddr: string): string[] {
   return multiaddr.split('/p2p/').slice(1, 2)
+}
+
+function hiddenOf(relay: Descriptor): HiddenPeer[] {
+  const { letterKey } = relay
+  if (letterKey === undefined) return []
+  const { id, operator, roles, family, exitPorts, hasTunnel, capacityKbit } = relay
+  return [{ id, operator, key: relay.hopKey, roles, family, exitPorts, hasTunnel, capacityKbit, letterKey }]
 }
 
 function candidateOf(relay: Descriptor): Candidate[] {

@@ -98,3 +98,16 @@ test('without a firewall nothing waits', async () => {
   await gate.settled()
   assert.equal(sent.length, 1)
 })
+
+test('what is not spoken to any more is shut out at once where that is wanted, after what waits', async () => {
+  const { state, gate, settle } = setUp()
+  state.wanted = [A, B]
+  gate.send([command(1)])
+  await settle()
+  state.wanted = [B]
+  gate.tighten()
+  await settle()
+  assert.deepEqual(state.open, [B])
+  assert.deepEqual(state.told, ['192.0.2.1 192.0.2.2', '192.0.2.2'])
+  await gate.settled()
+})

@@ -39,6 +39,19 @@ export class RelayGate {
     this.#sending = sending
   }
 
+  /** Shuts out at once what is not spoken to any more. */
+  tighten(): void {
+    const { firewall, relays, log } = this.#options
+    if (firewall === undefined) return
+    const sending: Promise<void> = (this.#sending ?? Promise.resolve())
+      .then(() => firewall.allow(relays()))
+      .catch((error: Error) => log.error('relays not shut out', { error: own(error.message) }))
+      .then(() => {
+        if (this.#sending === sending) this.#sending = undefined
+      })
+    this.#sending = sending
+  }
+
   /** Resolves when nothing waits. */
   async settled(): Promise<void> {
     while (this.#sending !== undefined) await this.#sending

@@ -102,6 +102,8 @@ export class RelayMeetings implements DeviceMeetings {
           break
         case 'closed':
           this.#options.onNews({ kind: 'closed', peer })
+          break
+        case 'nested':
       }
     }
   }

@@ -28,6 +28,7 @@ import { REFUSAL } from '#wire/control.ts'
 import type { PortRange, Role } from '#wire/descriptor.ts'
 import type { Config } from './config.ts'
 import { ControlLoop } from './control-loop.ts'
+import { exitRules } from './exit-rules.ts'
 import type { ExitTunnel } from './exit-tunnel.ts'
 import { openFace } from './face.ts'
 import { letterNetwork } from './letter-network.ts'
@@ -35,6 +36,7 @@ import { parseListen } from './listen.ts'
 import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
+import { letterKeyOf, PeerDesk } from './peer-desk.ts'
 import { Toll } from './toll.ts'
 import { assertNothingPending } from './tunnel-network.ts'
 import { VERSION } from './version.ts'
@@ -104,6 +106,8 @@ class Relay {
   readonly #stun = new StunServer()
   readonly #stunLoop = new ControlLoop(this.#stun, () => this.#answerStun())
   readonly #peer: Peer | undefined
+  /** Where a peer without an address is asked. */
+  #desk: PeerDesk | undefined
   readonly #tunnel: ExitTunnel | undefined
   readonly #laboratory: Laboratory
   readonly #directory = new Directory()
@@ -138,7 +142,7 @@ class Relay {
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
     const { max_sessions, max_flows, max_meetings } = config.relay
-    const ownAddresses = new Set(advertised(config).map(formatAddress))
+    const ownAddresses = new Set(this.#advertised().map(formatAddress))
     if (roles.includes('peer')) this.#peer = this.#makePeer()
     this.#hop = new Hop(
       {
@@ -189,6 +193,7 @@ class Relay {
     await Promise.allSettled([
       this.#door?.[Symbol.asyncDispose](),
       this.#api?.close(),
+      this.#desk?.close(),
       this.#engine?.close(),
       this.#discovery?.close(),
     ])
@@ -198,12 +203,15 @@ class Relay {
   async #start(): Promise<void> {
     const { log } = this.#options
     const listen = parseListen(this.#config.relay.listen)
+    const socket = await this.#tunnel?.socket(listen.host)
+    this.#tunnel?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
       listen,
       {
         // The other engine has no TUN.
         config: this.#tunnel === undefined ? this.#config : { ...this.#config, engine: { kind: 'linux' } },
         log,
+        ...(socket !== undefined && { sockets: [socket] }),
       },
       report => this.#loop.run(now => this.#handleReport(report, now)),
       error => this.#stop.abort(dataPlaneFailure(error)),
@@ -228,18 +236,19 @@ class Relay {
       observation: () => this.#laboratory.observation(this.#engine),
       crash: () => this.#laboratory.crash(this.#engine),
     })
+    const control = parseListen(this.#config.relay.control_listen)
     this.#discovery = await startDiscovery({
-      role: 'server',
-      seed: this.#keys.peerSeed,
-      listen: [parseListen(this.#config.relay.control_listen)],
+      // Who has no address listens nowhere, and is another to the bootstrap nodes each time.
+      ...(this.#isHidden
+        ? { role: 'publisher', seed: systemRandom(32), listen: [] }
+        : { role: 'server', seed: this.#keys.peerSeed, listen: [control], ...announced(this.#config) }),
       bootstrap: this.#config.network.bootstrap,
       directory: this.#directory,
       allowPrivateAddresses: this.#config.network.allow_private_addresses,
       nowMs: Date.now,
       random: systemRandom,
       letters: letterNetwork(this.#config),
-      ...announced(this.#config),
-      ...sendFrom(parseListen(this.#config.relay.control_listen)),
+      ...sendFrom(control),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
     log.info(`${this.#lendsOnly ? 'peer' : 'relay'} is up`, {
@@ -248,6 +257,7 @@ class Relay {
       exit: this.#roles.includes('exit'),
       peer: this.#roles.includes('peer'),
     })
+    if (this.#isHidden) this.#desk = this.#openDesk(this.#discovery)
     await this.#publish()
   }
 
@@ -260,13 +270,45 @@ class Relay {
     return this.#roles.every(role => role === 'peer')
   }
 
+  /** A peer whose address nobody was told: it is behind a router, and asked by letter. */
+  get #isHidden(): boolean {
+    const { advertise, listen } = this.#config.relay
+    return this.#lendsOnly && advertise.length === 0 && isWildcard(parseListen(listen).host)
+  }
+
+  #advertised(bound?: Address): Address[] {
+    return this.#isHidden ? [] : advertised(this.#config, bound)
+  }
+
+  #openDesk({ carriers }: DiscoveryNode): PeerDesk {
+    const { max_clients: maxClients } = this.#config.peer
+    return new PeerDesk({
+      config: this.#config,
+      seed: this.#keys.peerSeed,
+      key: letterKeyOf(this.#keys.peerSeed),
+      directory: this.#directory,
+      carriers,
+      socket: this.#address,
+      send: (...commands) => this.#engine?.send(...commands),
+      isOpen: () => {
+        const gate = this.#peer?.gate
+        return gate?.closed(monotonicMs()) === undefined && (gate?.clients ?? 0) < maxClients
+      },
+      serves: session => this.#hop.serves(session),
+    })
+  }
+
   #makePeer(): Peer {
     const { stateDir, log } = this.#options
     return new Peer({
       limits: this.#config.peer,
       stateDir,
       log,
-      makePolicy: () => policyOf(this.#config, [{ action: 'allow' }], this.#config.peer.allow_private),
+      makePolicy: () =>
+        policyOf([{ action: 'allow' }], this.#config.peer.allow_private, [
+          ...this.#advertised().map(({ host }) => host),
+          ...(this.#desk?.ownHosts ?? []),
+        ]),
       lendsHops: this.#lendsOnly,
       now: monotonicMs,
       unixNow: Date.now,
@@ -277,7 +319,9 @@ class Relay {
   #handleReport(report: Report, now: number): void {
     this.#hop.handleReport(report, now)
     this.#laboratory.handleReport(report)
-    if (report.kind === 'stun') this.#stunLoop.run(() => this.#stun.handlePacket(report.bytes, report.from, now))
+    this.#desk?.handleReport(report)
+    if (report.kind === 'stun' && !this.#isHidden)
+      this.#stunLoop.run(() => this.#stun.handlePacket(report.bytes, report.from, now))
     if (report.kind === 'tapReady') {
       this.#exit?.findLink(report.session)?.attach(report.address)
       this.#taps.get(report.session)?.settle(true)
@@ -384,8 +428,9 @@ class Relay {
         publishedMs: now,
         expiresMs: now + DESCRIPTOR_LIFETIME_MS,
         roles: this.#roles,
-        addresses: advertised(this.#config, this.#address),
-        control: discovery.addresses.slice(0, 4),
+        addresses: this.#advertised(this.#address),
+        control: this.#isHidden ? [] : discovery.addresses.slice(0, 4),
+        ...(this.#isHidden && { letterKey: letterKeyOf(this.#keys.peerSeed).publicKey }),
         operator: relay.operator,
         family: relay.family,
         hasTunnel: this.#tunnel !== undefined,
@@ -421,7 +466,11 @@ class Relay {
       ...(this.#peer && { peer: this.#peer.status() }),
       ...(this.#toll && { credits: this.#toll.status() }),
       ...(this.#tunnel && { interface: this.#tunnel.name, mtu: this.#tunnel.hop.mtu }),
-      counters: { ...this.#engine.counters.snapshot(), ...Object.fromEntries(this.#hop.counters) },
+      counters: {
+        ...this.#engine.counters.snapshot(),
+        ...Object.fromEntries(this.#hop.counters),
+        ...this.#desk?.counters,
+      },
     }
   }
 }
@@ -466,20 +515,16 @@ export function announced(config: Config): { readonly announce?: readonly string
 }
 
 /** Where this machine lets others' traffic go, by rules beyond the one that nothing private and nothing of its own is reached. */
-function policyOf(config: Config, rules: readonly ExitRule[], allowPrivate: readonly string[]): ExitPolicy {
+function policyOf(
+  rules: readonly ExitRule[],
+  allowPrivate: readonly string[],
+  ownHosts: readonly string[],
+): ExitPolicy {
   return new ExitPolicy({
     rules,
-    ownAddresses: [...advertised(config).map(({ host }) => host), ...machineAddresses()],
+    ownAddresses: [...ownHosts, ...machineAddresses()],
     allowPrivate: allowPrivate.flatMap(text => parseAddress(text) ?? []),
   })
-}
-
-function exitRules(config: Config): ExitRule[] {
-  return config.exit.rules.map(({ action, network, from_port, to_port }) => ({
-    action,
-    ...(network !== undefined && { network }),
-    ...((from_port ?? to_port) !== undefined && { ports: { from: from_port ?? 1, to: to_port ?? 65_535 } }),
-  }))
 }
 
 function portOf({ fd, offload, mtu }: ExitTunnel): PortPlan {
@@ -488,7 +533,11 @@ function portOf({ fd, offload, mtu }: ExitTunnel): PortPlan {
 
 function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
   return new ExitStreams({
-    policy: policyOf(config, exitRules(config), config.exit.allow_private),
+    policy: policyOf(
+      exitRules(config),
+      config.exit.allow_private,
+      advertised(config).map(({ host }) => host),
+    ),
     ...sendFrom(parseListen(config.relay.listen)),
     maxStreamsPerSession: config.exit.max_streams_per_client,
     ...(laboratory.isOn && {

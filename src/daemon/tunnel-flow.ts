@@ -21,6 +21,8 @@ export const CLIENT_ADDRESSES = [`${CLIENT_ADDRESS_4}/32`, `${CLIENT_ADDRESS_6}/
 export interface OpenTun {
   readonly fd: number
   readonly offload: TunOffload
+  /** Sets its MTU in bytes; undefined where somebody else does. */
+  readonly resize?: (mtu: number) => void
 }
 
 export interface TunnelFlowOptions {

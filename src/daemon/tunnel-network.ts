@@ -5,60 +5,30 @@ import { lookup } from 'node:dns/promises'
 import { existsSync, readFileSync, readlinkSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
 import type { TunOffload } from '#forward/commands.ts'
-import { Changes } from '#platform/linux/changes.ts'
-import {
-  applyClientNetwork,
-  cgroupMount,
-  kernelHasIpv6,
-  resetConnectionsFrom,
-  updateControl,
-  updateLinks,
-  updateMtu,
-  updateRelays,
-} from '#platform/linux/client-network.ts'
-import {
-  CLIENT_MARK,
-  CLIENT_PRIORITY,
-  type ClientNetworkOptions,
-  type LanRange,
-  type Split,
-} from '#platform/linux/client-options.ts'
+import { Changes, journalDirectory, prepareJournal } from '#platform/linux/changes.ts'
 import { isDeviceChange, undoDeviceChanges } from '#platform/linux/device-network.ts'
-import { detectDnsWay } from '#platform/linux/dns.ts'
+import { type HelperChannel, helperFor } from '#platform/linux/helper-channel.ts'
+import type { ClientOrder, HelperOrder } from '#platform/linux/helper-order.ts'
+import { fileCalls } from '#platform/linux/libc.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
 import { assertProgram } from '#platform/linux/steps.ts'
-import { openTun, type Tun } from '#platform/linux/tun.ts'
+import { openTun } from '#platform/linux/tun.ts'
 import { type Address, formatAddress, parseIp } from '#wire/address.ts'
+import type { WgQuickHook } from '#wire/wg-quick.ts'
 
-export const TUNNEL_MARK = CLIENT_MARK
 /** No link of IPv4 takes less. */
 const MIN_LINK_MTU = 576
 /** Below this the kernel has no IPv6 on an interface. */
-const MIN_TUN_MTU = 1_280
+export const MIN_TUN_MTU = 1_280
 
 export interface TunnelNetworkOptions {
   readonly stateDir: string
-  readonly name: string
+  /** What is known beforehand; a helper process has been told it by root, and listens to nobody else. */
+  readonly order: ClientOrder
+  readonly hooks?: readonly WgQuickHook[]
   readonly mtu: number
-  /** Addresses with prefix lengths. */
-  readonly addresses: readonly string[]
-  readonly dnsServers: readonly string[]
-  readonly dnsSearch: readonly string[]
-  /** Networks that go through the tunnel. */
-  readonly routes: readonly string[]
-  readonly killSwitch: boolean
-  /** Ranges of the LAN that stay within reach. */
-  readonly lan?: readonly LanRange[]
-  /** Who and what goes around the tunnel, or alone through it. */
-  readonly split?: Split
   /** Where the directory is asked for. */
   readonly control: readonly Endpoint[]
-  /** Of `routes`, what the tunnel does not carry. */
-  readonly refused?: readonly string[]
-  /** One's own devices: the interface that leads to them, by default this tunnel's, and their networks. */
-  readonly devices?: { readonly interface?: string; readonly networks: readonly string[] }
-  /** Whether packets are as the kernel likes them, long and joined. By default they are. */
-  readonly offload?: boolean
 }
 
 export class TunnelNetwork {
@@ -68,90 +38,58 @@ export class TunnelNetwork {
   readonly killSwitch: boolean
   /** Whether it took the place of what an earlier run left. */
   readonly tookOver: boolean
-  readonly #tun: Tun
-  readonly #changes: Changes
-  readonly #network: ClientNetworkOptions
+  readonly #helper: HelperChannel
   #relays = new Set<string>()
   #control: string
   #mtu: number
   #updating: Promise<void> = Promise.resolve()
 
-  private constructor(tun: Tun, changes: Changes, network: ClientNetworkOptions, tookOver: boolean) {
-    this.name = tun.name
-    this.fd = tun.fds[0] ?? -1
-    this.offload = tun.offload
-    this.#tun = tun
-    this.killSwitch = network.killSwitch
-    this.tookOver = tookOver
-    this.#changes = changes
-    this.#network = network
-    this.#control = keyOf(network.control)
-    this.#mtu = network.mtu
+  private constructor(helper: HelperChannel, opened: Opened, { mtu, control }: TunnelNetworkOptions) {
+    this.#helper = helper
+    this.name = opened.name
+    this.fd = opened.fd
+    this.offload = opened.offload
+    this.killSwitch = opened.killSwitch
+    this.tookOver = opened.tookOver
+    this.#control = keyOf(control)
+    this.#mtu = mtu
   }
 
   /**
    * Makes the TUN and changes the network; each change is recorded with its undo before it is made. Throws FFI_MISSING,
-   * TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING or CHANGE_FAILED.
+   * TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING, CHANGE_FAILED or HELPER_LOST.
    */
   static async open(options: TunnelNetworkOptions): Promise<TunnelNetwork> {
-    const { stateDir, name, mtu, addresses, routes, killSwitch, control } = options
-    const changes = Changes.open(stateDir)
-    const tookOver = changes.pending().length > 0
-    const tun = openTun({ name, offload: options.offload ?? true })
-    const mount = cgroupMount()
-    const network: ClientNetworkOptions = {
-      tun: tun.name,
-      addresses,
-      mtu,
-      ...(options.dnsServers.length > 0 && {
-        dns: {
-          servers: options.dnsServers,
-          search: options.dnsSearch,
-          way: detectDnsWay(),
-          stateDirectory: stateDir,
-        },
-      }),
-      mark: CLIENT_MARK,
-      priority: CLIENT_PRIORITY,
-      relays: [],
-      control,
-      uid: process.getuid?.() ?? 0,
-      routes,
-      lan: options.lan ?? [],
-      split: options.split ?? {},
-      refused: options.refused ?? [],
-      ...(options.devices !== undefined && { devices: { interface: tun.name, ...options.devices } }),
-      killSwitch,
-      hasIpv6: kernelHasIpv6(),
-      ...(mount !== undefined && { cgroupMount: mount }),
-    }
-    try {
-      await applyClientNetwork(changes, network)
-    } catch (error) {
-      tun.close()
-      throw error
-    }
-    return new TunnelNetwork(tun, changes, network, tookOver)
+    const helper = tunnelHelper(options)
+    return new TunnelNetwork(helper, await openThrough(helper, options.mtu, options.control), options)
+  }
+
+  /** Calls it when the network can be changed no more. */
+  onLost(listener: (error: HopliteError) => void): void {
+    this.#helper.onLost(listener)
+  }
+
+  /** A socket for the tunnel itself, with the mark; whoever gets it closes it. */
+  async socket(host: string): Promise<number> {
+    return socketThrough(this.#helper, host)
+  }
+
+  /** A socket that listens where wg(8) looks for the tunnel. */
+  async listenForWg(): Promise<number> {
+    const { fds } = await this.#helper.ask({ verb: 'wg' })
+    return fds[0] ?? -1
   }
 
   /** Lets our sockets send to these relays and no others. Throws CHANGE_FAILED. */
   async allow(relays: readonly Address[]): Promise<void> {
-    await updateRelays(
-      this.name,
-      relays.map(({ host, port }) => ({ address: host, protocol: 'udp', port })),
-    )
+    const wanted = relays.map(({ host, port }) => ({ address: host, protocol: 'udp', port }) as const)
+    await this.#helper.ask({ verb: 'relays', relays: wanted })
     this.#relays = new Set(relays.map(formatAddress))
   }
 
-  /** The journal of what was changed. */
-  get changes(): Changes {
-    return this.#changes
-  }
-
   /** Lets the links to one's devices speak to these hosts and no others. Throws CHANGE_FAILED. */
-  allowLinks(hosts: readonly string[]): Promise<void> {
-    this.#updating = this.#updating.catch(() => undefined).then(() => updateLinks(this.name, hosts))
-    return this.#updating
+  async allowLinks(hosts: readonly string[]): Promise<void> {
+    await this.#helper.ask({ verb: 'links', hosts })
   }
 
   /** Whether our sockets may send to all of these. */
@@ -160,56 +98,103 @@ export class TunnelNetwork {
   }
 
   /** Lets the directory be asked for at these endpoints and no others, around the tunnel. Throws CHANGE_FAILED. */
-  allowControl(control: readonly Endpoint[]): Promise<void> {
+  async allowControl(control: readonly Endpoint[]): Promise<void> {
     const key = keyOf(control)
     if (key === this.#control) return this.#updating
     this.#control = key
-    // One after the other: each is a change in the journal.
-    this.#updating = this.#updating
-      .catch(() => undefined)
-      .then(() => updateControl(this.#changes, this.#network, control))
+    this.#updating = this.#do({ verb: 'control', control })
     return this.#updating
   }
 
   /** Sets the TUN's MTU, but not below what IPv6 needs. Throws CHANGE_FAILED. */
-  resize(mtu: number): Promise<void> {
+  async resize(mtu: number): Promise<void> {
     const wanted = Math.max(mtu, MIN_TUN_MTU)
     if (wanted === this.#mtu) return this.#updating
     this.#mtu = wanted
-    this.#updating = this.#updating.catch(() => undefined).then(() => updateMtu(this.name, wanted))
+    this.#updating = this.#do({ verb: 'mtu', mtu: wanted })
     return this.#updating
   }
 
   /** Ends TCP connections through the tunnel: their exit is gone. Where the kernel cannot, they wait for an answer first. */
   async resetConnections(): Promise<void> {
-    await resetConnectionsFrom(this.#network.addresses)
+    await this.#helper.ask({ verb: 'reset' })
   }
 
   /** Closes the TUN, where the data plane that it belonged to is gone without having done so. */
   close(): void {
     // A number that was closed may be somebody else's by now.
     const isOurs = existsSync(`/proc/self/fd/${this.fd}`) && readlinkSync(`/proc/self/fd/${this.fd}`) === '/dev/net/tun'
-    if (isOurs) this.#tun.close()
+    if (isOurs) fileCalls().close(this.fd)
   }
 
   /** Puts the network back as it was. The TUN goes with its descriptor, which belongs to the data plane. */
   async restore(): Promise<void> {
-    await this.#updating.catch(() => undefined)
-    await this.#changes.undoAll()
+    await this.#helper.ask({ verb: 'restore' })
   }
+
+  async #do(request: Parameters<HelperChannel['ask']>[0]): Promise<void> {
+    await this.#helper.ask(request)
+  }
+}
+
+interface Opened {
+  readonly name: string
+  readonly fd: number
+  readonly offload: TunOffload
+  readonly killSwitch: boolean
+  readonly tookOver: boolean
+}
+
+/** Runs the commands of a WireGuard file for one moment; gives what became of those that failed. */
+export async function runTunnelHooks(
+  options: Pick<TunnelNetworkOptions, 'stateDir' | 'order' | 'hooks'>,
+  when: WgQuickHook['when'],
+): Promise<readonly string[]> {
+  const { answer } = await tunnelHelper(options).ask({ verb: 'hooks', when })
+  return answer.failures ?? []
+}
+
+/** What a helper for this tunnel must be told. */
+export function helperOrder(
+  { stateDir, order, hooks = [] }: Pick<TunnelNetworkOptions, 'stateDir' | 'order' | 'hooks'>,
+  uid: number,
+): HelperOrder {
+  return { tunnel: order, journal: journalDirectory(stateDir), uid, hooks }
+}
+
+function tunnelHelper(options: Pick<TunnelNetworkOptions, 'stateDir' | 'order' | 'hooks'>): HelperChannel {
+  return helperFor(() => {
+    const order = helperOrder(options, process.getuid?.() ?? 0)
+    prepareJournal(order.journal)
+    return order
+  })
+}
+
+/** Opens the tunnel that a helper's order speaks of, with one descriptor. */
+export async function openThrough(helper: HelperChannel, mtu: number, control: readonly Endpoint[]) {
+  const { answer, fds } = await helper.ask({ verb: 'open', mtu, queues: 1, control })
+  const [fd] = fds
+  if (answer.opened === undefined || fd === undefined) throw new Error('open a tunnel: the helper gave none')
+  return { ...answer.opened, fd }
+}
+
+/** A UDP socket for an address of that family, made by a helper; whoever gets it closes it. */
+export async function socketThrough(helper: HelperChannel, host: string): Promise<number> {
+  const { fds } = await helper.ask({ verb: 'socket', family: host.includes(':') ? 6 : 4 })
+  return fds[0] ?? -1
 }
 
 /** Throws CHANGES_PENDING when an earlier run that died has left changes of the network, which this one would not undo. */
 export function assertNothingPending(stateDir: string): void {
   const advice = 'undo them: hoplite recover; or go on in their shelter: hoplite up --tun'
-  const pending = Changes.peek(stateDir).filter(id => !isDeviceChange(id))
+  const pending = Changes.peek(journalDirectory(stateDir)).filter(id => !isDeviceChange(id))
   assertNoChanges(pending.length, 'start: an earlier run left changes of the network', advice)
 }
 
 /** Throws CHANGES_PENDING when a run that has ended could not undo all of its changes. */
 export function assertUndone(stateDir: string): void {
   assertNoChanges(
-    Changes.peek(stateDir).length,
+    Changes.peek(journalDirectory(stateDir)).length,
     'stop: changes of the network are left',
     'its log says why: hoplite logs; then: hoplite recover',
   )
@@ -217,7 +202,8 @@ export function assertUndone(stateDir: string): void {
 
 /** Undoes what an earlier run left of its devices' networks, which keeps nothing in. Throws CHANGES_PENDING as above. */
 export async function openMachine(stateDir: string): Promise<void> {
-  if (Changes.peek(stateDir).some(isDeviceChange)) await undoDeviceChanges(Changes.open(stateDir))
+  const journal = journalDirectory(stateDir)
+  if (Changes.peek(journal).some(isDeviceChange)) await undoDeviceChanges(Changes.open(journal))
   assertNothingPending(stateDir)
 }
 

@@ -284,3 +284,30 @@ test('pieces of a large directory are dealt out over those who have them', async
   assert.equal(ids(a).length + ids(b).length, everything.length, 'nothing is fetched twice')
   assert.ok(ids(a).length === 5 && ids(b).length === 5)
 })
+
+const HIDDEN = {
+  roles: ['peer'],
+  addresses: [],
+  control: [],
+  exitPorts: [],
+  letterKey: new Uint8Array(1216).fill(7),
+} satisfies Partial<DescriptorFields>
+
+test('a peer that is asked by letter says its key and no address; nobody else may do without one', () => {
+  const bytes = made(HIDDEN)
+  const checked = verifyDescriptor(bytes, NOW)
+  assert.ok('id' in checked, JSON.stringify(checked))
+  assert.equal(bytes[0], 2)
+  assert.deepEqual([checked.addresses, checked.control, checked.roles], [[], [], ['peer']])
+  assert.deepEqual(checked.letterKey, HIDDEN.letterKey)
+  const refused: Partial<DescriptorFields>[] = [
+    { ...HIDDEN, addresses: [{ host: '192.0.2.1', port: 1 }] },
+    { ...HIDDEN, control: ['/ip4/192.0.2.1/tcp/1/p2p/x'] },
+    { ...HIDDEN, roles: ['guard', 'peer'] },
+    { roles: ['peer'], exitPorts: [], addresses: [] },
+  ]
+  for (const change of refused) assert.throws(() => made(change), JSON.stringify(change.roles))
+  for (let length = 0; length < bytes.length; length += 97)
+    assert.ok('problem' in verifyDescriptor(bytes.subarray(0, length), NOW))
+  assert.equal(new Directory(0).offer(bytes, NOW), 'accepted', 'it takes no place of an address')
+})

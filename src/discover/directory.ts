@@ -1,6 +1,6 @@
 // The directory: every relay whose descriptor was checked, by node id. Who offers a descriptor does not matter.
 //
-// Bounds: 20,000 relays, and 8 at one IP address, so that one machine cannot fill it. The highest sequence seen of a node is
+// Bounds: 20,000 relays, and 8 at one IP address, so that one machine cannot fill it; 5,000 without an address. The highest sequence seen of a node is
 // remembered after its descriptor has expired, so that an old one cannot come back.
 
 import type { DigestEntry } from '#wire/directory.ts'
@@ -8,6 +8,7 @@ import { MAX_DIRECTORY_RELAYS } from '#wire/directory.ts'
 import { type Descriptor, type DescriptorProblem, verifyDescriptor } from './descriptor.ts'
 
 const MAX_PER_ADDRESS = 8
+const MAX_WITHOUT_ADDRESS = 5_000
 const MAX_REMEMBERED = 2 * MAX_DIRECTORY_RELAYS
 const CACHE_MAGIC = Buffer.from('hoplite directory 1\n')
 
@@ -18,6 +19,7 @@ export class Directory {
   readonly #highest = new Map<string, number>()
   readonly #perAddress = new Map<string, number>()
   readonly #maxPerAddress: number
+  #withoutAddress = 0
   /** Counts by what became of offers. */
   readonly offers = new Map<OfferResult, number>()
   #version = 0
@@ -105,7 +107,11 @@ export class Directory {
       if (this.#relays.size >= MAX_DIRECTORY_RELAYS) return 'full'
     }
     if (old !== undefined) this.#remove(old)
-    if (relay.addresses.some(({ host }) => (this.#perAddress.get(host) ?? 0) >= this.#maxPerAddress)) {
+    const isCrowded =
+      relay.addresses.length === 0
+        ? this.#withoutAddress >= MAX_WITHOUT_ADDRESS
+        : relay.addresses.some(({ host }) => (this.#perAddress.get(host) ?? 0) >= this.#maxPerAddress)
+    if (isCrowded) {
       if (old !== undefined) this.#add(old)
       return 'full'
     }
@@ -122,12 +128,14 @@ export class Directory {
       const oldest = this.#highest.keys().next().value
       if (oldest !== undefined) this.#highest.delete(oldest)
     }
+    if (relay.addresses.length === 0) this.#withoutAddress++
     for (const { host } of relay.addresses) this.#perAddress.set(host, (this.#perAddress.get(host) ?? 0) + 1)
   }
 
   #remove(relay: Descriptor): void {
     this.#relays.delete(relay.id)
     this.#version++
+    if (relay.addresses.length === 0) this.#withoutAddress--
     for (const { host } of relay.addresses) {
       const count = (this.#perAddress.get(host) ?? 1) - 1
       if (count > 0) this.#perAddress.set(host, count)

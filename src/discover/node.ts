@@ -32,7 +32,8 @@ const REQUEST_MS = 10_000
 const SOURCES = 4
 
 export interface DiscoveryOptions {
-  readonly role: 'server' | 'client'
+  /** A publisher is a client that has a descriptor of its own. */
+  readonly role: 'server' | 'client' | 'publisher'
   /** 32 secret bytes that give the libp2p peer id. */
   readonly seed: Uint8Array
   /** TCP addresses to listen on (servers). */
@@ -96,7 +97,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     services: {
       identify: identify({ protocolPrefix: PREFIX }),
       ping: ping({ protocolPrefix: PREFIX }),
-      ...((isServer || mail !== undefined) && {
+      ...((options.role !== 'client' || mail !== undefined) && {
         dht: kadDHT({
           protocol: KAD_PROTOCOL,
           clientMode: !isServer,
@@ -132,7 +133,8 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
   // Clients connect to servers alone: a server that did not listen would carry nothing from one to the other.
   const carrying = { nowMs, random: options.random, carries: isServer }
   const carriers = options.letters === undefined ? [] : letterCarriers(options.letters, node, carrying)
-  return isServer ? new ServerNode(options, node, carriers, dht) : new ClientNode(options, node, carriers)
+  if (options.role === 'client') return new ClientNode(options, node, carriers)
+  return new PublishingNode(options, node, carriers, dht)
 }
 
 class ClientNode implements DiscoveryNode {
@@ -213,7 +215,7 @@ class ClientNode implements DiscoveryNode {
   }
 }
 
-class ServerNode extends ClientNode {
+class PublishingNode extends ClientNode {
   readonly #dht: KadDHT | undefined
   readonly #own = new Map<string, Uint8Array>()
   #timer: NodeJS.Timeout

@@ -32,9 +32,11 @@ export const COUNTERS = [
   'dropNotAllowed',
   'dropHandshakeQueue',
   'dropHandshakeLength',
+  'dropStandingQueue',
   'dropSendQueue',
   'dropSendError',
   'dropTooDeep',
+  'markedCongestion',
   'roamed',
 ] as const
 export type Counter = (typeof COUNTERS)[number]

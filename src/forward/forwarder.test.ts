@@ -267,6 +267,33 @@ test('frames of kinds and flows that nobody installed are dropped under their re
   assert.deepEqual(hop.dropped(), only('dropUnknownFlow', 2))
 })
 
+test('where a queue stands one long datagram of a flow is dropped, and what is short or for the node itself is not', () => {
+  const { client, hop, deliver } = pair()
+  hop.tables.installFlow(1, 9, THERE, undefined, 0)
+  const send = (length: number) => client.forwarder.send(1, 9, new Uint8Array(length), 0, length)
+  hop.forwarder.shedsNext = true
+  client.forwarder.sendControl(1, new Uint8Array(1_000))
+  send(100)
+  send(1_000)
+  send(1_001)
+  deliver()
+  assert.deepEqual(
+    hop.sent.map(({ bytes }) => bytes.length),
+    [100, 1_001],
+  )
+  assert.ok(hop.reports.some(({ kind }) => kind === 'control'))
+  assert.deepEqual(hop.dropped(), only('dropStandingQueue'))
+  const flow = hop.tables.sessions.get(1)?.flows.get(9) as HopFlow
+  hop.forwarder.shedsNext = true
+  for (const length of [100, 1_000, 1_001]) hop.forwarder.receiveFromFlow(flow, new Uint8Array(length), 0, length)
+  assert.equal(hop.sent.length, 4)
+  hop.forwarder.shedsNext = true
+  const session = hop.tables.sessions.get(1) ?? assert.fail()
+  for (let i = 0; i < 2; i++) hop.forwarder.receiveFromTap(session, new Uint8Array(1_000), 0, 1_000, 1_200)
+  assert.equal(hop.sent.length, 5)
+  assert.deepEqual(hop.dropped(), only('dropStandingQueue', 3))
+})
+
 test('a stream datagram above the limit is dropped at home, where the stream library notices', () => {
   const { client } = pair()
   const session = client.tables.sessions.get(1)

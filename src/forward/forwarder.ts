@@ -48,7 +48,8 @@ export interface Outlet {
   toTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number): void
   toAssociation(flow: AssociationFlow, buffer: Uint8Array, offset: number, length: number): void
   toEntry(flow: LegFlow, buffer: Uint8Array, offset: number, length: number): void
-  toPort(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number): void
+  /** `isShed`: the packet is to be marked, or dropped where its sender would not understand. */
+  toPort(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number, isShed: boolean): void
   report(report: Report): void
   nowMs(): number
 }
@@ -63,6 +64,8 @@ const MAX_PENDING_HANDSHAKES = 256
 /** STUN is reported and not more of it: 500 checks a second, what a peer that guesses our port sends. */
 const STUN_BYTES_PER_SECOND = 65_536
 export const MAX_DATAGRAM_BYTES = 1800
+/** Shorter ones are acknowledgements, probes and calls: no queue is shorter without them. */
+const MIN_SHED_BYTES = 256
 
 export class Forwarder {
   readonly tables = new Tables()
@@ -75,6 +78,8 @@ export class Forwarder {
   #lendsHops = false
   #lentRate = new TokenBucket(Number.POSITIVE_INFINITY, 0)
   readonly #stunRate: TokenBucket
+  /** The queue that datagrams come from now stands: the next that is long enough is dropped, or marked where it is seen what it is. */
+  shedsNext = false
   /** Laboratory only: sees every datagram and every opened packet. */
   watch: ((buffer: Uint8Array, offset: number, length: number, isInside: boolean) => void) | undefined
 
@@ -158,6 +163,7 @@ export class Forwarder {
     if (length > MAX_DATAGRAM_BYTES) return this.#drop('dropTooLong')
     if (flow.proof?.admitsInward(buffer, offset, length) === false) return this.#drop('dropFlowType')
     if (isUsedUp(flow.session)) return this.#drop('dropUnpaid')
+    if (this.#sheds(length)) return this.#drop('dropStandingQueue')
     flow.lastUsedMs = this.#outlet.nowMs()
     if (this.#isLent(flow) && !this.#mayLend('lentBytesIn', length, flow.lastUsedMs)) return
     this.#frame(flow.session, FRAME.datagram, flow.flow, buffer, offset, length)
@@ -167,6 +173,7 @@ export class Forwarder {
   receiveFromTap(session: SessionEntry, buffer: Uint8Array, offset: number, length: number, maxLength: number): void {
     if (length > maxLength) return this.#drop('dropTooLong')
     if (isUsedUp(session)) return this.#drop('dropUnpaid')
+    if (this.#sheds(length)) return this.#drop('dropStandingQueue')
     this.#frame(session, FRAME.stream, 0, buffer, offset, length)
   }
 
@@ -277,13 +284,16 @@ export class Forwarder {
       case FRAME.datagram: {
         const flow = session.flows.get(frameFlow(buffer, offset))
         if (flow === undefined) return this.#drop('dropUnknownFlow')
+        if (flow.kind === 'packets') {
+          return this.#outlet.toPort(flow, buffer, body, bodyLength, this.#sheds(bodyLength))
+        }
+        if (flow.kind !== 'nesting' && this.#sheds(bodyLength)) return this.#drop('dropStandingQueue')
         if (flow.kind === 'hop') {
           if (isUsedUp(session)) return this.#drop('dropUnpaid')
           return this.#toFlow(flow, buffer, body, bodyLength)
         }
         if (flow.kind === 'association') return this.#outlet.toAssociation(flow, buffer, body, bodyLength)
         if (flow.kind === 'leg') return this.#outlet.toEntry(flow, buffer, body, bodyLength)
-        if (flow.kind === 'packets') return this.#outlet.toPort(flow, buffer, body, bodyLength)
         if (flow.kind === 'meeting') return this.#toOther(flow, buffer, body, bodyLength)
         if (depth >= MAX_DEPTH) return this.#drop('dropTooDeep')
         if (isTransport(buffer, body, bodyLength)) {
@@ -294,6 +304,7 @@ export class Forwarder {
       case FRAME.stream:
         if (!session.hasTap) return this.#drop('dropUnknownFlow')
         if (isUsedUp(session)) return this.#drop('dropUnpaid')
+        if (this.#sheds(bodyLength)) return this.#drop('dropStandingQueue')
         return this.#outlet.toTap(session, buffer, body, bodyLength)
       case FRAME.control:
         if (isUsedUp(session, UNPAID_REQUEST_BYTES)) return this.#drop('dropUnpaid')
@@ -455,6 +466,13 @@ export class Forwarder {
     if (!this.#stunRate.take(length, this.#outlet.nowMs())) return this.#drop('dropRateLimit')
     const bytes = copyBytes(buffer, offset, offset + length)
     this.#outlet.report({ kind: 'stun', bytes, from: { host: from.host, port: from.port } })
+  }
+
+  /** Whether this is the datagram that is to be shed. */
+  #sheds(length: number): boolean {
+    if (!this.shedsNext || length < MIN_SHED_BYTES) return false
+    this.shedsNext = false
+    return true
   }
 
   #count(length: number): void {

@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
-import { generateX25519 } from '#crypto/x25519.ts'
 import { socketPath } from '#platform/directories.ts'
 import { type Host, missingForNamespaces, Namespaces } from './netns.ts'
 import { waitFor } from './testnet.ts'
+import { CLIENT_INSIDE, INSIDE, makeKeys, SERVER_PORT, startServer, startWireGuardGo } from './wireguard-go.ts'
 
 export const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
 const DOWNLOAD = fileURLToPath(new URL('./download-process.ts', import.meta.url))
@@ -28,10 +28,6 @@ const ADDRESSES = {
 } as const
 type Name = keyof typeof ADDRESSES
 
-export const SERVER_PORT = 51_820
-/** The server's address inside the tunnel. */
-export const INSIDE = '10.66.0.1'
-
 export interface Download {
   readonly bytes: number
   readonly sha256: string
@@ -49,11 +45,6 @@ export interface EntryNetworkOptions {
   readonly price?: number
   /** Whether throughput is measured: `iperf3` then serves at the WireGuard server. */
   readonly measures?: boolean
-}
-
-interface Keys {
-  readonly private: string
-  readonly public: string
 }
 
 export class EntryNetwork implements AsyncDisposable {
@@ -119,7 +110,7 @@ export class EntryNetwork implements AsyncDisposable {
   clientFile(endpoint: string, ...lines: string[]): string {
     const file = path.join(this.#directory, `hl${this.#suffix}.conf`)
     const text = [
-      ['[Interface]', `PrivateKey = ${this.#clientKeys.private}`, 'Address = 10.66.0.2/32', ...lines],
+      ['[Interface]', `PrivateKey = ${this.#clientKeys.private}`, `Address = ${CLIENT_INSIDE}/32`, ...lines],
       ['[Peer]', `PublicKey = ${this.#serverKeys.public}`, 'AllowedIPs = 0.0.0.0/0', `Endpoint = ${endpoint}`],
     ]
     writeFileSync(file, `${text.flat().join('\n')}\n`, { mode: 0o600 })
@@ -135,10 +126,10 @@ export class EntryNetwork implements AsyncDisposable {
     const me = this.#hosts.me
     const name = `wc${this.#suffix}`
     await this.stopWireGuardGo()
-    await this.#startWireGuardGo(me, name, this.#clientKeys.private, [
+    await startWireGuardGo(this.#directory, me, name, this.#clientKeys.private, [
       ['peer', this.#serverKeys.public, 'allowed-ips', '0.0.0.0/0', 'endpoint', endpoint],
     ])
-    await me.ip('address', 'add', '10.66.0.2/32', 'dev', name)
+    await me.ip('address', 'add', `${CLIENT_INSIDE}/32`, 'dev', name)
     await me.ip('link', 'set', name, 'mtu', String(mtu), 'up')
     await me.ip('route', 'add', `${INSIDE}/32`, 'dev', name)
     await me.ip('route', 'add', `${ADDRESSES.web}/32`, 'dev', name)
@@ -239,30 +230,8 @@ export class EntryNetwork implements AsyncDisposable {
 
   async #startServer(): Promise<void> {
     const { vpn } = this.#hosts
-    const name = `ws${this.#suffix}`
-    await this.#startWireGuardGo(vpn, name, this.#serverKeys.private, [
-      ['listen-port', String(SERVER_PORT)],
-      ['peer', this.#clientKeys.public, 'allowed-ips', '10.66.0.2/32'],
-    ])
-    await vpn.ip('address', 'add', `${INSIDE}/24`, 'dev', name)
-    await vpn.ip('link', 'set', name, 'mtu', '1420', 'up')
-    await vpn.run('sysctl', '-qw', 'net.ipv4.ip_forward=1')
-    const rules = `table ip nat { chain out { type nat hook postrouting priority 100; oifname "eth0" ip saddr 10.66.0.0/24 masquerade; }; }`
-    await vpn.run('nft', rules)
+    await startServer(this.#directory, vpn, `ws${this.#suffix}`, this.#serverKeys, [this.#clientKeys.public])
     if (this.#options.measures) vpn.start('iperf3', ['-s', '-B', INSIDE])
-  }
-
-  async #startWireGuardGo(
-    host: Host,
-    name: string,
-    privateKey: string,
-    settings: readonly (readonly string[])[],
-  ): Promise<void> {
-    const keyFile = path.join(this.#directory, `${name}.key`)
-    writeFileSync(keyFile, privateKey, { mode: 0o600 })
-    host.start('wireguard-go', ['-f', name], { env: { ...process.env, LOG_LEVEL: 'silent' } })
-    await waitFor(async () => existsSync(`/var/run/wireguard/${name}.sock`) || undefined, `wireguard-go ${name}`)
-    await host.run('wg', 'set', name, 'private-key', keyFile, ...settings.flat())
   }
 
   async #startOrigin(): Promise<void> {
@@ -311,10 +280,4 @@ export class EntryNetwork implements AsyncDisposable {
   #write(name: Name, lines: readonly string[]): void {
     writeFileSync(path.join(this.#directory, `${name}.toml`), `${lines.join('\n')}\n`)
   }
-}
-
-function makeKeys(): Keys {
-  const { privateKey, publicKey } = generateX25519()
-  const base64 = (key: Uint8Array) => Buffer.from(key).toString('base64')
-  return { private: base64(privateKey), public: base64(publicKey) }
 }

@@ -13,6 +13,7 @@ import { socketPath } from '#platform/directories.ts'
 import { CLIENT_MARK } from '#platform/linux/client-options.ts'
 import { detectDnsWay } from '#platform/linux/dns.ts'
 import { isStateLocked } from '#platform/state-lock.ts'
+import { loadBundle } from '#web/bundle.ts'
 import { findBarriers, hasBrowser, startBrowserIn } from './browser.ts'
 import { Capture } from './capture.ts'
 import { COMMAND, EntryNetwork } from './entry-network.ts'
@@ -66,6 +67,8 @@ test('one’s own VPN through a stranger: it carries, survives its peers, and le
 
   await t.test('the dashboard shows the way, and what wg shows, in a browser on that machine', async t => {
     if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
+    // In a clone it is built first, which a daemon without rights cannot do.
+    await loadBundle()
     const browser = await startBrowserIn(network.host('me').namespace, network.state('me'))
     try {
       const page = await browser.newPage({ reducedMotion: 'reduce' })

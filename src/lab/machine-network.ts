@@ -4,7 +4,7 @@
 //   me ── LAN 192.168.7.0/24, 2a00:40::/64 ── gate ══ internet ══ boot, one … four, left, right, web
 
 import { type ChildProcess } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -167,10 +167,17 @@ export class MachineNetwork implements AsyncDisposable {
     }, 'another data plane')
   }
 
-  /** Runs a program where the client's daemon is, with the name resolution that it has set. */
+  /** Runs a program where the client's helper is, with the name resolution that it has set. */
   async inside(program: string, ...words: string[]): Promise<string> {
-    const { pid } = await this.status()
-    return this.host('me').run('nsenter', `--mount=/proc/${pid}/ns/mnt`, '--', program, ...words)
+    const { helper } = await this.processes()
+    return this.host('me').run('nsenter', `--mount=/proc/${helper}/ns/mnt`, '--', program, ...words)
+  }
+
+  /** The process ids of a node that root started with a tunnel. */
+  async processes(name: HostName = 'me'): Promise<{ readonly daemon: number; readonly helper: number }> {
+    const { pid: daemon } = await this.status(name)
+    const { PPid } = processStatus(daemon)
+    return { daemon, helper: Number(PPid) }
   }
 
   /** Starts a download by the client; `begun` resolves when a tenth has come. */
@@ -306,6 +313,12 @@ export class MachineNetwork implements AsyncDisposable {
   #write(name: HostName, lines: readonly string[]): void {
     writeFileSync(this.config(name), `${lines.join('\n')}\n`)
   }
+}
+
+/** What the kernel says of a process, by name (proc(5), status). */
+export function processStatus(pid: number): Readonly<Record<string, string>> {
+  const lines = readFileSync(`/proc/${pid}/status`, 'utf8').trim().split('\n')
+  return Object.fromEntries(lines.map(line => line.split(/:\s*/) as [string, string]))
 }
 
 /** The first line that a process says; throws when it ends without one. */

@@ -17,6 +17,7 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   pair: async () => (await import('./scenarios/pair.ts')).pair,
   entry: async () => (await import('./scenarios/entry.ts')).entry,
   failover: async () => (await import('./scenarios/failover.ts')).failover,
+  match: async () => (await import('./scenarios/match.ts')).match,
   tunnel: async () => (await import('./scenarios/tunnel.ts')).tunnel,
   soak: async () => (await import('./scenarios/soak.ts')).soak,
   screens: async () => (await import('./scenarios/screens.ts')).screens,

@@ -2,6 +2,7 @@
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { Counters } from '#forward/counters.ts'
+import { monotonicMs } from '#platform/clock.ts'
 import { EventLoop } from '#platform/linux/event-loop.ts'
 import { LinuxDatagrams } from '#platform/linux/linux-datagrams.ts'
 
@@ -10,7 +11,7 @@ const LOOK_UP_MS = 50
 
 const counters = new Counters(workerData as SharedArrayBuffer)
 const loop = new EventLoop()
-const datagrams = new LinuxDatagrams({ counters, loop, mark: 0 })
+const datagrams = new LinuxDatagrams({ counters, loop, given: [], now: monotonicMs })
 datagrams.open(
   { bind: { host: '127.0.0.1', port: 0 }, isBusy: true },
   { onDatagram: () => counters.add('datagramsIn'), onOpen: address => parentPort?.postMessage(address) },

@@ -7,6 +7,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { sealInPlace, TAG_BYTES } from '#crypto/aead.ts'
 import { Counters } from '#forward/counters.ts'
+import { monotonicMs } from '#platform/clock.ts'
 import { EventLoop } from '#platform/linux/event-loop.ts'
 import { LinuxDatagrams } from '#platform/linux/linux-datagrams.ts'
 import { Memory } from '#platform/linux/socket-calls.ts'
@@ -53,7 +54,7 @@ for (let i = 0; i < PACKETS; i++) {
   sealInPlace(source.key, i, memory.bytes, frame, FRAME_HEADER_BYTES + lengthOf(i))
 }
 
-const datagrams = new LinuxDatagrams({ counters: new Counters(), loop: new EventLoop(), mark: 0 })
+const datagrams = new LinuxDatagrams({ counters: new Counters(), loop: new EventLoop(), given: [], now: monotonicMs })
 datagrams.known.add(memory.bytes, memory.address)
 const socket = datagrams.open({ connect: source.to, isBusy: true }, { onDatagram: () => {} })
 parentPort?.postMessage('ready')

@@ -46,24 +46,24 @@ interface Outcome {
   readonly right: ReadonlyMap<string, number>
 }
 
-const played = new Map<string, Outcome>()
+const played = new Map<string, Promise<Outcome>>()
 
 /** Plays once for each kind of network. */
-function play(bits: number, hasCover: boolean): Outcome {
+function play(bits: number, hasCover: boolean): Promise<Outcome> {
   const key = `${bits} ${hasCover}`
   const outcome = played.get(key) ?? playNow(bits, hasCover)
   played.set(key, outcome)
   return outcome
 }
 
-function playNow(bits: number, hasCover: boolean): Outcome {
-  const net = new ThirtyNodes({ seed: `thirty ${bits} ${hasCover}`, bits, hasCover })
+async function playNow(bits: number, hasCover: boolean): Promise<Outcome> {
+  await using net = new ThirtyNodes({ seed: `thirty ${bits} ${hasCover}`, bits, hasCover })
   const bucketOf = new Map(net.nodes.map(node => [node.index, node.bucket.number]))
   const right = new Map(Object.keys(GUESSES).map(name => [name, 0]))
   let asked = 0
   for (let round = 0; round < ROUNDS; round++) {
     const [sawBefore, knewBefore] = [net.seen.length, net.truth.length]
-    net.round()
+    await net.round()
     const seen = net.seen.slice(sawBefore)
     for (const { asker, server } of net.truth.slice(knewBefore) as readonly Asked[]) {
       asked++
@@ -85,8 +85,8 @@ function mostByChance(count: number, chance: number): number {
   return count * chance + 3.5 * Math.sqrt(count * chance * (1 - chance))
 }
 
-test('thirty nodes: everybody who asks is answered, and nobody can tell better than by guessing who met whom', t => {
-  const { net, asked, right } = play(0, true)
+test('thirty nodes: everybody who asks is answered, and nobody can tell better than by guessing who met whom', async t => {
+  const { net, asked, right } = await play(0, true)
   assert.equal(asked, ROUNDS * net.askers.length)
   for (const { server, offer } of net.truth) assert.equal(offer, net.nodes[server]?.address)
   const most = mostByChance(asked, 1 / net.servers.length)
@@ -100,8 +100,8 @@ test('thirty nodes: everybody who asks is answered, and nobody can tell better t
   )
 })
 
-test('with two buckets, the bucket of a letter says no more than which half its reader is in', t => {
-  const { net, asked, right } = play(1, true)
+test('with two buckets, the bucket of a letter says no more than which half its reader is in', async t => {
+  const { net, asked, right } = await play(1, true)
   const sizes = [0, 1].map(number => net.servers.filter(node => node.bucket.number === number).length)
   const chance = 1 / Math.max(1, Math.min(...sizes))
   for (const [name, count] of right) {
@@ -110,15 +110,15 @@ test('with two buckets, the bucket of a letter says no more than which half its 
   }
 })
 
-test('the same observer tells nearly all pairs when letters go out at once: it is no weak one', t => {
-  const { asked, right } = play(0, false)
+test('the same observer tells nearly all pairs when letters go out at once: it is no weak one', async t => {
+  const { asked, right } = await play(0, false)
   const best = Math.max(...right.values())
   t.diagnostic(`${best} of ${asked}`)
   assert.ok(best > asked / 2)
 })
 
-test('no address is in anything that was seen, and each is known to those alone who met it', () => {
-  const { net } = play(1, true)
+test('no address is in anything that was seen, and each is known to those alone who met it', async () => {
+  const { net } = await play(1, true)
   const wire = Buffer.concat(net.seen.map(({ letter }) => letter))
   for (const { address } of net.nodes) {
     const [host = '', port = ''] = address.split(':')
@@ -136,8 +136,8 @@ test('no address is in anything that was seen, and each is known to those alone 
   for (const { index, opened } of net.nodes) assert.deepEqual(new Set(opened), met.get(index))
 })
 
-test('what is seen is the same for all: size, rate, one bucket to listen in from beginning to end', () => {
-  const { net } = play(1, true)
+test('what is seen is the same for all: size, rate, one bucket to listen in from beginning to end', async () => {
+  const { net } = await play(1, true)
   for (const { letter } of net.seen) assert.equal(letter.length, LETTER_BYTES)
   const counts = net.nodes.map(({ index }) => net.seen.filter(({ node }) => node === index).length)
   assert.ok(Math.max(...counts) - Math.min(...counts) <= 1, `${counts}`)

@@ -1,24 +1,20 @@
-// Thirty nodes that look for peers over letters, under a virtual clock, with somebody who sees everything but the insides: every
-// letter, when it was posted, from whose connection, and who listens in which bucket.
+// Thirty nodes that look for peers over letters, with what daemons have for it, under a virtual clock; and somebody who sees
+// everything but the insides: every letter, when it was posted, from whose connection, and who listens in which bucket.
 
+import { mock } from 'node:test'
 import { type Random, seededRandom } from '#crypto/random.ts'
 import { type XWingKeyPair, xwingFromSeed } from '#crypto/xwing.ts'
-import { Inbox } from '#meet/inbox.ts'
-import { bucketOf, type Draft, keyInBucket, sealLetter } from '#meet/letter.ts'
-import { Matching } from '#meet/matching.ts'
-import { Poster } from '#meet/poster.ts'
-import { beginWork, searchWork } from '#meet/work.ts'
-import { decodeMatch } from '#wire/match.ts'
+import { MatchOffice } from '#daemon/match-office.ts'
+import type { Carrier, OnLetter } from '#discover/carrier.ts'
+import { bucketOf } from '#meet/letter.ts'
+import type { MatchEvent } from '#meet/matching.ts'
+import { parseAddress } from '#wire/address.ts'
+import type { Bucket } from '#wire/letter.ts'
+import { decodePathOffer, encodePathOffer } from '#wire/path-offer.ts'
+import { decodePeerOffer, encodePeerOffer } from '#wire/peer-offer.ts'
 
 const WORK_BITS = 2
 const DELAY_MS = 40
-const LIMITS = {
-  workBits: WORK_BITS,
-  maxLifetimeMs: 600_000,
-  perSecond: 1_000,
-  burst: 2_000,
-  maxOpeningsPerSecond: 5_000,
-}
 
 /** What the observer wrote down. */
 export interface Sighting {
@@ -46,22 +42,30 @@ export interface Asked {
 }
 
 const INTERVAL_MS = 4_000
+/** Without cover: as good as at once. */
+const AT_ONCE_MS = 200
+const STEP_MS = 20
 const COUNT = 30
+const BEGAN_MS = 1_800_000_000_000
 
-export class ThirtyNodes {
-  now = 1_800_000_000_000
+export class ThirtyNodes implements AsyncDisposable {
   readonly seen: Sighting[] = []
   /** The truth, which the observer is measured by. */
   readonly truth: Asked[] = []
   readonly nodes: Node[]
   readonly options: ThirtyOptions
   readonly random: Random
-  #queue: { readonly atMs: number; readonly run: () => void }[] = []
 
+  /** Takes the process's timers and clock until it is disposed of. */
   constructor(options: ThirtyOptions) {
+    mock.timers.enable({ apis: ['setTimeout', 'Date'], now: BEGAN_MS })
     this.options = options
     this.random = seededRandom(options.seed)
     this.nodes = Array.from({ length: COUNT }, (_, index) => new Node(this, index))
+  }
+
+  get now(): number {
+    return Date.now()
   }
 
   /** The first half asks; the second half serves. */
@@ -74,42 +78,26 @@ export class ThirtyNodes {
   }
 
   /** Every asker asks a server drawn at random, at some moment of the next four intervals; runs until all have answers. */
-  round(): void {
-    const began = this.now
+  async round(): Promise<void> {
     for (const asker of this.askers) {
       const server = this.servers[(this.random(1)[0] ?? 0) % this.servers.length] as Node
-      this.at(began + this.#fraction() * 4 * INTERVAL_MS, () => asker.ask(server))
+      setTimeout(() => asker.ask(server), this.#fraction() * 4 * INTERVAL_MS)
     }
-    this.run(10 * INTERVAL_MS)
+    await this.run(10 * INTERVAL_MS)
   }
 
-  at(atMs: number, run: () => void): void {
-    this.#queue.push({ atMs, run })
-  }
-
-  run(ms: number): void {
+  async run(ms: number): Promise<void> {
     const end = this.now + ms
-    for (;;) {
-      const next = Math.min(...this.#queue.map(({ atMs }) => atMs), ...this.nodes.map(node => node.deadline()))
-      if (next > end) break
-      this.now = Math.max(this.now, next)
-      const due = this.#queue.filter(({ atMs }) => atMs <= this.now)
-      this.#queue = this.#queue.filter(({ atMs }) => atMs > this.now)
-      for (const { run } of due) run()
-      for (const node of this.nodes) if (node.deadline() <= this.now) node.handleDeadline()
+    while (this.now < end) {
+      mock.timers.tick(STEP_MS)
+      // What has begun to post goes on in turns of its own.
+      await new Promise(resolve => setImmediate(resolve))
     }
-    this.now = end
   }
 
-  post(from: Node, draft: Draft): void {
-    const { bits } = this.options
-    const letter = sealLetter(draft, bits, this.now + 600_000)
-    if (letter === undefined || !searchWork(beginWork(letter, WORK_BITS), 10_000)) return
-    const bucket = bucketOf(draft.to, bits).number
-    this.seen.push({ atMs: this.now, node: from.index, bucket, letter })
-    this.at(this.now + DELAY_MS, () => {
-      for (const node of this.nodes) if (node !== from) node.receive(letter)
-    })
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.nodes.map(node => node.close()))
+    mock.timers.reset()
   }
 
   #fraction(): number {
@@ -122,83 +110,105 @@ export class Node {
   /** Must never be seen by anybody but the one it meets. */
   readonly address: string
   readonly key: XWingKeyPair
+  /** Addresses that were told to it. */
   readonly opened: string[] = []
+  /** Every bucket that it ever listened in. */
+  readonly buckets: number[] = []
   readonly #net: ThirtyNodes
-  readonly #inbox: Inbox<'letters'>
-  readonly #poster: Poster
-  readonly #matching: Matching
+  readonly #office: MatchOffice
+  readonly #listening = new Map<number, OnLetter>()
   #asked: { readonly ask: string; readonly server: number; readonly atMs: number }[] = []
 
   constructor(net: ThirtyNodes, index: number) {
-    const { bits } = net.options
+    const { bits, hasCover } = net.options
     this.#net = net
     this.index = index
     this.address = `198.51.100.${100 + index}:${40_000 + index}`
     this.key = xwingFromSeed(net.random(32))
-    this.#inbox = new Inbox({ ...LIMITS, bucketBits: bits })
-    this.#inbox.hold(this.key, 'letters')
-    this.#poster = new Poster({ intervalMs: INTERVAL_MS, random: net.random }, net.now)
-    this.#matching = new Matching({
+    this.#office = new MatchOffice({
+      carriers: [this.#carrier(hasCover)],
+      meet: { bucket_bits: bits, work_bits: WORK_BITS, interval_ms: hasCover ? INTERVAL_MS : AT_ONCE_MS },
       random: net.random,
-      newKey: () => keyInBucket(this.bucket, net.random),
-      hold: key => this.#inbox.hold(key, 'letters'),
-      drop: key => this.#inbox.drop(key),
-      serve: () => Buffer.from(this.address),
+      nowMs: () => net.now,
+      key: this.key,
+      serve: (offer, answer) => {
+        this.opened.push(addressIn(offer))
+        answer(this.#offer())
+      },
       maxAnswersPerMinute: 60,
+      onEvent: event => this.#handle(event),
     })
   }
 
   /** What the observer sees of us beside our letters. */
-  get bucket() {
+  get bucket(): Bucket {
     return bucketOf(this.key.publicKey, this.#net.options.bits)
   }
 
-  get buckets(): readonly number[] {
-    return this.#inbox.buckets.map(({ number }) => number)
-  }
-
   ask(server: Node): void {
-    const ask = this.#matching.ask(server.key.publicKey, Buffer.from(this.address), this.#net.now)
+    const ask = this.#office.ask(server.key.publicKey, this.#offer())
     if (ask !== undefined) this.#asked.push({ ask, server: server.index, atMs: this.#net.now })
-    this.#settle()
   }
 
-  receive(letter: Uint8Array): void {
-    const received = this.#inbox.receive(letter, 'the network', this.#net.now)
-    if (received.kind !== 'opened') return
-    const message = decodeMatch(received.content)
-    if (message === undefined) return
-    this.opened.push(Buffer.from(message.offer).toString())
-    this.#matching.handle(message, this.#net.now)
-    this.#settle()
+  receive(bucket: number, letter: Uint8Array): void {
+    this.#listening.get(bucket)?.(letter, 'the network')
   }
 
-  deadline(): number {
-    return this.#net.options.hasCover ? this.#poster.deadline() : Number.POSITIVE_INFINITY
+  close(): Promise<void> {
+    return this.#office.close()
   }
 
-  handleDeadline(): void {
-    const draft = this.#poster.take(this.#net.now)
-    if (draft !== undefined) this.#net.post(this, draft)
+  /** What really goes into a request and an answer: where we are. */
+  #offer(): Uint8Array {
+    const { random } = this.#net
+    const address = parseAddress(this.address)
+    if (address === undefined) throw new Error('make an offer: no address')
+    const offer = encodePathOffer({
+      ...{ generation: 1, revision: 1, ufrag: random(6), password: random(18) },
+      nat: { mapping: 'independent', lastPort: address.port, step: 0 },
+      candidates: [{ kind: 'serverReflexive', priority: 1, address }],
+    })
+    return encodePeerOffer({ offer })
   }
 
-  #settle(): void {
-    for (const draft of this.#matching.take()) {
-      if (this.#net.options.hasCover) this.#poster.post(draft)
-      else this.#net.post(this, draft)
+  #carrier(hasCover: boolean): Carrier {
+    const net = this.#net
+    return {
+      name: 'observed',
+      isReady: true,
+      takesCover: hasCover,
+      post: async ({ number }, letter) => {
+        net.seen.push({ atMs: net.now, node: this.index, bucket: number, letter })
+        setTimeout(() => {
+          for (const node of net.nodes) if (node !== this) node.receive(number, letter)
+        }, DELAY_MS)
+      },
+      subscribe: ({ number }, onLetter) => {
+        this.buckets.push(number)
+        this.#listening.set(number, onLetter)
+        return () => this.#listening.delete(number)
+      },
+      close: async () => undefined,
     }
-    for (const event of this.#matching.takeEvents()) {
-      const asked = this.#asked.find(({ ask }) => ask === event.ask)
-      if (asked === undefined) continue
-      this.#asked = this.#asked.filter(other => other !== asked)
-      const isAnswered = event.kind === 'answered'
-      this.#net.truth.push({
-        asker: this.index,
-        server: asked.server,
-        atMs: asked.atMs,
-        answeredMs: isAnswered ? this.#net.now : undefined,
-        offer: isAnswered ? Buffer.from(event.offer).toString() : undefined,
-      })
-    }
   }
+
+  #handle(event: MatchEvent): void {
+    const asked = this.#asked.find(({ ask }) => ask === event.ask)
+    if (asked === undefined) return
+    this.#asked = this.#asked.filter(other => other !== asked)
+    const isAnswered = event.kind === 'answered'
+    const offer = isAnswered ? addressIn(event.offer) : undefined
+    if (offer !== undefined) this.opened.push(offer)
+    const { server, atMs } = asked
+    this.#net.truth.push({
+      ...{ asker: this.index, server, atMs, offer },
+      answeredMs: isAnswered ? this.#net.now : undefined,
+    })
+  }
+}
+
+function addressIn(bytes: Uint8Array): string {
+  const offer = decodePeerOffer(bytes)
+  const { host, port } = (offer && decodePathOffer(offer.offer))?.candidates[0]?.address ?? { host: '', port: 0 }
+  return `${host}:${port}`
 }

@@ -6,7 +6,7 @@
 // It writes `ready` when everything is in place, and is ended with a signal.
 
 import fs from 'node:fs'
-import { Changes } from '#platform/linux/changes.ts'
+import { Changes, journalDirectory, prepareJournal } from '#platform/linux/changes.ts'
 import { applyClientNetwork } from '#platform/linux/client-network.ts'
 import type { ClientNetworkOptions } from '#platform/linux/client-options.ts'
 import { addressOf, bind } from '#platform/linux/libc.ts'
@@ -24,7 +24,9 @@ const libc = bind({
 })
 
 const tun = openTun({ name: options.tun, offload: false })
-await applyClientNetwork(Changes.open(state), options)
+const journal = journalDirectory(state)
+prepareJournal(journal)
+await applyClientNetwork(Changes.open(journal), options)
 
 const socket = libc.socket(AF_INET, SOCK_DGRAM, 0)
 const mark = Buffer.alloc(4)

@@ -209,8 +209,8 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
     this.entries.deliver(flow, buffer, offset, length)
   }
 
-  toPort(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number): void {
-    this.packets.deliver(flow, buffer, offset, length)
+  toPort(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number, isShed: boolean): void {
+    this.packets.deliver(flow, buffer, offset, length, isShed)
   }
 
   report(report: Report): void {

@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { isStateLocked } from '#platform/state-lock.ts'
-import { MachineNetwork } from './machine-network.ts'
+import { MachineNetwork, processStatus } from './machine-network.ts'
 import { patternHash } from './pattern.ts'
 import { hasTool, skipUnless } from './skip.ts'
 import { waitFor } from './testnet.ts'
 
 const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
 const MIB = 2 ** 20
+/** What two hops and a link of 1,500 bytes carry. */
+const LONGEST = 1_500 - 48 - 2 * 36
 const NOBODY = '65534'
 /** A user who may open the TUN device and read the configuration, and nothing else. */
 const AS_NOBODY = `
@@ -42,14 +44,34 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     assert.deepEqual(await network.askers(), [network.address(exit)])
   })
 
+  await t.test('the processes that do this are nobody, without a right and without a way to get one', async () => {
+    const download = network.download(8 * MIB)
+    await download.begun
+    for (const name of ['me', 'left', 'right'] as const) {
+      const { daemon, helper } = await network.processes(name)
+      const { Uid = '', Gid = '', Groups, NoNewPrivs, ...rest } = processStatus(daemon)
+      const capabilities = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map(set =>
+        Number.parseInt(rest[set] ?? '1', 16),
+      )
+      assert.deepEqual([...capabilities, NoNewPrivs, Groups?.trim()], [0, 0, 0, 0, 0, '1', ''], name)
+      const ids = [...Uid.split('\t'), ...Gid.split('\t')].map(Number)
+      assert.ok(
+        ids.every(id => id >= 61_184 && id <= 65_519),
+        `${name} ${ids}`,
+      )
+      assert.equal(processStatus(helper)['Uid'], '0\t0\t0\t0')
+      assert.match(readFileSync(`/proc/${daemon}/cmdline`, 'latin1'), /--permission/)
+    }
+    assert.equal((await download.done).sha256, patternHash(8 * MIB))
+  })
+
   await t.test('packets become as long as two hops and a link of 1,500 bytes carry', async () => {
-    const longest = 1_500 - 48 - 2 * 36
-    const grown = async () => ((await network.status()).mtu === longest ? true : undefined)
+    const grown = async () => ((await network.status()).mtu === LONGEST ? true : undefined)
     await waitFor(grown, 'longer packets')
     const isSet = async () =>
-      (await network.host('me').ip('link', 'show', 'hoplite0')).includes(` mtu ${longest} `) ? true : undefined
+      (await network.host('me').ip('link', 'show', 'hoplite0')).includes(` mtu ${LONGEST} `) ? true : undefined
     await waitFor(isSet, 'the MTU of the interface')
-    await network.host('me').run('ping', '-c', '1', '-W', '2', '-M', 'do', '-s', `${longest - 28}`, web)
+    await network.host('me').run('ping', '-c', '1', '-W', '2', '-M', 'do', '-s', `${LONGEST - 28}`, web)
   })
 
   await t.test('a data plane that fails is started again, behind the same firewall', async () => {
@@ -70,6 +92,21 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     },
   )
 
+  await t.test('a helper that is killed takes the daemon with it, and nothing gets out', async () => {
+    await network.up()
+    const { daemon, helper } = await network.processes()
+    process.kill(helper, 'SIGKILL')
+    const isGone = () => !existsSync(`/proc/${daemon}/stat`) || processStatus(daemon)['State']?.startsWith('Z')
+    await waitFor(async () => isGone() || undefined, 'the end of the daemon')
+    assert.equal(await reaches(network, web), false)
+    assert.match(
+      readFileSync(path.join(network.state('me'), 'daemon.log'), 'utf8'),
+      /helper that does it as root is gone/,
+    )
+    await network.hoplite('me', 'recover')
+    assert.equal(await picture(network), before)
+  })
+
   await t.test('down puts everything back, and another up --tun after a crash takes its place', async () => {
     await network.up('--exclude', `${network.address('gate')}/32`, '--lan', '192.168.0.0/16')
     await kill(network)
@@ -79,22 +116,29 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     assert.equal(await picture(network), before)
   })
 
-  await t.test('run gives one command the route, without root, and its exit code', async t => {
-    const home = mkdtempSync(path.join(tmpdir(), 'hoplite-nobody-'))
-    t.after(() => rmSync(home, { recursive: true, force: true }))
-    const page = `${network.origin('origin.test')}/page`
-    const fetches = `fetch('${page}').then(async r => { console.log(await r.text()); process.exit(7) })`
-    const words = ['run', '--state-dir', path.join(home, 'state'), '--config', path.join(home, 'me.toml'), '--']
-    const script = `cp ${network.config('me')} ${home}/me.toml && chown -R ${NOBODY} ${home} && ${AS_NOBODY}`
-    const asNobody = ['--mount', 'sh', '-c', script, process.execPath, COMMAND, ...words]
-    const run = network.host('me').run('unshare', ...asNobody, process.execPath, '--eval', fetches)
-    await assert.rejects(run, (error: { code?: number; stdout?: string }) => {
-      assert.equal(error.code, 7, String(error))
-      assert.match(error.stdout ?? '', /You come from (::ffff:)?3[12]\.1\.0\.5/)
-      return true
-    })
-    assert.equal(await picture(network), before)
-  })
+  await t.test(
+    'run gives one command the route, as long packets as it carries, without root, and its exit code',
+    async t => {
+      const home = mkdtempSync(path.join(tmpdir(), 'hoplite-nobody-'))
+      t.after(() => rmSync(home, { recursive: true, force: true }))
+      const page = `${network.origin('origin.test')}/page`
+      const fetches = `
+      const link = () => require('node:child_process').execFileSync('ip', ['-o', 'link', 'show', 'hoplite0'], { encoding: 'utf8' })
+      const grown = async () => { for (let i = 0; i < 100 && !link().includes('mtu ${LONGEST} '); i++) await new Promise(r => setTimeout(r, 50)) }
+      fetch('${page}').then(async r => { console.log(await r.text()); await grown(); console.log(link()); process.exit(7) })`
+      const words = ['run', '--state-dir', path.join(home, 'state'), '--config', path.join(home, 'me.toml'), '--']
+      const script = `cp ${network.config('me')} ${home}/me.toml && chown -R ${NOBODY} ${home} && ${AS_NOBODY}`
+      const asNobody = ['--mount', 'sh', '-c', script, process.execPath, COMMAND, ...words]
+      const run = network.host('me').run('unshare', ...asNobody, process.execPath, '--eval', fetches)
+      await assert.rejects(run, (error: { code?: number; stdout?: string }) => {
+        assert.equal(error.code, 7, String(error))
+        assert.match(error.stdout ?? '', /You come from (::ffff:)?3[12]\.1\.0\.5/)
+        assert.match(error.stdout ?? '', new RegExp(` mtu ${LONGEST} `))
+        return true
+      })
+      assert.equal(await picture(network), before)
+    },
+  )
 })
 
 /** What of the client's machine a tunnel changes: rules, routes, firewall, interfaces, switches. */

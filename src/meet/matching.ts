@@ -22,8 +22,8 @@ export interface MatchingOptions {
   /** Letters for this key are now for us; and no longer. */
   readonly hold: (key: XWingKeyPair) => void
   readonly drop: (key: XWingKeyPair) => void
-  /** Answers an offer with another; `undefined` says no. Absent where nothing is served. */
-  readonly serve?: (offer: Uint8Array) => Uint8Array | undefined
+  /** Answers an offer with another, at once or a little later; `undefined` says no. Absent where nothing is served. */
+  readonly serve?: (offer: Uint8Array, answer: (offer: Uint8Array | undefined) => void) => void
   readonly maxAnswersPerMinute: number
 }
 
@@ -103,14 +103,18 @@ export class Matching {
       this.#answers = 0
     }
     if (++this.#answers > maxAnswersPerMinute) return
-    const offer = serve(request.offer)
-    const content = encodeMatch({
-      kind: 'answer',
-      nonce: request.nonce,
-      isAccepted: offer !== undefined,
-      offer: offer ?? new Uint8Array(0),
+    const nonce = Uint8Array.from(request.nonce)
+    const to = Uint8Array.from(request.replyKey)
+    serve(Uint8Array.from(request.offer), offer => {
+      const isAccepted = offer !== undefined
+      const content = encodeMatch({ kind: 'answer', nonce, isAccepted, offer: offer ?? new Uint8Array(0) })
+      this.#drafts.push({ to, content })
     })
-    this.#drafts.push({ to: Uint8Array.from(request.replyKey), content })
+  }
+
+  /** Gives a request up; whatever answers it is not read. */
+  withdraw(ask: string): void {
+    this.#forget(ask)
   }
 
   #forget(ask: string): boolean {

@@ -18,7 +18,8 @@
 //
 // Bounds: 16 open superpackets (the oldest leaves for a new one), each of 64 packets and 65,535 bytes.
 
-import { fold, pseudoHeaderSum, sum, writeIpv4Checksum } from './checksum.ts'
+import { pseudoHeaderSum, sum, writeIpv4Checksum } from './checksum.ts'
+import { flowHash } from './flow-hash.ts'
 import { IpPacket, type Malformed, parseIpPacket, read16, TCP, UDP, write16 } from './ip-packet.ts'
 import {
   checksumOffset,
@@ -259,11 +260,6 @@ function isIntact(buffer: Uint8Array, offset: number, packet: IpPacket): boolean
 
 function isPushed(buffer: Uint8Array, offset: number, packet: IpPacket): boolean {
   return packet.protocol === TCP && (buffer[offset + packet.transport + 13] & PSH) !== 0
-}
-
-function flowHash(buffer: Uint8Array, offset: number, packet: IpPacket): number {
-  const addresses = sum(buffer, offset + packet.source, packet.addressLength * 2)
-  return (fold(addresses + packet.sourcePort) << 16) | packet.destinationPort
 }
 
 function isSameFlow(batch: Batch, buffer: Uint8Array, offset: number, packet: IpPacket): boolean {

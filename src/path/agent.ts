@@ -411,7 +411,7 @@ export class Agent {
   }
 
   #punch(now: number): void {
-    const remote = this.#checks.remote
+    const remote = this.#ground.guesses ? this.#checks.remote : undefined
     if (remote !== undefined && this.#punching.begin(remote.nat, remote.candidates, now)) {
       this.#checks.forgetGuesses()
     }

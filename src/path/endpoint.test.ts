@@ -18,6 +18,7 @@ import { candidatePriority } from './base.ts'
 import { type CheckFields, checkAnswer, checkRequest } from './check-message.ts'
 import { Endpoint } from './endpoint.ts'
 import type { PathCommand } from './ground.ts'
+import { ofStranger } from './stranger-offer.ts'
 import { iceKey, iceText, type StunKey, sealStun } from './stun-auth.ts'
 
 const LOCAL = 0
@@ -32,7 +33,7 @@ type Sent = Extract<PathCommand, { kind: 'send' }>
 class World {
   now = 0
   readonly random = seededRandom('endpoint')
-  readonly endpoint = new Endpoint({ random: this.random, stunServers: [], turnServers: [] })
+  readonly endpoint: Endpoint
   readonly commands: PathCommand[] = []
   readonly sent: Sent[] = []
   readonly ufrag = this.random(6)
@@ -40,7 +41,8 @@ class World {
   offer: PathOffer | undefined
   #revision = 0
 
-  constructor({ isControlling = true } = {}) {
+  constructor({ isControlling = true, meetsStrangers = false } = {}) {
+    this.endpoint = new Endpoint({ random: this.random, stunServers: [], turnServers: [], meetsStrangers })
     this.endpoint.addSocket({ local: LOCAL, family: 4, port: OURS.port, hosts: [OURS.host] }, 0)
     this.endpoint.connect(PEER, isControlling, 0)
     this.run(200)
@@ -386,4 +388,34 @@ test('the 257th peer is refused, and after the last is gone nothing is left to d
   for (let peer = 1; peer <= 256; peer++) world.endpoint.disconnect(peer)
   world.run(1_000)
   assert.equal(world.endpoint.deadline(), Number.POSITIVE_INFINITY)
+})
+
+test('a stranger has fewer checks made, of few hosts that mean something here, and no port guessed at', () => {
+  const world = new World({ meetsStrangers: true })
+  const hosts = [VICTIM, '192.168.1.1', '10.0.0.1', '198.51.100.67', '198.51.100.68', '198.51.100.69']
+  const isPublic = (host: string) => host.startsWith('198.51.100.')
+  for (let stranger = 2; stranger < 60; stranger++) {
+    world.endpoint.connect(stranger, false, world.now)
+    const candidates = hosts.flatMap(host =>
+      [1, 2].map(port => ({
+        kind: 'serverReflexive' as const,
+        priority: port,
+        address: { host, port: 100 * stranger + port },
+      })),
+    )
+    const nat = { mapping: 'dependent' as const, lastPort: 30_000, step: 0 }
+    const { ufrag, password } = world
+    const offer = ofStranger({ generation: 1, revision: 1, ufrag, password, nat, candidates }, isPublic)
+    assert.ok(offer.candidates.length <= 8)
+    world.endpoint.handleOffer(stranger, offer, world.now)
+    world.run(1_000)
+    world.endpoint.disconnect(stranger)
+  }
+  const counts = Map.groupBy(world.sent, ({ to }) => to.host)
+  assert.deepEqual([...counts.keys()].sort(), [VICTIM, '198.51.100.67', '198.51.100.68'])
+  for (const [host, sent] of counts) assert.ok(sent.length <= 48 + 6, `${sent.length} to ${host} in a minute`)
+  assert.equal(
+    world.commands.some(({ kind }) => kind === 'openSockets'),
+    false,
+  )
 })

@@ -27,6 +27,8 @@ export interface EndpointOptions {
   /** Servers that are asked for our address: relays, or configured ones. Nobody is asked who is not named here. */
   readonly stunServers: readonly Address[]
   readonly turnServers: readonly TurnServer[]
+  /** Peers are strangers: no ports are guessed, and less is sent to an address that never answered. */
+  readonly meetsStrangers?: boolean
   /** Whether the lifetime of mappings is to be learned; it takes a socket and a few minutes. */
   readonly learnsLifetime?: boolean
 }
@@ -92,10 +94,11 @@ export class Endpoint {
     this.#options = options
     this.#ground = {
       random: options.random,
-      budget: new ProbeBudget(),
+      budget: new ProbeBudget(options.meetsStrangers),
+      guesses: options.meetsStrangers !== true,
       out: this.#out,
       keepaliveMs: () => this.keepaliveMs,
-      isGathering: () => [...this.#sockets.values()].some(({ gatherer }) => !gatherer.isDone),
+      isGathering: () => this.isGathering,
       bases: peer => this.#usableBases(peer),
       candidates: () => this.candidates(),
       nat: () => this.nat(),
@@ -110,6 +113,16 @@ export class Endpoint {
   /** How long an idle mapping is left alone. */
   get keepaliveMs(): number {
     return this.#lifetime?.keepaliveMs ?? DEFAULT_KEEPALIVE_MS
+  }
+
+  /** Whether servers have still to answer. */
+  get isGathering(): boolean {
+    return [...this.#sockets.values()].some(({ gatherer }) => !gatherer.isDone)
+  }
+
+  /** Asks servers anew what our addresses are: a NAT forgets what was not used for a while. */
+  gather(now: number): void {
+    this.#refresh(now)
   }
 
   /** A socket of the node; its servers are asked at once. */

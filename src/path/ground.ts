@@ -39,6 +39,8 @@ export type PathCommand =
 export interface Ground {
   readonly random: Random
   readonly budget: ProbeBudget
+  /** Whether ports may be guessed. */
+  readonly guesses: boolean
   readonly out: PathCommand[]
   /** How long an idle mapping is left alone. */
   keepaliveMs(): number

@@ -10,6 +10,9 @@ const GUESSES = 4_500
 const CHECK_REFILL_MS = 2_000
 const GUESS_REFILL_MS = 2_000
 const PROVEN_MS = 120_000
+/** A stranger says where he is: fewer checks, and no guesses. */
+const STRANGERS_CHECKS = 48
+const STRANGERS_REFILL_MS = 10_000
 
 interface Target {
   checks: number
@@ -20,6 +23,15 @@ interface Target {
 
 export class ProbeBudget {
   readonly #targets = new Map<string, Target>()
+  readonly #checks: number
+  readonly #guesses: number
+  readonly #refillMs: number
+
+  constructor(isForStrangers = false) {
+    this.#checks = isForStrangers ? STRANGERS_CHECKS : CHECKS
+    this.#guesses = isForStrangers ? 0 : GUESSES
+    this.#refillMs = isForStrangers ? STRANGERS_REFILL_MS : CHECK_REFILL_MS
+  }
 
   /** Whether one more datagram may be sent to that host; it counts as sent. */
   spend(host: string, kind: 'check' | 'guess', now: number): boolean {
@@ -27,8 +39,8 @@ export class ProbeBudget {
     if (now - target.provenMs < PROVEN_MS && kind === 'check') return true
     const elapsedMs = now - target.refilledMs
     target.refilledMs = now
-    target.checks = Math.min(CHECKS, target.checks + elapsedMs / CHECK_REFILL_MS)
-    target.guesses = Math.min(GUESSES, target.guesses + elapsedMs / GUESS_REFILL_MS)
+    target.checks = Math.min(this.#checks, target.checks + elapsedMs / this.#refillMs)
+    target.guesses = Math.min(this.#guesses, target.guesses + elapsedMs / GUESS_REFILL_MS)
     const field = kind === 'check' ? 'checks' : 'guesses'
     if (target[field] < 1) return false
     target[field]--
@@ -39,13 +51,18 @@ export class ProbeBudget {
   prove(host: string, now: number): void {
     const target = this.#target(host, now)
     target.provenMs = now
-    target.checks = CHECKS
-    target.guesses = GUESSES
+    target.checks = this.#checks
+    target.guesses = this.#guesses
   }
 
   #target(host: string, now: number): Target {
     const known = this.#targets.get(host)
-    const target = known ?? { checks: CHECKS, guesses: GUESSES, refilledMs: now, provenMs: Number.NEGATIVE_INFINITY }
+    const target = known ?? {
+      checks: this.#checks,
+      guesses: this.#guesses,
+      refilledMs: now,
+      provenMs: Number.NEGATIVE_INFINITY,
+    }
     this.#targets.delete(host)
     this.#targets.set(host, target)
     if (this.#targets.size > MAX_TARGETS) {

@@ -157,8 +157,8 @@ export class DataPlane implements Outlet {
     this.entries.deliver(flow, buffer, offset, length)
   }
 
-  toPort(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number): void {
-    this.packets.deliver(flow, buffer, offset, length)
+  toPort(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number, isShed: boolean): void {
+    this.packets.deliver(flow, buffer, offset, length, isShed)
   }
 
   report(report: Report): void {

@@ -12,8 +12,8 @@ export interface EngineOptions {
   readonly port: number
   /** The longest stream datagram that a tap takes, in bytes. */
   readonly maxStreamDatagram: number
-  /** SO_MARK of the engine's sockets (linux engine alone). */
-  readonly mark?: number
+  /** Descriptors of the engine's own sockets, not bound yet; it closes them (linux engine alone). Without them it opens its own. */
+  readonly sockets?: readonly number[]
   readonly onReport: (report: Report) => void
   /** The worker died of a bug: the engine is of no more use. */
   readonly onFailure: (error: Error) => void
@@ -37,8 +37,7 @@ export interface EngineWorkerData {
 export interface LinuxWorkerData extends EngineWorkerData {
   /** An event descriptor: written to, it wakes the worker. */
   readonly wakeFd: number
-  /** SO_MARK of sockets that are not on loopback; 0 sets none. */
-  readonly mark: number
+  readonly sockets: readonly number[]
 }
 
 export type EngineKind = 'linux' | 'portable'
@@ -63,7 +62,7 @@ function startLinuxEngine(options: EngineOptions): Engine {
     ...settingsOf(options),
     counters: counters.shared,
     wakeFd: wake.fd,
-    mark: options.mark ?? 0,
+    sockets: options.sockets ?? [],
   }
   const worker = startWorker('./linux-worker', workerData)
   worker.once('exit', () => wake.close())

@@ -18,12 +18,12 @@ if (port === null) throw new Error('start the data plane: not in a worker')
 const settings = workerData as LinuxWorkerData
 const counters = new Counters(settings.counters)
 const loop = new EventLoop()
-const datagrams = new LinuxDatagrams({ counters, loop, mark: settings.mark })
 
 let reports: Report[] = []
 // The clock is read once in a turn of the loop: no packet waits long enough to notice.
 let turnMs = monotonicMs()
 const now = () => turnMs
+const datagrams = new LinuxDatagrams({ counters, loop, given: settings.sockets, now })
 let flushTunnel = () => {}
 const plane = new DataPlane({
   settings,
@@ -57,6 +57,7 @@ const plane = new DataPlane({
       loop,
       onPacket: take,
       onTooBig: take,
+      now,
       flush: () => {
         datagrams.flush()
         packets.flush()
@@ -67,6 +68,9 @@ const plane = new DataPlane({
 datagrams.onBatch = () => {
   flushTunnel()
   plane.packets.flush()
+}
+datagrams.onStanding = isStanding => {
+  plane.forwarder.shedsNext = isStanding
 }
 const { buffer } = plane.forwarder.slab
 datagrams.known.add(buffer, Number(addressOf(buffer)))

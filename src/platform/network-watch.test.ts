@@ -12,7 +12,8 @@ test('another address, another link and a wake from sleep are each told once', (
   let links: ReturnType<typeof networkInterfaces> = { eth0: [link('192.168.1.5/24')] }
   let wall = 1_000
   const told: string[] = []
-  using watch = new NetworkWatch({ interfaces: () => links, wallMs: () => wall, onChange: reason => told.push(reason) })
+  const onChange = (reason: string) => told.push(reason)
+  using watch = new NetworkWatch({ interfaces: () => links, wallMs: () => wall, sleptMs: () => 0, onChange })
   const later = (ms: number) => {
     wall += ms
     watch.look()
@@ -27,4 +28,27 @@ test('another address, another link and a wake from sleep are each told once', (
   later(28_800_000)
   later(500)
   assert.deepEqual(told, ['addresses', 'addresses', 'woke'])
+})
+
+test('a sleep in which the clock of intervals stood still is told with its length, whatever was done to the wall clock', () => {
+  let [wall, slept] = [1_000, 0]
+  const told: [string, number][] = []
+  const onChange = (...change: [string, number]) => told.push(change)
+  using watch = new NetworkWatch({ interfaces: () => ({}), wallMs: () => wall, sleptMs: () => slept, onChange })
+  const later = (wallMs: number, sleptMs: number) => {
+    ;[wall, slept] = [wall + wallMs, slept + sleptMs]
+    watch.look()
+  }
+  // The time since boot is cut to whole seconds, so it falls behind and catches up.
+  for (let i = 0; i < 20; i++) later(500, i % 2 === 0 ? -500 : 500)
+  assert.deepEqual(told, [])
+  later(600_500, 600_000)
+  later(500, -500)
+  later(-3_600_000, 0)
+  later(500, 30_500)
+  assert.deepEqual(told, [
+    ['woke', 600_000],
+    ['woke', 0],
+    ['woke', 30_000],
+  ])
 })

@@ -149,6 +149,26 @@ test('packets go through one, two and three hops, and come out of the exit with 
   }
 })
 
+test('where a queue stands a packet is marked at the end that sees it, or dropped when its sender would not understand', () => {
+  const world = build('standing')
+  const { client, exit } = nodes(world)
+  join(world, client)
+  for (const family of FAMILIES) {
+    const understands = packet(family, CLIENT[family], FAR[family], 600)
+    understands[1] = (understands[1] ?? 0) | (family === 4 ? 1 : 0x10)
+    if (family === 4) writeChecksums(understands)
+    exit.forwarder.shedsNext = true
+    const out = only(through(world, client.node, exit, understands))
+    assert.equal((out[1] ?? 0) >>> (family === 4 ? 0 : 4), 3)
+    assert.ok(isIntact(out))
+    exit.forwarder.shedsNext = true
+    const other = packet(family, CLIENT[family], FAR[family], 600)
+    assert.deepEqual(through(world, client.node, exit, other), [])
+    assert.equal(through(world, client.node, exit, other).length, 1, 'one, and not the next')
+  }
+  assert.deepEqual([exit.counters.get('markedCongestion'), exit.counters.get('dropStandingQueue')], [2, 2])
+})
+
 test('the largest packet over three hops is a datagram that every link carries', () => {
   const world = build('largest')
   const { client, exit } = nodes(world)

@@ -11,6 +11,7 @@ import type { Counter, Counters } from '#forward/counters.ts'
 import type { Forwarder } from '#forward/forwarder.ts'
 import { HEADROOM } from '#forward/slab.ts'
 import type { PacketFlow } from '#forward/tables.ts'
+import { markCongestion } from '#packet/congestion-mark.ts'
 import { IpPacket, parseIpPacket, read16 } from '#packet/ip-packet.ts'
 import { clampSegmentSize } from '#packet/mss-clamp.ts'
 import { OwnAddresses } from '#packet/own-addresses.ts'
@@ -122,8 +123,8 @@ export class PacketFlows {
     if (address6 !== undefined) this.#forget(keyOf(6, address6, 14), exit)
   }
 
-  /** A packet that a session brought, with at least 10 bytes before it that are ours. */
-  deliver(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number): void {
+  /** A packet that a session brought, with at least 10 bytes before it that are ours; one that is shed is marked or dropped. */
+  deliver(flow: PacketFlow, buffer: Uint8Array, offset: number, length: number, isShed = false): void {
     const packet = this.#packet
     const device = this.#device
     if (device === undefined) return this.#drop('dropNoFlow')
@@ -137,6 +138,8 @@ export class PacketFlows {
       const fault = translation.outward(buffer, offset, packet)
       if (fault !== undefined) return this.#drop(FAULT_COUNTERS[fault])
     }
+    if (isShed && !markCongestion(buffer, offset)) return this.#drop('dropStandingQueue')
+    if (isShed) this.#counters.add('markedCongestion')
     clampSegmentSize(buffer, offset, packet, flow.mtu)
     device.write(buffer, offset, packet.length)
   }

@@ -19,6 +19,8 @@ import { PortMapper } from './port-mapping.ts'
 export interface PathShellOptions extends EndpointOptions {
   /** Addresses of the machine that peers are told; the interfaces that are fit for it by default. */
   readonly hosts?: readonly string[]
+  /** Which of those are told; all without it. */
+  readonly tells?: (host: string) => boolean
   /** Whether the router at home is asked to open the port. */
   readonly mapsPorts?: boolean
   /** A socket of the shell's own was bound, and nothing was sent from it yet. */
@@ -42,6 +44,7 @@ const FIRST_LOCAL = 1_000
 const MAX_HOSTS = 256
 const BUFFER_BYTES = 4 * 1024 * 1024
 const TRAFFIC_MS = 100
+const GATHER_LOOK_MS = 20
 /** Timers wait at most this long: Node's fire at once beyond 2^31 ms. */
 const MAX_WAIT_MS = 3_600_000
 
@@ -151,6 +154,14 @@ export class PathShell implements AsyncDisposable {
     this.do(endpoint => endpoint.disconnect(peer))
   }
 
+  /** Asks servers for our addresses anew; resolves when they have answered, or after `limitMs`. */
+  async gather(limitMs: number): Promise<void> {
+    const endMs = monotonicMs() + limitMs
+    this.do((endpoint, now) => endpoint.gather(now))
+    while (!this.#isClosed && this.#endpoint.isGathering && monotonicMs() < endMs)
+      await new Promise(resolve => setTimeout(resolve, GATHER_LOOK_MS))
+  }
+
   /** Lets the machine do something, and carries out what comes of it. */
   do<T>(what: (endpoint: Endpoint, now: number) => T): T {
     const result = what(this.#endpoint, monotonicMs())
@@ -210,7 +221,8 @@ export class PathShell implements AsyncDisposable {
   }
 
   #hosts(family: Family): readonly string[] {
-    return (this.#options.hosts ?? machineAddresses()).filter(host => host.includes(':') === (family === 6))
+    const { hosts = machineAddresses(), tells = () => true } = this.#options
+    return hosts.filter(host => host.includes(':') === (family === 6) && tells(host))
   }
 
   #settle(): void {

@@ -5,6 +5,9 @@ import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeS
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 
+const SOON_MS = 5_000
+const SOON_STEP_MS = 50
+
 interface Holder {
   readonly pid: number
   /** Clock ticks between the system's start and the process's; '' where it is not known. */
@@ -35,6 +38,18 @@ export function lockState(directory: string): () => void {
     removeStale(file, holder)
   }
   throw new HopliteError('STATE_LOCKED', `use ${directory}: another process takes it at the same moment`, 'try again')
+}
+
+/** Takes the lock when whoever has it gives it back within five seconds. Throws STATE_LOCKED. */
+export async function lockStateSoon(directory: string): Promise<() => void> {
+  for (let waited = 0; ; waited += SOON_STEP_MS) {
+    try {
+      return lockState(directory)
+    } catch (error) {
+      if (waited >= SOON_MS || !(error instanceof HopliteError) || error.code !== 'STATE_LOCKED') throw error
+    }
+    await new Promise(resolve => setTimeout(resolve, SOON_STEP_MS))
+  }
 }
 
 /** Whether a process that lives has the lock of a state directory. */

@@ -5,12 +5,13 @@
 // that has not completed a request within its time, or has not taken an answer, is cut; one more than the bound is refused.
 
 import { once } from 'node:events'
-import { lstatSync, mkdirSync, rmSync } from 'node:fs'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { mkdirSync } from 'node:fs'
+import { createServer, type Server, type Socket } from 'node:net'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import { type DeviceSnapshot, ERRNO, encodeUapiDevice, encodeUapiErrno, type UapiOperation } from '#wire/uapi.ts'
 import { UapiReader } from '#wire/uapi-reader.ts'
+import { removeStaleSocket } from './stale-socket.ts'
 
 export type { DeviceSnapshot, PeerSnapshot } from '#wire/uapi.ts'
 
@@ -36,12 +37,12 @@ export interface UapiServer {
 
 /**
  * Serves `device` as interface `name` (1 to 15 characters). The directory is made when it is missing (0700); a socket that a
- * dead process left is replaced. Throws ADDRESS_IN_USE while a living one has it, and STATE_UNREADABLE.
+ * dead process left is replaced. With `fd`, a socket that listens there already is used. Throws ADDRESS_IN_USE while a living one has it, and STATE_UNREADABLE.
  */
 export async function serveUapi(
   name: string,
   device: UapiDevice,
-  options: { readonly directory?: string; readonly patienceMs?: number } = {},
+  options: { readonly directory?: string; readonly patienceMs?: number; readonly fd?: number } = {},
 ): Promise<UapiServer> {
   if (!NAME.test(name)) throw new TypeError('serve an interface: its name is not one')
   const { directory = WG_DIRECTORY, patienceMs = PATIENCE_MS } = options
@@ -54,9 +55,12 @@ export async function serveUapi(
   })
   server.maxConnections = MAX_CLIENTS
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
-    await removeStale(socket)
-    await listen(server, socket)
+    if (options.fd !== undefined) await listenOn(server, { fd: options.fd })
+    else {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      await removeStaleSocket(socket)
+      await listen(server, socket)
+    }
   } catch (error) {
     throw asExpected(error, socket)
   }
@@ -121,29 +125,10 @@ function write(client: Socket, bytes: Uint8Array): Promise<void> {
   })
 }
 
-/** Removes a socket that nobody listens on. */
-async function removeStale(socket: string): Promise<void> {
-  const before = lstatSync(socket, { throwIfNoEntry: false })
-  if (before === undefined) return
-  if (!before.isSocket() || (await isAnswered(socket))) throw Object.assign(new Error(), { code: 'EADDRINUSE' })
-  // Another process may have replaced it while we asked.
-  if (lstatSync(socket, { throwIfNoEntry: false })?.ino === before.ino) rmSync(socket, { force: true })
-}
-
-function isAnswered(socket: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const probe = connect(socket)
-    probe.once('connect', () => {
-      probe.destroy()
-      resolve(true)
-    })
-    probe.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(false)
-      // A full queue of connections is a sign of life.
-      else if (error.code === 'EAGAIN') resolve(true)
-      else reject(error)
-    })
-  })
+async function listenOn(server: Server, place: { readonly fd: number }): Promise<void> {
+  const listening = once(server, 'listening')
+  server.listen(place)
+  await listening
 }
 
 async function listen(server: Server, socket: string): Promise<void> {

@@ -34,6 +34,8 @@ const HALF_OPEN_MS = 10_000
 const KEY_LIFETIME_MS = 180_000
 const KEYLESS_MS = 300_000
 const SWEEP_MS = 30_000
+/** In place of the address of those who come by a relay: all of them together are treated as one. */
+const RELAYED = 'relayed'
 const FLOW_IDLE_MS = 300_000
 /** Above this many initiations in a second, an initiator must show that it receives at its address. */
 const BUSY_INITIATIONS_PER_SECOND = 300
@@ -87,6 +89,8 @@ interface Session {
   readonly session: number
   /** The IP address that it was begun from. */
   readonly host: string
+  /** The session of ours with a relay that it came by, if it did. */
+  readonly inside: number | undefined
   readonly ticket: string
   readonly answers: Answerer
   readonly flows: Set<number>
@@ -141,6 +145,12 @@ export class Hop {
 
   get flows(): number {
     return this.#flows
+  }
+
+  /** Whether a client is there that came by this session of ours with a relay. */
+  serves(session: number): boolean {
+    for (const { inside, keys } of this.#sessions.values()) if (inside === session && keys.size > 0) return true
+    return false
   }
 
   handleReport(report: Report, now: number): void {
@@ -234,9 +244,8 @@ export class Hop {
   }
 
   #handleInitiation(message: Uint8Array, from: Via, now: number): void {
-    if (from.kind !== 'socket') return
     if (!checkMac1(message, this.#options.keys.mac1Key)) return this.#count('dropMac1')
-    const address = Buffer.from(formatAddress(from.address), 'latin1')
+    const address = Buffer.from(from.kind === 'socket' ? formatAddress(from.address) : RELAYED, 'latin1')
     if (this.#isBusy(now) && !this.#cookies.checkMac2(message, address, now)) {
       this.#count('cookieReplies')
       const bytes = this.#cookies.cookieReply(message, address, now)
@@ -252,7 +261,7 @@ export class Hop {
     const isAdmitted =
       result.renews === undefined
         ? this.#installSession(keypair, keyOf(keys.ticket), from, now)
-        : this.#renew(keypair, keyOf(result.renews), result.sequence, from, now)
+        : this.#renew(keypair, keyOf(result.renews), result.sequence, now)
     if (isAdmitted) this.#commands.push({ kind: 'sendHandshake', via: from, bytes: result.response })
   }
 
@@ -263,7 +272,8 @@ export class Hop {
     }
     const session: Session = {
       session: this.#nextSession++,
-      host: via.kind === 'socket' ? via.address.host : '',
+      host: via.kind === 'socket' ? via.address.host : RELAYED,
+      inside: via.kind === 'flow' ? via.session : undefined,
       ticket,
       answers: new Answerer(),
       flows: new Set(),
@@ -283,7 +293,7 @@ export class Hop {
   }
 
   /** A ticket that is not known (any more) is not answered: the initiator then begins a session of its own. */
-  #renew(keys: Keypair, ticket: string, sequence: number, via: Via, now: number): boolean {
+  #renew(keys: Keypair, ticket: string, sequence: number, now: number): boolean {
     const session = this.#byTicket.get(ticket)
     if (session === undefined) return false
     if (sequence <= session.sequence) {
@@ -301,7 +311,7 @@ export class Hop {
       if (oldest !== undefined) this.#removeKeys(session, oldest)
     }
     this.#count('renewals')
-    return via.kind === 'socket'
+    return true
   }
 
   #confirm(session: number): void {

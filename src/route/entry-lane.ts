@@ -33,6 +33,8 @@ export class EntryLane {
   #wasNoticed = false
   /** The peer that is to blame for the end; undefined when nobody is. */
   failedHop: RouteHop | undefined
+  /** As that of a way: what was heard from then on shows that it was the peer's fault. */
+  failedSinceMs = Number.NEGATIVE_INFINITY
   /** Whether the server has answered a handshake through it. */
   isProven = false
   /** When our own client is asked to prove it again, how often it was, and when for the first time. */
@@ -76,6 +78,7 @@ export class EntryLane {
     way.onChange = now => {
       if (way.state === 'dead') {
         this.failedHop = way.failedHop
+        this.failedSinceMs = way.failedSinceMs
         return this.#end(now)
       }
       way.openServerFlow(now, isOpen => {
@@ -91,6 +94,12 @@ export class EntryLane {
 
   handleEcho(session: number, token: Uint8Array, now: number): void {
     if (session === this.session) this.health.handleEcho(token, now)
+  }
+
+  /** The machine was asleep, `sleptMs` of it while the clock stood still: what was asked before means nothing. */
+  handleWake(sleptMs: number): void {
+    for (const layer of this.way.layers) layer.handleSleep(sleptMs)
+    this.health.forget()
   }
 
   deadline(isBusy: boolean): number {

@@ -12,6 +12,7 @@
 import type { Random } from '#crypto/random.ts'
 import type { Command } from '#forward/commands.ts'
 import type { Address } from '#wire/address.ts'
+import type { AnswerRun } from './answer-run.ts'
 import { EntryLane } from './entry-lane.ts'
 import type { LayerIndices } from './layer.ts'
 import type { RouteHop } from './way.ts'
@@ -52,7 +53,8 @@ export type EntryEvent =
   | { readonly kind: 'cutOff'; readonly problem: string }
   /** Peers answer and the server does not, by any of them. */
   | { readonly kind: 'serverSilent' }
-  | { readonly kind: 'hopFailed'; readonly hop: RouteHop }
+  /** Doubtful: nobody else was heard either, so it may be the network. */
+  | { readonly kind: 'hopFailed'; readonly hop: RouteHop; readonly isDoubtful: boolean }
 
 /** The peers of one way; or why there are none. */
 export type PeerChoice = { readonly hops: readonly RouteHop[] } | { readonly problem: string }
@@ -69,6 +71,8 @@ export interface EntryRouteOptions {
   readonly pickPeers: (avoid: readonly RouteHop[]) => PeerChoice
   /** Whether the tunnel carries anything now: probes are then sent more often. */
   readonly isBusy: () => boolean
+  /** What was heard of any peer at all. */
+  readonly heard: AnswerRun
 }
 
 export class EntryRoute {
@@ -169,6 +173,13 @@ export class EntryRoute {
     this.handleDeadline(now)
   }
 
+  /** The machine is on another network or was asleep, `sleptMs` of it while the clock stood still: whatever waits asks again. */
+  handleWake(now: number, sleptMs = 0): void {
+    for (const lane of this.#lanes) lane.handleWake(sleptMs)
+    this.#failures = 0
+    this.retry(now)
+  }
+
   deadline(): number {
     if (this.#state === 'closed') return Number.POSITIVE_INFINITY
     let due = Math.min(this.#rotateAtMs, this.#nextLaneMs)
@@ -227,7 +238,7 @@ export class EntryRoute {
 
   #handleLane(lane: EntryLane, now: number): void {
     if (lane.state === 'ended') {
-      if (lane.failedHop !== undefined) this.#events.push({ kind: 'hopFailed', hop: lane.failedHop })
+      if (lane.failedHop !== undefined) this.#hopFailed(lane.failedHop, lane.failedSinceMs)
       this.#problem = 'the last peer did not answer, or would not open a flow to the server'
       return this.#drop(lane, now)
     }
@@ -244,7 +255,7 @@ export class EntryRoute {
     if (lane.proofs >= MAX_PROOFS) {
       lane.proveAtMs = Number.POSITIVE_INFINITY
       // The server answered by another lane meanwhile: this peer does not do what it says.
-      if (this.#provenMs > lane.askedMs) this.#blame(lane)
+      if (this.#provenMs > lane.askedMs) this.#blame(lane, lane.askedMs)
       if (lane !== this.#active) this.#drop(lane, now)
       return
     }
@@ -256,7 +267,7 @@ export class EntryRoute {
   #judge(now: number): void {
     for (const lane of [...this.#lanes]) {
       if (lane === this.#active || lane.state !== 'open' || lane.isHealthy(now)) continue
-      this.#blame(lane)
+      this.#blame(lane, silentSinceMs(lane, now))
       this.#drop(lane, now)
     }
     const active = this.#active
@@ -267,7 +278,7 @@ export class EntryRoute {
 
   /** The lane in use is silent. */
   #leave(active: EntryLane, now: number): void {
-    this.#blame(active)
+    this.#blame(active, silentSinceMs(active, now))
     const spare = this.#bestSpare(now)
     if (spare !== undefined) return this.#moveTo(spare, 'silent', now)
     this.#problem = 'the peer in use fell silent and no other is ready'
@@ -344,9 +355,14 @@ export class EntryRoute {
     this.#events.push({ kind: 'cutOff', problem: this.#problem ?? 'no peer is left' })
   }
 
-  #blame(lane: EntryLane): void {
+  #blame(lane: EntryLane, sinceMs: number): void {
     const hop = lane.hops.at(-1)
-    if (hop !== undefined) this.#events.push({ kind: 'hopFailed', hop })
+    if (hop !== undefined) this.#hopFailed(hop, sinceMs)
+  }
+
+  /** `sinceMs`: what was heard from then on shows that the network was there. */
+  #hopFailed(hop: RouteHop, sinceMs: number): void {
+    this.#events.push({ kind: 'hopFailed', hop, isDoubtful: this.#options.heard.lastMs < sinceMs })
   }
 
   /** The spare to move to: proven ones first, then the nearest. */
@@ -377,6 +393,11 @@ export class EntryRoute {
     const part = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0) / 2 ** 32
     return now + ROTATE_AFTER_MS + part * ROTATE_SPREAD_MS
   }
+}
+
+/** What came within a round trip of it was on its way before. */
+function silentSinceMs({ health }: EntryLane, now: number): number {
+  return now - health.silentMs(now) + (health.rttMs ?? 0)
 }
 
 function isDeaf(lane: EntryLane, now: number): boolean {

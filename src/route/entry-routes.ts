@@ -3,8 +3,10 @@
 import type { Random } from '#crypto/random.ts'
 import type { Command, EntryClient, Report } from '#forward/commands.ts'
 import type { Address } from '#wire/address.ts'
+import { AnswerRun } from './answer-run.ts'
 import { type EntryEvent, EntryRoute, type PeerChoice } from './entry-route.ts'
 import { LayerIndices } from './layer.ts'
+import { HEARD_GAP_MS } from './routes.ts'
 import type { RouteHop } from './way.ts'
 
 /** The most servers reached at one time. */
@@ -23,10 +25,16 @@ export class EntryRoutes {
   readonly #indices = new LayerIndices()
   readonly #routes = new Map<number, EntryRoute>()
   readonly #out: Command[] = []
+  readonly #heard = new AnswerRun(HEARD_GAP_MS)
   #nextSession = 1
 
   constructor(options: EntryRoutesOptions) {
     this.#options = options
+  }
+
+  /** The peers of every lane there is. */
+  get hops(): readonly RouteHop[] {
+    return [...this.#routes.values()].flatMap(({ lanes }) => lanes.flatMap(({ hops }) => hops))
   }
 
   find(entry: number): EntryRoute | undefined {
@@ -49,6 +57,7 @@ export class EntryRoutes {
         newSession: () => this.#nextSession++,
         pickPeers: avoid => pickPeers(server, avoid),
         isBusy: () => isBusy(entry),
+        heard: this.#heard,
       },
       now,
     )
@@ -69,7 +78,14 @@ export class EntryRoutes {
     this.#out.push({ kind: 'removeEntry', entry })
   }
 
+  /** The machine is on another network or was asleep, `sleptMs` of it while the clock stood still. */
+  handleWake(now: number, sleptMs = 0): void {
+    for (const route of this.#routes.values()) route.handleWake(now, sleptMs)
+  }
+
   handleReport(report: Report, now: number): void {
+    if (report.kind === 'handshake' || report.kind === 'control' || report.kind === 'echo')
+      this.#heard.handleAnswer(now)
     switch (report.kind) {
       case 'handshake':
         this.#out.push({ kind: 'grantHandshakes', count: 1 })

@@ -33,6 +33,8 @@ export type Carry =
       readonly flow: number
       readonly request: Omit<Extract<ControlRequest, { kind: 'open' }>, 'first'>
     }
+  /** Through a flow that the opener joins to one of the hop's own, for both have the same token. */
+  | { readonly kind: 'meet'; readonly opener: Layer; readonly flow: number; readonly token: Uint8Array }
 
 /** Told once how a handshake ended. */
 export type Settle = (isEstablished: boolean, now: number) => void
@@ -109,6 +111,8 @@ export class Layer {
   #renewAtMs = Number.POSITIVE_INFINITY
   /** The time of the last input, for what ends outside of one. */
   #clockMs = 0
+  /** Since when handshakes are asked for in vain; Infinity when none is. */
+  unansweredSinceMs = Number.POSITIVE_INFINITY
   /** Round trip of the last handshake, in milliseconds. */
   handshakeMs = 0
   /** Called when a notice about a flow comes from the hop. */
@@ -145,6 +149,7 @@ export class Layer {
     this.#clockMs = now
     this.#dropAttempt(false)
     if (this.#state === 'idle') this.#state = 'handshaking'
+    this.unansweredSinceMs = Math.min(this.unansweredSinceMs, now)
     this.#attempt = {
       carry,
       startedMs: now,
@@ -221,6 +226,12 @@ export class Layer {
     }
   }
 
+  /** The clock stood still for so long: at the hop the keys have aged. */
+  handleSleep(sleptMs: number): void {
+    this.#renewAtMs -= sleptMs
+    this.#liveIndices = this.#liveIndices.map(({ index, expiresMs }) => ({ index, expiresMs: expiresMs - sleptMs }))
+  }
+
   /** Ends the session at this side; the hop forgets it when its keys expire. */
   close(): void {
     if (this.#state === 'closed') return
@@ -264,9 +275,20 @@ export class Layer {
       out.push({ kind: 'sendHandshake', via, bytes: message })
     } else {
       attempt.isOpened = true
-      out.push({ kind: 'installNesting', session: carry.opener.session, flow: carry.flow })
-      carry.opener.ask({ ...carry.request, first: message }, now, answer => {
-        if (this.#attempt !== attempt || (answer !== undefined && answer.kind === 'open')) return
+      const { session } = carry.opener
+      const { flow } = carry
+      out.push({ kind: 'installNesting', session, flow })
+      const request =
+        carry.kind === 'open'
+          ? { ...carry.request, first: message }
+          : ({ kind: 'meet', flow, token: carry.token } as const)
+      carry.opener.ask(request, now, answer => {
+        if (this.#attempt !== attempt) return
+        if (answer?.kind === 'open') return
+        if (answer?.kind === 'meet') {
+          out.push({ kind: 'sendHandshake', via: { kind: 'flow', session, flow }, bytes: message })
+          return
+        }
         // The hop before refused the flow, or said nothing at all: no use repeating.
         if (this.#state === 'handshaking') this.#fail()
         else this.#dropAttempt(false)
@@ -291,6 +313,7 @@ export class Layer {
       out.push({ kind: 'installKeys', session: this.session, keys: keypair })
     }
     this.#state = 'established'
+    this.unansweredSinceMs = Number.POSITIVE_INFINITY
     this.#liveIndices.push({ index: keys.localIndex, expiresMs: now + REJECT_AFTER_MS })
     const jitter = (random(1)[0] ?? 0) / 255
     this.#renewAtMs = now + RENEW_AFTER_MS * (0.9 + 0.1 * jitter)

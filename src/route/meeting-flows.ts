@@ -29,13 +29,18 @@ export interface MeetingFlowsOptions {
   readonly random: Random
   /** Shared with the client's routes. */
   readonly indices: LayerIndices
-  /** Stands before every datagram at the socket on loopback (`installAssociationTarget`). */
-  readonly header: Uint8Array
+  /**
+   * Stands before every datagram at the socket on loopback (`installAssociationTarget`). Without it there is no socket: what comes
+   * in the flow are packets of sessions of our own.
+   */
+  readonly header?: Uint8Array
 }
 
 export type MeetingFlowsEvent =
   /** The relay has taken the flow; what the other sends comes to whoever speaks to `address` first. */
   | { readonly kind: 'open'; readonly key: number; readonly address: Address }
+  /** The relay has taken the flow, which is `flow` of the session. */
+  | { readonly kind: 'nested'; readonly key: number; readonly session: number; readonly flow: number }
   /** The socket is gone; it may come back as another one. */
   | { readonly kind: 'closed'; readonly key: number }
   /** The relay did not answer this time. */
@@ -147,7 +152,11 @@ export class MeetingFlows {
     const layer = new Layer({ hopKey: relay.key, session: this.#next++, random, out: this.#out, indices })
     meeting.layer = layer
     layer.onNotice = () => {
-      if (layer.state === 'established') this.#ask(meeting, layer)
+      if (layer.state !== 'established') return
+      if (this.#options.header !== undefined) return this.#ask(meeting, layer)
+      // The other has gone; with another it will be another meeting.
+      this.close(meeting.key)
+      this.#events.push({ kind: 'lost', key: meeting.key, isRefused: true })
     }
     layer.begin({ kind: 'via', via: { kind: 'socket', address: relay.address } }, now, isEstablished => {
       if (meeting.layer !== layer || meeting.association !== undefined) return
@@ -162,10 +171,16 @@ export class MeetingFlows {
       if (answer?.kind !== 'meet') return this.#fail(meeting, answer !== undefined)
       meeting.tries = 0
       if (meeting.association !== undefined) return
+      const { session } = layer
+      const { header } = this.#options
+      if (header === undefined) {
+        this.#out.push({ kind: 'installNesting', session, flow: FLOW })
+        this.#events.push({ kind: 'nested', key: meeting.key, session, flow: FLOW })
+        return
+      }
       const association = this.#next++
       meeting.association = association
-      const { session } = layer
-      const target = { association, header: this.#options.header, flow: FLOW }
+      const target = { association, header, flow: FLOW }
       this.#out.push({ kind: 'installAssociation', association, session, host: '127.0.0.1' })
       this.#out.push({ kind: 'installAssociationTarget', ...target })
     })

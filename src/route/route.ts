@@ -2,27 +2,30 @@
 //
 //   building ──► ready ◄──(a way answers again)── moving
 //      │           │ └──(the way falls silent, no spare)──►│
-//      └──► lost ◄─┴──(the exit is silent on every way while a hop before it answers)
+//      └──► lost ◄─┴──(the exit is silent on every way while the hop before it answers; or no way
+//                      is found for six seconds while relays answer)
 //
 // The exit's session outlives the ways: its packets are sent along another way, the exit sees them come authenticated from
 // a new address and moves the session there. A spare is proved by renewing the exit's keys through it.
-// When an exit is lost its streams are too; a new route is somebody else's decision.
+// When an exit is lost its streams are too; a new route is somebody else's decision. While nobody at all answers it is the
+// network that is gone: the exit is kept for as long as its keys live, and the failures of hops are told as doubtful.
 
 import type { Random } from '#crypto/random.ts'
 import type { Command } from '#forward/commands.ts'
+import type { AnswerRun } from './answer-run.ts'
 import { Layer, type LayerIndices, type Settle } from './layer.ts'
+import { RouteLane } from './route-lane.ts'
 import { RouteMtu } from './route-mtu.ts'
-import { type RouteHop, Way } from './way.ts'
-import { WayHealth } from './way-health.ts'
+import { IN_FLIGHT_MS, type RouteHop } from './way.ts'
 
 const SPARE_RETRY_MS = 1_000
 const SPARE_DELAY_MS = 20
 const MAX_SPARE_RETRY_MS = 30_000
-/** An exit is lost after this long without an echo on any way, while hops before it answer. */
-const EXIT_SILENT_MS = 1_000
 /** A route with no hops before the exit cannot ask anybody else. */
 const LONE_EXIT_SILENT_MS = 2_000
 const MOVING_RETRY_MS = 500
+/** An exit that no way was found to for this long, while relays answer, is given up. */
+const GIVE_UP_MS = 6_000
 
 export type RouteState = 'building' | 'ready' | 'moving' | 'lost' | 'closed'
 
@@ -37,6 +40,8 @@ export interface RouteOptions {
   readonly pickWay: (avoid: readonly RouteHop[]) => readonly RouteHop[] | undefined
   /** Whether applications wait for data now: probes are then sent more often. */
   readonly isBusy: () => boolean
+  /** What was heard of any relay at all. */
+  readonly heard: AnswerRun
 }
 
 export type RouteEvent =
@@ -46,25 +51,17 @@ export type RouteEvent =
   | { readonly kind: 'silent' }
   /** Packets of IP may have this many bytes from now on (`searchMtu`). */
   | { readonly kind: 'resized'; readonly mtu: number }
-  | { readonly kind: 'hopFailed'; readonly hop: RouteHop }
+  /** Doubtful: nobody else was heard either, so it may be the network. */
+  | { readonly kind: 'hopFailed'; readonly hop: RouteHop; readonly isDoubtful: boolean }
   | { readonly kind: 'lost'; readonly reason: 'unreachable' | 'exitSilent' | 'expired' }
-
-interface Lane {
-  readonly way: Way
-  readonly health: WayHealth
-  isProved: boolean
-  /** Echoes of the hops' own probes, by session. */
-  readonly hopEchoes: Map<number, number>
-  hopsProbedMs: number
-}
 
 export class Route {
   readonly exit: RouteHop
   readonly exitLayer: Layer
   readonly #options: RouteOptions
   #state: RouteState = 'building'
-  #active: Lane
-  #spare: Lane | undefined
+  #active: RouteLane
+  #spare: RouteLane | undefined
   #nextSpareMs = Number.POSITIVE_INFINITY
   #spareRetryMs = SPARE_RETRY_MS
   #silentSinceMs: number | undefined
@@ -128,7 +125,7 @@ export class Route {
   begin(now: number): void {
     const lane = this.#active
     this.#whenBuilt(lane, (isEstablished, now) => {
-      if (!isEstablished) return this.#lose('unreachable')
+      if (!isEstablished) return this.#lose('unreachable', now)
       lane.isProved = true
       this.#state = 'ready'
       this.#nextSpareMs = now
@@ -141,9 +138,22 @@ export class Route {
   handleEcho(session: number, token: Uint8Array, bytes: number, now: number): void {
     if (session === this.exitLayer.session && this.#mtu?.handleEcho(token, bytes, now)) return
     for (const lane of this.#lanes()) {
-      if (session === this.exitLayer.session) lane.health.handleEcho(token, now)
-      else if (lane.way.layers.some(layer => layer.session === session)) lane.hopEchoes.set(session, now)
+      if (session === this.exitLayer.session) lane.handleExitEcho(token, now)
+      else lane.handleHopEcho(session, now)
     }
+  }
+
+  /**
+   * The machine is on another network or was asleep, `sleptMs` of it while the clock stood still: what was asked before is asked
+   * again, at once.
+   */
+  handleWake(now: number, sleptMs = 0): void {
+    for (const layer of this.layers()) layer.handleSleep(sleptMs)
+    for (const lane of this.#lanes()) {
+      if (this.#isSilent) lane.health.hurry()
+      else lane.handleWake()
+    }
+    this.handleDeadline(now)
   }
 
   deadline(): number {
@@ -152,8 +162,7 @@ export class Route {
     if (this.#mtu !== undefined && !this.#isSilent) due = Math.min(due, this.#mtu.deadline())
     for (const lane of this.#lanes()) {
       due = Math.min(due, lane.way.deadline())
-      if (!lane.isProved || lane.way.state !== 'ready') continue
-      due = Math.min(due, lane.health.nextProbeMs(this.#isBusy(lane)))
+      if (lane.isProved || this.#isSilent) due = Math.min(due, lane.probeMs(this.#isBusy(lane)))
     }
     return due
   }
@@ -161,7 +170,8 @@ export class Route {
   handleDeadline(now: number): void {
     if (this.#state === 'lost' || this.#state === 'closed') return
     this.exitLayer.handleDeadline(now)
-    if (this.exitLayer.state === 'failed') return this.#lose(this.#state === 'building' ? 'unreachable' : 'expired')
+    if (this.exitLayer.state === 'failed')
+      return this.#lose(this.#state === 'building' ? 'unreachable' : 'expired', now)
     for (const lane of this.#lanes()) lane.way.handleDeadline(now)
     if (this.#state === 'building') return
     for (const lane of this.#lanes()) this.#probe(lane, now)
@@ -184,21 +194,11 @@ export class Route {
     this.#tearDown()
   }
 
-  #probe(lane: Lane, now: number): void {
-    if (!lane.isProved || lane.way.state !== 'ready') return
-    const { random, out } = this.#options
-    if (lane.health.nextProbeMs(this.#isBusy(lane)) <= now) {
-      const token = random(8)
-      lane.health.handleProbe(token, now)
-      const claims = lane === this.#active
-      out.push({ kind: 'sendProbe', session: this.exitLayer.session, via: lane.way.via, claims, token })
-    }
-    if (lane.health.silentMs(now) > lane.health.timeoutMs / 2 && now - lane.hopsProbedMs >= 200) {
-      lane.hopsProbedMs = now
-      for (const layer of lane.way.layers)
-        out.push({ kind: 'sendProbe', session: layer.session, claims: true, token: random(8) })
-      if (lane === this.#active) this.#spare?.health.hurry()
-    }
+  #probe(lane: RouteLane, now: number): void {
+    // A way that is being proved is nobody's concern while the one in use carries.
+    if (!lane.isProved && !this.#isSilent) return
+    const isLate = lane.probe(this.exitLayer.session, lane === this.#active, this.#isBusy(lane), now)
+    if (isLate && lane === this.#active) this.#spare?.health.hurry()
   }
 
   #judge(now: number): void {
@@ -215,31 +215,32 @@ export class Route {
     if (spare?.isProved && spare.way.state === 'ready' && spare.health.lastEchoMs > this.#silentSinceMs) {
       return this.#moveTo(spare, now)
     }
-    if (this.#exitIsLost(now)) return this.#lose('exitSilent')
+    if (this.#exitIsLost(now)) return this.#lose('exitSilent', now)
+    if (this.#isGivenUp(now)) return this.#lose('unreachable', now)
     if (this.#state === 'ready') {
       this.#state = 'moving'
       this.#events.push({ kind: 'silent' })
     }
-    if (spare?.isProved && spare.health.isSilent(now)) this.#dropSpare(spare, now)
+    // Where its last hop answers it is no worse than another: it is the exit that is silent.
+    if (spare?.isSilent(now) && !spare.doorAnswers(now)) this.#dropSpare(spare, now)
     if (this.#spare === undefined && this.#nextSpareMs > now + MOVING_RETRY_MS) this.#nextSpareMs = now
   }
 
-  /** Whether the hops in front of the exit answer and the exit does not, on every way that there is. */
+  /** Whether some way leads up to the exit, and the exit answers on none. */
   #exitIsLost(now: number): boolean {
     const since = this.#silentSinceMs ?? now
     if (this.#active.way.layers.length === 0) return now - since > LONE_EXIT_SILENT_MS
-    const lanes = this.#lanes().filter(lane => lane.isProved && lane.way.state === 'ready')
-    if (lanes.some(lane => !lane.health.isSilent(now))) return false
-    const silent = Math.min(...lanes.map(lane => lane.health.silentMs(now)))
-    if (lanes.length === 0 || silent < Math.max(EXIT_SILENT_MS, ...lanes.map(lane => lane.health.timeoutMs * 1.5)))
-      return false
-    return lanes.some(lane => {
-      const last = lane.way.layers.at(-1)
-      return last !== undefined && (lane.hopEchoes.get(last.session) ?? 0) > since
-    })
+    const lanes = this.#lanes().filter(({ way }) => way.state === 'ready')
+    return !lanes.some(lane => lane.isProved && !lane.isSilent(now)) && lanes.some(lane => lane.missesExit(now))
   }
 
-  #moveTo(spare: Lane, now: number): void {
+  /** Whether relays have answered all the time and no way to the exit was found. */
+  #isGivenUp(now: number): boolean {
+    const since = Math.max(this.#silentSinceMs ?? now, this.#options.heard.sinceMs(now))
+    return now - since >= GIVE_UP_MS
+  }
+
+  #moveTo(spare: RouteLane, now: number): void {
     const old = this.#active
     this.#blame(old)
     this.#active = spare
@@ -260,7 +261,7 @@ export class Route {
   }
 
   /** A spare that fell silent with the way in use makes room for a third way. */
-  #dropSpare(spare: Lane, now: number): void {
+  #dropSpare(spare: RouteLane, now: number): void {
     this.#blame(spare)
     this.#spare = undefined
     spare.way.onChange = () => {}
@@ -271,12 +272,10 @@ export class Route {
   }
 
   /** Names the first hop of a silent way that did not answer either. */
-  #blame(lane: Lane): void {
-    if (lane.way.failedHop !== undefined) return this.#hopFailed(lane.way.failedHop)
+  #blame(lane: RouteLane): void {
     const since = this.#silentSinceMs ?? 0
-    const at = lane.way.layers.findIndex(layer => (lane.hopEchoes.get(layer.session) ?? 0) < since)
-    const hop = lane.way.hops[at]
-    if (hop !== undefined) this.#hopFailed(hop)
+    const hop = lane.firstSilentHop(since)
+    if (hop !== undefined) this.#hopFailed(hop, since + this.#inFlightMs)
   }
 
   #buildSpare(now: number): void {
@@ -302,10 +301,11 @@ export class Route {
   }
 
   /** Once the way is built, a handshake with the exit proves it end to end. */
-  #whenBuilt(lane: Lane, settle: Settle): void {
+  #whenBuilt(lane: RouteLane, settle: Settle): void {
     const { way, health } = lane
     way.onChange = now => {
       if (way.state === 'dead') return this.#onWayDead(lane, now)
+      lane.handleReady(now)
       const proved: Settle = (isEstablished, now) => {
         health.expect(this.exitLayer.handshakeMs)
         settle(isEstablished, now)
@@ -314,22 +314,24 @@ export class Route {
     }
   }
 
-  #onWayDead(lane: Lane, now: number): void {
-    if (lane.way.failedHop !== undefined) this.#hopFailed(lane.way.failedHop)
-    if (lane === this.#active && this.#state === 'building') return this.#lose('unreachable')
+  #onWayDead(lane: RouteLane, now: number): void {
+    const { failedHop, failedSinceMs } = lane.way
+    if (failedHop !== undefined) this.#hopFailed(failedHop, failedSinceMs)
+    if (lane === this.#active && this.#state === 'building') return this.#lose('unreachable', now)
     if (lane !== this.#spare) return
     this.#spare = undefined
     this.#nextSpareMs = now + (this.#state === 'moving' ? MOVING_RETRY_MS : this.#spareRetryMs)
   }
 
-  #hopFailed(hop: RouteHop): void {
-    this.#events.push({ kind: 'hopFailed', hop })
+  /** `sinceMs`: what was heard from then on shows that the network was there. */
+  #hopFailed(hop: RouteHop, sinceMs: number): void {
+    this.#events.push({ kind: 'hopFailed', hop, isDoubtful: this.#options.heard.lastMs < sinceMs })
   }
 
-  #lose(reason: 'unreachable' | 'exitSilent' | 'expired'): void {
+  #lose(reason: 'unreachable' | 'exitSilent' | 'expired', now: number): void {
     if (this.#state === 'lost' || this.#state === 'closed') return
     this.#state = 'lost'
-    if (reason === 'exitSilent') this.#hopFailed(this.exit)
+    if (reason === 'exitSilent') this.#hopFailed(this.exit, (this.#silentSinceMs ?? now) + this.#inFlightMs)
     this.#events.push({ kind: 'lost', reason })
     this.#tearDown()
   }
@@ -342,6 +344,11 @@ export class Route {
     }
   }
 
+  /** What comes within this time was on its way before. */
+  get #inFlightMs(): number {
+    return this.#active.health.rttMs ?? IN_FLIGHT_MS
+  }
+
   get #isSilent(): boolean {
     return this.#silentSinceMs !== undefined
   }
@@ -351,20 +358,17 @@ export class Route {
     return { layers: way.layers.length + 1, timeoutMs: health.timeoutMs, now }
   }
 
-  #isBusy(lane: Lane): boolean {
+  #isBusy(lane: RouteLane): boolean {
     return (lane === this.#active && this.#options.isBusy()) || this.#silentSinceMs !== undefined
   }
 
-  #lanes(): Lane[] {
+  #lanes(): RouteLane[] {
     return this.#spare === undefined ? [this.#active] : [this.#active, this.#spare]
   }
 
-  #newLane(hops: readonly RouteHop[]): Lane {
+  #newLane(hops: readonly RouteHop[]): RouteLane {
     const { exit, random, out, indices, newSession } = this.#options
-    const way = new Way({ hops, end: exit.address, random, out, indices, newSession })
-    const lane: Lane = { way, health: new WayHealth(), isProved: false, hopEchoes: new Map(), hopsProbedMs: 0 }
-    way.onNotice = () => lane.health.hurry()
-    return lane
+    return new RouteLane({ hops, exit, random, out, indices, newSession })
   }
 }
 

@@ -3,6 +3,7 @@
 
 import type { Random } from '#crypto/random.ts'
 import type { Command, Report } from '#forward/commands.ts'
+import { AnswerRun } from './answer-run.ts'
 import { type Layer, LayerIndices } from './layer.ts'
 import { Route, type RouteEvent } from './route.ts'
 import type { RouteHop } from './way.ts'
@@ -11,6 +12,8 @@ import type { RouteHop } from './way.ts'
 export const MAX_ROUTES = 32
 const FIRST_RETRY_MS = 100
 const MAX_RETRY_MS = 5_000
+/** Relays that say nothing for longer are not heard any more. */
+export const HEARD_GAP_MS = 3_000
 
 /** The hops before the exit, and the exit; or why there are none. */
 export type Choice = { readonly hops: readonly RouteHop[]; readonly exit: RouteHop } | { readonly problem: string }
@@ -41,6 +44,7 @@ export class Routes {
   /** For every layer of the client, those of meetings too. */
   readonly indices = new LayerIndices()
   readonly #slots = new Map<string, Slot>()
+  readonly #heard = new AnswerRun(HEARD_GAP_MS)
   readonly #out: Command[] = []
   #events: RoutesEvent[] = []
   #nextSession = 1
@@ -91,14 +95,27 @@ export class Routes {
     this.want(key, now)
   }
 
+  /** The machine is on another network or was asleep, `sleptMs` of it while the clock stood still: whatever waits asks again. */
+  handleWake(now: number, sleptMs = 0): void {
+    for (const slot of this.#slots.values()) {
+      slot.route?.handleWake(now, sleptMs)
+      slot.retries = 0
+      slot.retryAtMs = Math.min(slot.retryAtMs, now)
+    }
+    this.handleDeadline(now)
+  }
+
   handleReport(report: Report, now: number): void {
     switch (report.kind) {
       case 'handshake':
+        this.#heard.handleAnswer(now)
         this.#out.push({ kind: 'grantHandshakes', count: 1 })
         return this.indices.handleHandshake(report.bytes, now)
       case 'control':
+        this.#heard.handleAnswer(now)
         return this.#findLayer(report.session)?.handleControl(report.bytes, now)
       case 'echo':
+        this.#heard.handleAnswer(now)
         for (const { route } of this.#slots.values())
           route?.handleEcho(report.session, report.token, report.bytes, report.atMs)
         return
@@ -152,6 +169,7 @@ export class Routes {
       newSession: () => this.#nextSession++,
       pickWay: avoid => this.#options.pickWay(choice.exit, avoid),
       isBusy: () => this.#options.isBusy(slot.key),
+      heard: this.#heard,
     })
     slot.route = route
     route.begin(now)

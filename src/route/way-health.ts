@@ -54,6 +54,13 @@ export class WayHealth {
     this.#nextProbeMs = 0
   }
 
+  /** What was asked will not be answered, and that means nothing: it is asked anew, at once. */
+  forget(): void {
+    this.#sent.clear()
+    this.#oldestUnansweredMs = undefined
+    this.#nextProbeMs = 0
+  }
+
   /** A probe with this token was sent. */
   handleProbe(token: Uint8Array, now: number): void {
     if (this.#sent.size >= MAX_OUTSTANDING) {

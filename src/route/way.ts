@@ -19,6 +19,8 @@ export interface RouteHop {
   readonly address: Address
   /** The relay's X25519 key. */
   readonly key: Uint8Array
+  /** Where it has no address that others reach: it waits at the hop before it, which joins both by this token. */
+  readonly meeting?: Uint8Array
 }
 
 export interface WayOptions {
@@ -35,6 +37,8 @@ export type WayState = 'building' | 'ready' | 'dead'
 
 /** The flow number that a way uses at each of its hops: one session, one way, so it needs no other. */
 const NEXT_HOP_FLOW = 1
+/** What comes within this time may have been on its way before the network went. */
+export const IN_FLIGHT_MS = 500
 
 export class Way {
   readonly hops: readonly RouteHop[]
@@ -44,6 +48,8 @@ export class Way {
   #exitFlowIsOpen = false
   /** The hop where building stopped; undefined when it was the exit, or it did not stop. */
   failedHop: RouteHop | undefined
+  /** What came of other relays after this shows that it was the hop's fault and not the network's. */
+  failedSinceMs = Number.POSITIVE_INFINITY
   /** Called when the way becomes ready or dead. */
   onChange: (now: number) => void = () => {}
   /** Called when a hop says that its flow onward has ended. */
@@ -121,7 +127,12 @@ export class Way {
   kill(now: number, failed?: Layer): void {
     if (this.#state === 'dead') return
     this.#state = 'dead'
-    if (failed !== undefined) this.failedHop = this.hops[this.layers.indexOf(failed)]
+    if (failed !== undefined) {
+      const at = this.layers.indexOf(failed)
+      this.failedHop = this.hops[at]
+      // The hop before has answered the request to open a flow; before the first there is nobody.
+      this.failedSinceMs = failed.unansweredSinceMs + (at === 0 ? IN_FLIGHT_MS : 0)
+    }
     for (const layer of [...this.layers].reverse()) layer.close()
     this.onChange(now)
   }
@@ -137,7 +148,9 @@ export class Way {
     const carry: Carry =
       before === undefined
         ? { kind: 'via', via: { kind: 'socket', address: hop.address } }
-        : carryThrough(before, hop.address)
+        : hop.meeting === undefined
+          ? carryThrough(before, hop.address)
+          : { kind: 'meet', opener: before, flow: NEXT_HOP_FLOW, token: hop.meeting }
     const settle = (isEstablished: boolean, now: number) => {
       if (this.#state === 'dead') return
       if (isEstablished) this.#extend(position + 1, now)

@@ -14,6 +14,7 @@ import {
 import { MAX_CONTENT_BYTES } from './letter.ts'
 import { decodeMatch, encodeMatch, MAX_OFFER_BYTES, type MatchMessage } from './match.ts'
 import { decodePair, encodePair, type PairMessage } from './pairing.ts'
+import { decodePeerOffer, encodePeerOffer, type PeerOffer } from './peer-offer.ts'
 
 const some = (length: number) => new Uint8Array(randomBytes(length))
 const session = some(16)
@@ -40,6 +41,10 @@ const MATCH: readonly MatchMessage[] = [
   { kind: 'request', nonce: session, replyKey: some(1216), offer: some(MAX_OFFER_BYTES) },
   { kind: 'answer', nonce: session, isAccepted: false, offer: some(0) },
 ]
+const OFFERS: readonly PeerOffer[] = [
+  { offer: some(39) },
+  { meeting: { relay: CARD.id + CARD.id, token: some(32) }, offer: some(615) },
+]
 const RATCHET = { ratchetKey: some(32), previousLength: 4, number: 70_000, salt: some(16), ciphertext: some(17) }
 const DEVICE: readonly DeviceMessage[] = [
   { sender: CARD.id, session: some(8), begin: undefined, ratchet: RATCHET },
@@ -55,6 +60,7 @@ const CODECS = [
   { name: 'card', values: [CARD], encode: encodeCard, decode: decodeCard, isOpen: false },
   { name: 'pairing', values: PAIR, encode: encodePair, decode: decodePair, isOpen: true },
   { name: 'match', values: MATCH, encode: encodeMatch, decode: decodeMatch, isOpen: true },
+  { name: 'offer to a peer', values: OFFERS, encode: encodePeerOffer, decode: decodePeerOffer, isOpen: true },
   { name: 'device message', values: DEVICE, encode: encodeDeviceMessage, decode: decodeDeviceMessage, isOpen: true },
 ] as unknown as readonly {
   name: string

@@ -1,7 +1,7 @@
 // A relay's descriptor: who it is, where it is reached, what it does; signed by itself (docs/spec/descriptor.md).
 //
 //   size     field                       size     field
-//   1        version = 1                 1        operator: length, 1 to 64; then UTF-8
+//   1        version = 1 or 2            1        operator: length, 1 to 64; then UTF-8
 //   1984     identity key                1        family: count, 0 to 16; then 32-byte node ids, ascending
 //   32       hop key (X25519)            1        exit ports: count, 0 to 32; then from u16, to u16, ascending, apart
 //   8        sequence                    4        capacity, kbit/s
@@ -12,6 +12,8 @@
 //            exit has a tunnel           3373     signature over all before it
 //   1        addresses: count, 1 to 4; then addresses (address.ts), ascending
 //   1        control: count, 0 to 4; then length u8 and multiaddr in ASCII
+//   version 2 alone, a peer that is asked by letter: no addresses, no control, and before the signature
+//   1216     letter key (X-Wing)
 //
 // Length policy: exact, at most 8,192 bytes, one encoding per descriptor. Little-endian. Signature: signature.ts, context
 // "hoplite descriptor v1". The node id is SHA-256 of a label and the identity key.
@@ -20,6 +22,7 @@ import { copyBytes } from '#bytes/copy.ts'
 import { Reader } from '#bytes/reader.ts'
 import { Writer } from '#bytes/writer.ts'
 import { type Address, formatAddress, readAddress, writeAddress } from './address.ts'
+import { SEALING_KEY_BYTES } from './content.ts'
 
 export const MAX_DESCRIPTOR_BYTES = 8192
 export const DESCRIPTOR_CONTEXT = 'hoplite descriptor v1'
@@ -56,6 +59,8 @@ export interface DescriptorFields {
   readonly software: string
   /** What carrying costs; undefined for a relay that asks for nothing. */
   readonly price?: Price
+  /** Of a peer without addresses: the key that letters to it are sealed for. */
+  readonly letterKey?: Uint8Array
 }
 
 export interface Price {
@@ -70,7 +75,10 @@ export interface Price {
 /** The bytes that are signed. Throws for fields that do not fit: they are our own. */
 export function encodeUnsigned(fields: DescriptorFields): Uint8Array {
   const writer = new Writer(MAX_DESCRIPTOR_BYTES - SIGNATURE_BYTES)
-  writer.u8(1).bytes(fields.identityKey).bytes(fields.hopKey)
+  writer
+    .u8(fields.letterKey === undefined ? 1 : 2)
+    .bytes(fields.identityKey)
+    .bytes(fields.hopKey)
   writer.u64le(fields.sequence).u64le(fields.publishedMs).u64le(fields.expiresMs)
   writer.u8(fields.roles.reduce((bits, role) => bits | ROLES[role], fields.hasTunnel ? TUNNEL : 0))
   writer.u8(fields.addresses.length)
@@ -85,6 +93,7 @@ export function encodeUnsigned(fields: DescriptorFields): Uint8Array {
   writer.u32le(fields.capacityKbit)
   writeText(writer, fields.software)
   writePrice(writer, fields.price)
+  if (fields.letterKey !== undefined) writer.bytes(fields.letterKey)
   const bytes = writer.done()
   if (readFields(new Reader(bytes)) === undefined)
     throw new RangeError('make a descriptor: a field is out of its range')
@@ -103,7 +112,8 @@ export function decodeDescriptor(
 }
 
 function readFields(reader: Reader): DescriptorFields | undefined {
-  if (reader.u8() !== 1) return undefined
+  const version = reader.u8()
+  if (version !== 1 && version !== 2) return undefined
   const identityKey = copyBytes(reader.bytes(KEY_BYTES))
   const hopKey = copyBytes(reader.bytes(32))
   const [sequence, publishedMs, expiresMs] = [reader.u64le(), reader.u64le(), reader.u64le()]
@@ -118,18 +128,20 @@ function readFields(reader: Reader): DescriptorFields | undefined {
   const capacityKbit = reader.u32le()
   const software = text(reader, 32, /^[\x20-\x7e]*$/)
   const price = readPrice(reader)
+  const letterKey = version === 2 ? copyBytes(reader.bytes(SEALING_KEY_BYTES)) : undefined
   const isSound =
     !reader.failed &&
     bits > 0 &&
     bits <= ALL_ROLES &&
     addresses !== undefined &&
-    addresses.length > 0 &&
     control !== undefined &&
     operator !== undefined &&
     family !== undefined &&
     exitPorts !== undefined &&
     software !== undefined
   if (!isSound) return undefined
+  const isReached = letterKey === undefined ? addresses.length > 0 : addresses.length + control.length === 0
+  if (!isReached || (letterKey !== undefined && bits !== ROLES.peer)) return undefined
   if (!isAscending(addresses.map(sortKey)) || !isAscending(family)) return undefined
   if (hasTunnel && !roles.includes('exit')) return undefined
   if (exitPorts.length > 0 !== roles.includes('exit')) return undefined
@@ -155,6 +167,7 @@ function readFields(reader: Reader): DescriptorFields | undefined {
     capacityKbit,
     software,
     ...(price && { price }),
+    ...(letterKey && { letterKey }),
   }
 }
 

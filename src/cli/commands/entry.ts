@@ -1,15 +1,18 @@
+import { readFileSync } from 'node:fs'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
 import { loadConfig } from '#daemon/config.ts'
-import { type EntryPlan, type PeerCount, readEntryFile } from '#daemon/entry-plan.ts'
+import { type EntryPlan, entryOrder, type PeerCount, readEntryFile } from '#daemon/entry-plan.ts'
 import { parseListen } from '#daemon/listen.ts'
+import { helperOrder } from '#daemon/tunnel-network.ts'
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { parseAddress } from '#wire/address.ts'
 import { isTargetHost, type Target } from '#wire/control.ts'
 import type { WgQuickConfig } from '#wire/wg-quick.ts'
-import { progress, startDaemon, waitFor } from '../background.ts'
+import { assertBootstrap, progress, startDaemon, waitFor } from '../background.ts'
+import { becomeHelper, needsHelper } from '../become-helper.ts'
 import { print } from '../output.ts'
 import { run } from './run.ts'
 import { describe } from './status.ts'
@@ -33,6 +36,7 @@ export interface EntryOptions {
 export async function entry(file: string | undefined, options: EntryOptions, isDaemon: boolean): Promise<void> {
   const plan = planOf(file, options)
   if (isDaemon) {
+    if (plan.kind === 'tunnel' && file !== undefined && needsHelper()) helpEntry(file, plan, options)
     const { runEntry } = await import('#daemon/entry.ts')
     const memory = {}
     return run(
@@ -42,7 +46,9 @@ export async function entry(file: string | undefined, options: EntryOptions, isD
       config => config,
     )
   }
-  const config = loadConfig(configFile(options.config))
+  const configPath = configFile(options.config)
+  const config = loadConfig(configPath)
+  assertBootstrap(config, configPath)
   const stateDir = stateDirectory(options.stateDir)
   prepareStateDirectory(stateDir)
   const running = await callAction(socketPath(stateDir), 'status', {}).catch(() => undefined)
@@ -53,11 +59,23 @@ export async function entry(file: string | undefined, options: EntryOptions, isD
       'hoplite down first',
     )
   if (plan.kind === 'tunnel' && options.json !== true) sayAboutFile(plan.file, plan.runsHooks)
-  const daemon = startDaemon(argumentsOf(file, options), { config, file: configFile(options.config), stateDir })
+  const daemon = startDaemon(argumentsOf(file, options), { config, file: configPath, stateDir })
   const isThere = ({ role, state }: Status) => role === 'entry' && state === 'ready'
   const ready = await waitFor(isThere, stateDir, daemon, progress(options.json))
   const status = plan.kind === 'tunnel' ? await answered(stateDir, ready) : ready
   print(options.json, { ok: true, ...status }, `${summary(plan, status)}\n${describe(status)}`)
+}
+
+/** The helper of an entry, where root starts it. It reads the file, which others may not. */
+function helpEntry(file: string, plan: Extract<EntryPlan, { kind: 'tunnel' }>, options: EntryOptions): never {
+  const stateDir = stateDirectory(options.stateDir)
+  becomeHelper({
+    words: argumentsOf(file, options),
+    stateDir,
+    configFile: configFile(options.config),
+    order: uid => helperOrder({ stateDir, order: entryOrder(plan), hooks: plan.runsHooks ? plan.file.hooks : [] }, uid),
+    input: readFileSync(file, 'utf8'),
+  })
 }
 
 function planOf(file: string | undefined, options: EntryOptions): EntryPlan {

@@ -2,8 +2,8 @@
 
 import { existsSync } from 'node:fs'
 import { stateDirectory } from '#platform/directories.ts'
-import { Changes } from '#platform/linux/changes.ts'
-import { lockState } from '#platform/state-lock.ts'
+import { Changes, journalDirectory, prepareJournal } from '#platform/linux/changes.ts'
+import { lockState, lockStateSoon } from '#platform/state-lock.ts'
 import { print } from '../output.ts'
 
 const DONE = 'The network is as it was.'
@@ -14,19 +14,27 @@ const DONE = 'The network is as it was.'
  */
 export async function recover(options: { stateDir?: string; json?: boolean }): Promise<void> {
   const directory = stateDirectory(options.stateDir)
-  const undone = existsSync(directory) ? await undoAll(directory) : []
+  const journal = journalDirectory(directory)
+  const undone = [directory, journal].some(existsSync) ? await undoAll(directory, journal) : []
   const text = undone.length === 0 ? nothing(directory) : [...undone.map(id => `undone: ${id}`), DONE].join('\n')
   print(options.json, { ok: true, undone }, text)
 }
 
 /** Gives the ids of what it undid. */
-async function undoAll(directory: string): Promise<readonly string[]> {
-  const unlock = lockState(directory)
+async function undoAll(directory: string, journal: string): Promise<readonly string[]> {
+  const unlock = existsSync(directory) ? lockState(directory) : () => undefined
   try {
-    const changes = Changes.open(directory)
-    const ids = changes.pending().toReversed()
-    await changes.undoAll()
-    return ids
+    if (journal !== directory) prepareJournal(journal)
+    // A helper that ends with its daemon may still be undoing what that left.
+    const unlockJournal = journal === directory ? () => undefined : await lockStateSoon(journal)
+    try {
+      const changes = Changes.open(journal)
+      const ids = changes.pending().toReversed()
+      await changes.undoAll()
+      return ids
+    } finally {
+      unlockJournal()
+    }
   } finally {
     unlock()
   }

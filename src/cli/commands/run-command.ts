@@ -3,6 +3,7 @@
 import { loadConfig, withFlags } from '#daemon/config.ts'
 import { openLog } from '#daemon/log.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
+import { assertBootstrap } from '../background.ts'
 
 export interface RunCommandOptions {
   readonly config?: string
@@ -13,7 +14,9 @@ export interface RunCommandOptions {
 /** Runs a command to its end, and ends this process with its exit code. */
 export async function runCommand(words: readonly string[], options: RunCommandOptions): Promise<void> {
   const [command = '', ...args] = words
-  const config = withFlags(loadConfig(configFile(options.config)), { hops: options.hops })
+  const file = configFile(options.config)
+  const config = withFlags(loadConfig(file), { hops: options.hops })
+  assertBootstrap(config, file)
   const { runCommandThroughRoute } = await import('#daemon/command-client.ts')
   // The terminal is the command's: only bugs of ours are told in between.
   const log = openLog({ ...config, log: { ...config.log, level: 'error' } }, 'run')

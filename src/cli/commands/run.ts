@@ -4,14 +4,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { HopliteError } from '#api/errors.ts'
 import type { Config } from '#daemon/config.ts'
 import { loadConfig, withFlags } from '#daemon/config.ts'
+import { exitRules } from '#daemon/exit-rules.ts'
 import { keepRunning } from '#daemon/keep-running.ts'
 import { openLog } from '#daemon/log.ts'
 import { keepLogShort } from '#daemon/log-file.ts'
-import { type MachineFlags, planMachine } from '#daemon/machine-plan.ts'
+import { type MachineFlags, machineOrder, machineWords, planMachine } from '#daemon/machine-plan.ts'
 import type { RunOptions } from '#daemon/node.ts'
+import { helperOrder } from '#daemon/tunnel-network.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
+import { journalDirectory } from '#platform/linux/changes.ts'
 import { openServiceWatch } from '#platform/linux/service-notify.ts'
+import { becomeHelper, needsHelper } from '../become-helper.ts'
 import { stopSignal } from '../stop-signal.ts'
 
 export interface NodeOptions {
@@ -19,13 +23,43 @@ export interface NodeOptions {
   stateDir?: string
 }
 
-export async function relay(options: NodeOptions & { exit?: boolean; tun?: boolean }): Promise<void> {
+type RelayOptions = NodeOptions & { exit?: boolean; tun?: boolean }
+
+export async function relay(options: RelayOptions): Promise<void> {
+  if (needsHelper()) await helpExit(options)
   const { runRelay } = await import('#daemon/relay.ts')
-  await run('relay', options, runRelay, config => {
-    const changed = withFlags(config, { exit: options.exit, tunnel: options.tun })
-    if (!changed.exit.tunnel || changed.exit.enabled) return changed
-    throw new HopliteError('REQUEST_INVALID', 'start a tunnel: this relay is no exit', 'add --exit')
+  await run('relay', options, runRelay, config => relayConfig(config, options))
+}
+
+function relayConfig(config: Config, options: RelayOptions): Config {
+  const changed = withFlags(config, { exit: options.exit, tunnel: options.tun })
+  if (!changed.exit.tunnel || changed.exit.enabled) return changed
+  throw new HopliteError('REQUEST_INVALID', 'start a tunnel: this relay is no exit', 'add --exit')
+}
+
+/** The helper of an exit that has a tunnel, where root starts it. */
+async function helpExit(options: RelayOptions): Promise<void> {
+  const file = configFile(options.config)
+  const config = relayConfig(loadConfig(file), options)
+  if (!config.exit.tunnel) return
+  const { exitOrder } = await import('#daemon/exit-tunnel.ts')
+  const tunnel = exitOrder(config, exitRules(config))
+  const stateDir = stateDirectory(options.stateDir)
+  const { listen, control_listen, websocket_listen } = config.relay
+  const flags = [...(options.exit ? ['--exit'] : []), ...(options.tun ? ['--tun'] : [])]
+  becomeHelper({
+    words: ['relay', ...flags],
+    stateDir,
+    configFile: file,
+    order: uid => ({ tunnel, journal: journalDirectory(stateDir), uid, hooks: [] }),
+    bindsLowPorts: [listen, control_listen, websocket_listen, config.metrics.listen].some(isLow),
   })
+}
+
+/** Whether it is an address with a port that only root binds, or who is let. */
+function isLow(address: string): boolean {
+  const port = Number(address.split(':').at(-1))
+  return address !== '' && port > 0 && port < 1_024
 }
 
 export async function bootstrap(options: NodeOptions): Promise<void> {
@@ -48,6 +82,8 @@ export type DaemonOptions = NodeOptions &
   }
 
 export async function daemon(options: DaemonOptions): Promise<void> {
+  // The interface of one's devices is this process's own: what goes through one of them has no helper.
+  if (options.tun && options.via === undefined && needsHelper()) helpClient(options)
   const { runClient } = await import('#daemon/client.ts')
   const plan = options.tun ? planMachine(options) : undefined
   let startsOff = options.off ?? false
@@ -56,6 +92,26 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   }
   const main = (config: Config, more: RunOptions) => runClient(config, { startsOff, onSwitched, ...more }, plan)
   await run('client', options, main, config => withFlags(config, options))
+}
+
+/** The helper of a client that the whole machine goes through, where root starts it. */
+function helpClient(options: DaemonOptions): never {
+  const plan = planMachine(options)
+  const { hops, proxy, spendLimit, off } = options
+  const stateDir = stateDirectory(options.stateDir)
+  becomeHelper({
+    words: [
+      'daemon',
+      ...(hops === undefined ? [] : ['--hops', String(hops)]),
+      ...(proxy === undefined ? [] : ['--proxy', proxy]),
+      ...(spendLimit === undefined ? [] : ['--spend-limit', String(spendLimit)]),
+      ...(off ? ['--off'] : []),
+      ...['--tun', ...machineWords(plan)],
+    ],
+    stateDir,
+    configFile: configFile(options.config),
+    order: uid => helperOrder({ stateDir, order: machineOrder(plan) }, uid),
+  })
 }
 
 export async function issuer(options: NodeOptions): Promise<void> {

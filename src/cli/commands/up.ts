@@ -7,7 +7,7 @@ import { type MachineFlags, machineWords, planMachine } from '#daemon/machine-pl
 import { assertNothingPending, assertTunnelPossible } from '#daemon/tunnel-network.ts'
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
-import { type Daemon, progress, startDaemon, waitFor } from '../background.ts'
+import { assertBootstrap, type Daemon, progress, startDaemon, waitFor } from '../background.ts'
 import { print } from '../output.ts'
 import { describe } from './status.ts'
 
@@ -77,6 +77,7 @@ async function findOrStart(
       )
     return { status, daemon: undefined }
   }
+  if (!startsOff && options.via === undefined) assertBootstrap(config, file)
   const plan = options.tun ? planMachine({ killSwitch: true, ...options }) : undefined
   if (plan === undefined) assertNothingPending(stateDir)
   else assertTunnelPossible()

@@ -1,4 +1,5 @@
 import { callAction } from '#api/client.ts'
+import { HopliteError } from '#api/errors.ts'
 import type { Output } from '#api/table.ts'
 import { Secret } from '#bytes/secret.ts'
 import { socketPath, stateDirectory } from '#platform/directories.ts'
@@ -10,10 +11,24 @@ import { formatWgShow, type ShownDevice, wantsColor } from '../wg-show.ts'
 
 /** Shows our own WireGuard interfaces in the words of wg(8). */
 export async function wgShow(options: { stateDir?: string; json?: boolean }): Promise<void> {
-  const { interfaces } = await callAction(socketPath(stateDirectory(options.stateDir)), 'wgShow', {})
+  const interfaces = await interfacesOf(socketPath(stateDirectory(options.stateDir)))
   const isColored = wantsColor(process.stdout, process.env)
   const text = interfaces.map(found => formatWgShow(shown(found), Date.now(), isColored)).join('\n')
-  print(options.json, { ok: true, interfaces }, text.trimEnd() || 'This node has no WireGuard interface.')
+  print(
+    options.json,
+    { ok: true, interfaces },
+    text.trimEnd() || 'This node has no WireGuard interface: `hoplite entry FILE` makes one.',
+  )
+}
+
+/** A node that is no entry does not know the question, and has none. */
+async function interfacesOf(socket: string): Promise<Output<'wgShow'>['interfaces']> {
+  try {
+    return (await callAction(socket, 'wgShow', {})).interfaces
+  } catch (error) {
+    if (error instanceof HopliteError && error.code === 'ACTION_UNKNOWN') return []
+    throw error
+  }
 }
 
 function shown({ name, publicKey, peers }: Output<'wgShow'>['interfaces'][number]): ShownDevice {

@@ -4,10 +4,10 @@
 // The file: one line of JSON for each change, { id, undo }, oldest first. A last line without its end was being written when
 // the process died: that change was not begun.
 
-import { closeSync, fsyncSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, lstatSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { type ErrorCode, HopliteError } from '#api/errors.ts'
-import { readStateFile, setAside, writeStateFile } from '../state-file.ts'
+import { prepareStateDirectory, readStateFile, setAside, writeStateFile } from '../state-file.ts'
 import { perform, revert, type Step, type Undo, undoOf } from './steps.ts'
 
 const FILE = 'network-changes.jsonl'
@@ -27,6 +27,26 @@ interface Recorded {
   readonly undo: Undo
 }
 
+/**
+ * Where the journal of a node is. Root's is beside the state directory and not in it: that belongs to the daemon, which has no
+ * rights, and an undo is carried out with all of them.
+ */
+export function journalDirectory(stateDirectory: string): string {
+  return process.getuid?.() === 0 ? `${stateDirectory}.network` : stateDirectory
+}
+
+/** Makes the directory of a journal. Throws STATE_UNREADABLE when it is somebody else's. */
+export function prepareJournal(directory: string): void {
+  prepareStateDirectory(directory)
+  const found = lstatSync(directory)
+  if (found.isDirectory() && found.uid === process.getuid?.()) return
+  const what = `use ${directory}: it is not a directory of this user's own`
+  throw new HopliteError('STATE_UNREADABLE', what, 'see who made it, and remove it')
+}
+
+/** Journals that this process has open, by their files: whoever changes the machine beside others writes down the same one. */
+const opened = new Map<string, WeakRef<Changes>>()
+
 export class Changes {
   readonly #file: string
   #recorded: readonly Recorded[]
@@ -37,28 +57,35 @@ export class Changes {
   }
 
   /**
-   * Opens the journal of a state directory, which the caller has locked. What an earlier run left is in it. A journal with
+   * Opens the journal in a directory, which the caller has locked. What an earlier run left is in it. A journal with
    * a line that makes no sense is kept as `.damaged-N`; its other lines count. Throws STATE_UNREADABLE.
    */
-  static open(stateDirectory: string): Changes {
-    const file = path.join(stateDirectory, FILE)
+  static open(directory: string): Changes {
+    const file = path.join(directory, FILE)
     const bytes = readStateFile(file, MAX_BYTES)
-    if (bytes === undefined) return new Changes(file, [])
+    if (bytes === undefined) return Changes.#of(file, [])
     assertOwn(file)
     const lines = Buffer.from(bytes).toString('utf8').split('\n').slice(0, -1)
     const recorded = lines.map(parseLine)
     const understood = recorded.filter(entry => entry !== undefined)
     if (understood.length < recorded.length) setAside(file)
-    const changes = new Changes(file, understood)
+    const changes = Changes.#of(file, understood)
     // Written anew: a torn last line would join the next one.
     if (understood.length > 0) changes.#write(understood)
     else rmSync(file, { force: true })
     return changes
   }
 
-  /** The ids of the changes in the journal of a state directory, "?" for what makes no sense. It is read and left as it is. */
-  static peek(stateDirectory: string): readonly string[] {
-    const bytes = readStateFile(path.join(stateDirectory, FILE), MAX_BYTES)
+  static #of(file: string, recorded: readonly Recorded[]): Changes {
+    const changes = opened.get(file)?.deref() ?? new Changes(file, recorded)
+    changes.#recorded = recorded
+    opened.set(file, new WeakRef(changes))
+    return changes
+  }
+
+  /** The ids of the changes in the journal in a directory, "?" for what makes no sense. It is read and left as it is. */
+  static peek(directory: string): readonly string[] {
+    const bytes = readStateFile(path.join(directory, FILE), MAX_BYTES)
     if (bytes === undefined) return []
     return Buffer.from(bytes)
       .toString('utf8')

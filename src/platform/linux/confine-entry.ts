@@ -6,16 +6,17 @@
 import { closeSync, existsSync, mkdirSync, readSync, realpathSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
-import type { EntryOrder, EntryReport } from './confine.ts'
+import { type EntryOrder, type EntryReport, CONFINED_TUN as TUN } from './confine.ts'
 import { sendDescriptor } from './descriptors.ts'
 import { resolvConf } from './dns.ts'
+import { fileCalls } from './libc.ts'
+import { openLinkControl } from './link-control.ts'
 import { parseInterface } from './networks.ts'
 import { programPath } from './programs.ts'
 import { capture } from './steps.ts'
 import { openTun } from './tun.ts'
 
 const CHANNEL = 3
-const TUN = 'hoplite0'
 const RESOLV_CONF = '/etc/resolv.conf'
 /** Where resolvers listen that the C library would ask before it reads resolv.conf. */
 const RESOLVERS = ['/run/systemd/resolve', '/run/nscd', '/var/run/nscd', '/run/avahi-daemon']
@@ -49,6 +50,9 @@ async function prepare(): Promise<void> {
   allowPing()
   await coverResolvers()
   sendDescriptor(order.inbox, tun.fds[0] ?? -1, tun.offload)
+  const control = openLinkControl()
+  sendDescriptor(order.inbox, control, 'control')
+  fileCalls().close(control)
 }
 
 /** Echo requests without rights, for the user's group (0 here); a container may not let us. */

@@ -20,12 +20,14 @@ const ANSWERING = `
   import { confine } from ${MODULE}
   const [command, ...args] = process.argv.slice(1)
   const packet = Buffer.alloc(2000)
-  const onTun = fd => setInterval(() => {
+  const onTun = ({ fd, resize }) => setInterval(() => {
     try {
       for (;;) {
         const length = fs.readSync(fd, packet)
         if (packet[0] >> 4 !== 4) continue
         const to = packet.subarray(16, 20).join('.')
+        // To the port of a size: it is the size from now on.
+        if (packet[9] === 17 && to === '203.0.113.9') { resize(packet.readUInt16BE(22)); continue }
         if (packet[9] !== 1) { process.stderr.write(to + ' ' + packet.readUInt16BE(22) + '\\n'); continue }
         const from = Buffer.from(packet.subarray(12, 16))
         packet.copy(packet, 12, 16, 20)
@@ -100,6 +102,17 @@ test('the command cannot change its network, nor get into another', async t => {
   const { output } = await start(t, AS_NOBODY, 'sh', '-c', `${tries}; readlink /proc/self/ns/net`).done
   assert.match(output, /^net:\[\d+\]\n$/)
   assert.notEqual(output.trim(), readlinkSync('/proc/self/ns/net'))
+})
+
+test('who carries the packets of a command changes its MTU while it runs, without rights over the machine', async t => {
+  if (lacks(t)) return
+  const look = 'ip -o link show dev hoplite0'
+  const ask = (size: number) => `echo > /dev/udp/203.0.113.9/${size}; sleep 0.2; ${look}`
+  const { output } = await start(t, AS_NOBODY, 'bash', '-c', [look, ask(1_392), ask(1_280)].join('; ')).done
+  assert.deepEqual(
+    [...output.matchAll(/ mtu (\d+) /g)].map(([, size]) => size),
+    ['1280', '1392', '1280'],
+  )
 })
 
 test('its exit code is passed on, and that of a signal, and that of a command which is not there', async t => {

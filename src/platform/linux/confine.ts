@@ -7,6 +7,8 @@
 // The command has no rights over its namespaces, so it cannot get out of them; when the descriptor is closed, or its holder
 // dies, it has no network at all. Resolvers that answer over Unix sockets (systemd-resolved, nscd, Avahi) would ask outside,
 // so their directories are covered.
+//
+// The entry hands two descriptors over: the TUN, and a socket by which this process changes its MTU while the command runs.
 
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -18,6 +20,8 @@ import { type ErrorCode, HopliteError } from '#api/errors.ts'
 import type { TunOffload } from '#forward/commands.ts'
 import { siblingModule } from '../module-url.ts'
 import { openInbox } from './descriptors.ts'
+import { fileCalls } from './libc.ts'
+import { setLinkMtu } from './link-control.ts'
 import { familyOf, parseInterface } from './networks.ts'
 
 export interface ConfineOptions {
@@ -34,7 +38,14 @@ export interface ConfineOptions {
   /** The command's environment; default: this process's. */
   readonly env?: NodeJS.ProcessEnv
   /** Gets the TUN, which is up, before the command runs; it owns the descriptor and closes it afterwards. */
-  readonly onTun: (fd: number, offload: TunOffload) => void | Promise<void>
+  readonly onTun: (tun: ConfinedTun) => void | Promise<void>
+}
+
+export interface ConfinedTun {
+  readonly fd: number
+  readonly offload: TunOffload
+  /** Sets its MTU in bytes, until the command has ended. Throws CHANGE_FAILED. */
+  resize(mtu: number): void
 }
 
 /** What the entry is told, in its arguments. */
@@ -50,6 +61,8 @@ export type EntryReport =
   | { readonly kind: 'ready' }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string; readonly advice: string }
 
+/** The interface's name, inside. */
+export const CONFINED_TUN = 'hoplite0'
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 const CHANNEL = 3
 /** One byte: what the entry would leave unread resets the channel. */
@@ -65,6 +78,7 @@ export async function confine({ env = process.env, onTun, ...options }: ConfineO
   options.addresses.forEach(parseInterface)
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-run-'))
   const inbox = openInbox(path.join(directory, 'tun'))
+  let control: number | undefined
   try {
     const order: EntryOrder = {
       ...options,
@@ -85,10 +99,17 @@ export async function confine({ env = process.env, onTun, ...options }: ConfineO
     try {
       const channel = child.stdio[CHANNEL] as Socket
       const report = await Promise.race([firstReport(channel), ended.then(() => undefined)])
-      const delivery = inbox.take()
-      if (report?.kind !== 'ready' || delivery === undefined) throw notConfined(report, await ended)
+      const [tun, link] = [inbox.take(), inbox.take()]
+      control = link?.fd
+      if (report?.kind !== 'ready' || tun === undefined || link === undefined) {
+        if (tun !== undefined) fileCalls().close(tun.fd)
+        throw notConfined(report, await ended)
+      }
+      const resize = (mtu: number) => {
+        if (control !== undefined) setLinkMtu(control, CONFINED_TUN, mtu)
+      }
       try {
-        await onTun(delivery.fd, delivery.note as TunOffload)
+        await onTun({ fd: tun.fd, offload: tun.note as TunOffload, resize })
       } catch (error) {
         child.kill('SIGKILL')
         await ended
@@ -100,6 +121,8 @@ export async function confine({ env = process.env, onTun, ...options }: ConfineO
       forgetSignals()
     }
   } finally {
+    if (control !== undefined) fileCalls().close(control)
+    control = undefined
     inbox.close()
     rmSync(directory, { recursive: true, force: true })
   }

@@ -1,5 +1,6 @@
 // Open files handed from one process to another: SCM_RIGHTS over datagrams of a Unix socket (unix(7), cmsg(3)). Whoever
-// may reach the inbox's path may send; it lies in a directory of its owner alone.
+// may reach an inbox's path may send; it lies in a directory of its owner alone. A pair of sockets has no path: one end is
+// given to a child at its birth.
 //
 // Layouts of 64-bit Linux, little-endian, offset/size:
 //   sockaddr_un  0/2 family, 2/108 path with NUL
@@ -19,6 +20,7 @@ const SCM_RIGHTS = 1
 const MSG_DONTWAIT = 0x40
 const MSG_CMSG_CLOEXEC = 0x4000_0000
 const MSG_CTRUNC = 0x08
+const MSG_NOSIGNAL = 0x4000
 
 const MAX_PATH_BYTES = 107
 const MAX_NOTE_BYTES = 1024
@@ -53,19 +55,49 @@ export function openInbox(path: string): Inbox {
   }
 }
 
+/** Two sockets, each the other's end; both are closed in child processes that are not given one. Throws CHANGE_FAILED. */
+export function descriptorPair(): readonly [number, number] {
+  const both = Buffer.alloc(8)
+  if (calls().socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, addressOf(both)) !== 0)
+    throw failed('open Unix sockets')
+  return [both.readInt32LE(0), both.readInt32LE(4)]
+}
+
+/** Sends copies of descriptors through one end of a pair; never waits. Throws CHANGE_FAILED. */
+export function passDescriptors(socket: number, fds: readonly number[]): void {
+  for (const fd of fds) {
+    const message = new Message(Buffer.from('.'), rightsOf(fd))
+    if (calls().sendmsg(socket, addressOf(message.header), MSG_DONTWAIT | MSG_NOSIGNAL) < 0n)
+      throw failed('hand over a descriptor')
+  }
+}
+
+/** What has arrived at the other end, oldest first; the caller closes it. Throws CHANGE_FAILED when there are fewer. */
+export function acceptDescriptors(socket: number, count: number): number[] {
+  return Array.from({ length: count }, () => {
+    const delivery = receive(socket)
+    if (delivery === undefined) throw failed('take a descriptor')
+    return delivery.fd
+  })
+}
+
 /** Sends a copy of a descriptor, with a note of at most 1024 bytes, to an inbox. Throws CHANGE_FAILED. */
 export function sendDescriptor(path: string, fd: number, note: string): void {
   const socket = openSocket()
   const name = socketAddress(path)
+  const message = new Message(Buffer.from(note), rightsOf(fd), name)
+  if (calls().sendmsg(socket, addressOf(message.header), 0) < 0n)
+    throw failed(`hand over a descriptor at ${path}`, socket)
+  fileCalls().close(socket)
+}
+
+function rightsOf(fd: number): Buffer {
   const control = Buffer.alloc(CONTROL_BYTES)
   control.writeBigUInt64LE(BigInt(CONTROL_USED_BYTES), 0)
   control.writeInt32LE(SOL_SOCKET, 8)
   control.writeInt32LE(SCM_RIGHTS, 12)
   control.writeInt32LE(fd, 16)
-  const message = new Message(Buffer.from(note), control, name)
-  if (calls().sendmsg(socket, addressOf(message.header), 0) < 0n)
-    throw failed(`hand over a descriptor at ${path}`, socket)
-  fileCalls().close(socket)
+  return control
 }
 
 function receive(socket: number): Delivery | undefined {
@@ -145,6 +177,7 @@ function calls(): ReturnType<typeof bindCalls> {
 function bindCalls() {
   return bind({
     socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
+    socketpair: { arguments: ['int32', 'int32', 'int32', 'pointer'], return: 'int32' },
     bind: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
     sendmsg: { arguments: ['int32', 'pointer', 'int32'], return: 'int64' },
     recvmsg: { arguments: ['int32', 'pointer', 'int32'], return: 'int64' },

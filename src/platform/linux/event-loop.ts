@@ -27,16 +27,30 @@ export interface Turn {
   readonly now: () => number
 }
 
+interface Reader {
+  readonly fd: number
+  readonly read: () => unknown
+  /** The turn in which it was called last. */
+  turn: number
+}
+
 export class EventLoop {
   readonly #fd = socketCalls().epoll_create1(0o2000000)
   readonly #events = new Memory(MAX_EVENTS * EPOLL_EVENT_BYTES)
   readonly #event = new Memory(EPOLL_EVENT_BYTES)
-  readonly #readers = new Map<number, () => void>()
+  readonly #readers = new Map<number, Reader>()
+  /** Those that have more to do, and memory for those of the turn after. */
+  #more: Reader[] = []
+  #moreNext: Reader[] = []
+  #turn = 0
   #isStopped = false
 
-  /** Calls `read` whenever `fd` can be read; it need not read everything. */
-  watch(fd: number, read: () => void): void {
-    this.#readers.set(fd, read)
+  /**
+   * Calls `read` whenever `fd` can be read; it need not read everything. When it returns true it is called in the next turn, even
+   * if there is nothing to be read then.
+   */
+  watch(fd: number, read: () => unknown): void {
+    this.#readers.set(fd, { fd, read, turn: 0 })
     const view = new DataView(this.#event.bytes.buffer)
     view.setUint32(0, EPOLLIN, true)
     view.setUint32(EPOLL_DATA_OFFSET, fd, true)
@@ -58,16 +72,29 @@ export class EventLoop {
     const view = new DataView(this.#events.bytes.buffer)
     turn.settle()
     while (!this.#isStopped) {
-      const wait = Math.min(Math.max(Math.ceil(turn.deadline() - turn.now()), 0), MAX_SLEEP_MS)
+      const sleep = this.#more.length > 0 ? 0 : Math.ceil(turn.deadline() - turn.now())
+      const wait = Math.min(Math.max(sleep, 0), MAX_SLEEP_MS)
       const count = batchCalls().epoll_wait(word(this.#fd), this.#events.pointer, word(MAX_EVENTS), word(wait))
       if (count < 0 && errno() !== EINTR) throw new Error(`wait for packets: error ${errno()}`)
-      for (let i = 0; i < count; i++) {
-        this.#readers.get(view.getUint32(i * EPOLL_EVENT_BYTES + EPOLL_DATA_OFFSET, true))?.()
-      }
       const now = turn.now()
+      this.#turn++
+      const more = this.#more
+      this.#more = this.#moreNext
+      this.#moreNext = more
+      for (let i = 0; i < count; i++) {
+        this.#call(this.#readers.get(view.getUint32(i * EPOLL_EVENT_BYTES + EPOLL_DATA_OFFSET, true)))
+      }
+      for (const reader of more) if (this.#readers.get(reader.fd) === reader) this.#call(reader)
+      more.length = 0
       if (turn.deadline() <= now) turn.handleDeadline(now)
       turn.settle()
     }
+  }
+
+  #call(reader: Reader | undefined): void {
+    if (reader === undefined || reader.turn === this.#turn) return
+    reader.turn = this.#turn
+    if (reader.read() === true) this.#more.push(reader)
   }
 
   /** Nothing may be watched or unwatched afterwards. */

@@ -137,7 +137,7 @@ async function anotherAddress(client: Host): Promise<void> {
 function stateDirectory(t: TestContext): string {
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-leaks-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
-  return directory
+  return path.join(directory, 'state')
 }
 
 async function startTunnel(client: Host, state: string) {
@@ -145,7 +145,7 @@ async function startTunnel(client: Host, state: string) {
     tun: 'hop0',
     addresses: ['10.77.0.2/32', 'fd77::2/128'],
     mtu: 1280,
-    dns: { servers: ['10.77.0.1'], search: [], way: 'cover', stateDirectory: state },
+    dns: { servers: ['10.77.0.1'], search: [], way: 'cover', stateDirectory: path.dirname(state) },
     mark: CLIENT_MARK,
     priority: CLIENT_PRIORITY,
     relays: [{ address: '192.0.2.1', protocol: 'udp', port: 4000 }],

@@ -4,8 +4,10 @@
 // next is received. Sent packets wait in a few queues, one for each socket of late, until `flush`.
 
 import type { Counters } from '#forward/counters.ts'
+import { Codel } from '#packet/codel.ts'
 import type { Address } from '#wire/address.ts'
 import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '../datagrams.ts'
+import { enlargeBuffers } from './busy-socket.ts'
 import type { EventLoop } from './event-loop.ts'
 import { errorName } from './libc.ts'
 import { KnownBuffers, SendQueue, type SendTarget } from './send-queue.ts'
@@ -21,11 +23,7 @@ import {
   Memory,
   MMSG_BYTES,
   MSG_DONTWAIT,
-  SO_MARK,
-  SO_RCVBUF,
-  SO_RCVBUFFORCE,
-  SO_SNDBUF,
-  SO_SNDBUFFORCE,
+  SO_TIMESTAMPNS,
   SOCK_DGRAM,
   SOCK_FLAGS,
   SOL_SOCKET,
@@ -36,35 +34,41 @@ import {
   word,
 } from './socket-calls.ts'
 
-const BUFFER_BYTES = 4 * 1024 * 1024
 const MESSAGES = 16
 const MESSAGE_BYTES = 65_536
 const NAME_BYTES = 32
-const CONTROL_BYTES = 32
+/** A time takes 32 bytes, the length of segments 24. */
+const CONTROL_BYTES = 64
 const QUEUES = 16
-/** Batches read from one socket before others have their turn. */
-const MAX_BATCHES = 4
+const CLOCK_REALTIME = 0n
+/** Datagrams read from one socket before others have their turn, more or less: a third of a millisecond. */
+const TURN_DATAGRAMS = 256
 
 export interface LinuxDatagramsOptions {
   readonly counters: Counters
   readonly loop: EventLoop
-  /** SO_MARK of every socket that is not on loopback; 0 sets none. */
-  readonly mark: number
+  /** Descriptors of sockets that are not bound yet: the first that are bound to no loopback address are these. */
+  readonly given: readonly number[]
+  readonly now: () => number
 }
 
 export class LinuxDatagrams implements Datagrams {
   readonly known = new KnownBuffers()
   /** Called when a batch has been dealt with, before the memory it lies in is used again. */
   onBatch: () => void = () => {}
+  /** Called with true before datagrams of which one is to be shed, as the queue that they waited in stands, and with false after. */
+  onStanding: (isStanding: boolean) => void = () => {}
   readonly #options: LinuxDatagramsOptions
   readonly #queues: SendQueue[]
   readonly #receive: ReceiveMemory
   readonly #open = new Set<LinuxSocket>()
+  readonly #given: number[]
   #nextQueue = 0
   #lastQueue: SendQueue
 
   constructor(options: LinuxDatagramsOptions) {
     this.#options = options
+    this.#given = [...options.given]
     this.#queues = Array.from({ length: QUEUES }, () => new SendQueue(options.counters, this.known))
     this.#lastQueue = this.#queues[0] as SendQueue
     this.#receive = new ReceiveMemory()
@@ -72,7 +76,8 @@ export class LinuxDatagrams implements Datagrams {
   }
 
   open(plan: SocketPlan, handlers: SocketHandlers): DatagramSocket {
-    const socket = new LinuxSocket(plan, handlers, this, this.#receive, this.#options)
+    const given = plan.bind === undefined || isLoopback(plan.bind.host) ? undefined : this.#given.shift()
+    const socket = new LinuxSocket(plan, handlers, this, this.#receive, this.#options, given)
     if (!socket.isClosed) this.#open.add(socket)
     return socket
   }
@@ -112,6 +117,10 @@ class LinuxSocket implements DatagramSocket, SendTarget {
   readonly #datagrams: LinuxDatagrams
   readonly #receive: ReceiveMemory
   readonly #loop: EventLoop
+  readonly #now: () => number
+  readonly #codel = new Codel()
+  /** How many messages are asked for at once. */
+  #ask = MESSAGES
   #isClosed = false
 
   constructor(
@@ -119,17 +128,19 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     handlers: SocketHandlers,
     datagrams: LinuxDatagrams,
     receive: ReceiveMemory,
-    { loop, mark }: LinuxDatagramsOptions,
+    { loop, now }: LinuxDatagramsOptions,
+    given: number | undefined,
   ) {
     this.#plan = plan
     this.#handlers = handlers
     this.#datagrams = datagrams
     this.#receive = receive
     this.#loop = loop
+    this.#now = now
     const host = plan.connect?.host ?? plan.bind?.host ?? '0.0.0.0'
     const isV6 = host.includes(':')
-    this.fd = socketCalls().socket(isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0)
-    const problem = this.fd < 0 ? errno() : this.#prepare(isV6, isLoopback(host) ? 0 : mark)
+    this.fd = given ?? socketCalls().socket(isV6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0)
+    const problem = this.fd < 0 ? errno() : this.#prepare(isV6, given !== undefined)
     if (problem !== 0) {
       this.close()
       handlers.onFailed?.(errorName(problem))
@@ -163,19 +174,13 @@ class LinuxSocket implements DatagramSocket, SendTarget {
   }
 
   /** 0, or the number of the error. */
-  #prepare(isV6: boolean, mark: number): number {
+  #prepare(isV6: boolean, isGiven: boolean): number {
     const { bind, connect, isBusy } = this.#plan
     if (isV6) setOption(this.fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
-    if (mark !== 0 && !setOption(this.fd, SOL_SOCKET, SO_MARK, mark)) return errno()
-    if (isBusy) {
-      for (const [forced, asked] of [
-        [SO_RCVBUFFORCE, SO_RCVBUF],
-        [SO_SNDBUFFORCE, SO_SNDBUF],
-      ] as const) {
-        if (!setOption(this.fd, SOL_SOCKET, forced, BUFFER_BYTES)) setOption(this.fd, SOL_SOCKET, asked, BUFFER_BYTES)
-      }
-    }
+    // A given one has buffers that we may not be allowed to ask for.
+    if (isBusy && !isGiven) enlargeBuffers(this.fd)
     setOption(this.fd, SOL_UDP, UDP_GRO, 1)
+    setOption(this.fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)
     if (bind !== undefined) {
       const name = this.#receive.setName(encodeSocketAddress(bind))
       if (socketCalls().bind(this.fd, this.#receive.names.pointer, name) !== 0) return errno()
@@ -195,34 +200,47 @@ class LinuxSocket implements DatagramSocket, SendTarget {
   }
 
   #read(): void {
-    for (let i = 0; i < MAX_BATCHES && !this.#isClosed; i++) {
-      const count = this.#receive.fill(this.fd)
+    for (let datagrams = 0; datagrams < TURN_DATAGRAMS && !this.#isClosed; ) {
+      const asked = this.#ask
+      const count = this.#receive.fill(this.fd, asked)
       if (count < 0) {
         const error = errno()
         if (error !== EAGAIN && error !== EINTR) this.onError()
         return
       }
-      this.#deliver(count)
+      const delivered = this.#deliver(count, count < asked)
       this.#datagrams.onBatch()
       this.#datagrams.flush()
-      if (count < MESSAGES) return
+      if (count < asked) return
+      // A message may hold one datagram or 64.
+      this.#ask = Math.min(Math.max(Math.floor((TURN_DATAGRAMS * count) / delivered), 1), MESSAGES)
+      datagrams += delivered
     }
   }
 
-  #deliver(count: number): void {
+  /** Hands on what was received, and gives the number of datagrams. */
+  #deliver(count: number, isAll: boolean): number {
     const receive = this.#receive
     const { bytes } = receive.data
     const { connect } = this.#plan
+    const now = this.#now()
+    receive.readClock()
+    let datagrams = 0
     for (let i = 0; i < count; i++) {
       const length = receive.length(i)
       const segment = receive.segment(i)
       const from = connect ?? receive.from(i)
       const start = i * MESSAGE_BYTES
+      const isShed = this.#codel.sheds(receive.waitMs(i), isAll && i === count - 1, now)
+      if (isShed) this.#datagrams.onStanding(true)
       if (length === 0) this.#handlers.onDatagram(bytes, start, 0, from)
       for (let at = 0; at < length && !this.#isClosed; at += segment) {
         this.#handlers.onDatagram(bytes, start + at, Math.min(segment, length - at), from)
+        datagrams++
       }
+      if (isShed) this.#datagrams.onStanding(false)
     }
+    return Math.max(datagrams, 1)
   }
 }
 
@@ -233,6 +251,7 @@ class ReceiveMemory {
   readonly #messages = new Memory(MESSAGES * MMSG_BYTES)
   readonly #vectors = new Memory(MESSAGES * IOVEC_BYTES)
   readonly #controls = new Memory(MESSAGES * CONTROL_BYTES)
+  readonly #clock = new Memory(16)
   readonly #book = new AddressBook()
 
   constructor() {
@@ -247,15 +266,15 @@ class ReceiveMemory {
     }
   }
 
-  /** Receives what is there; the number of messages, or -1. */
-  fill(fd: number): number {
+  /** Receives at most `most` messages; their number, or -1. */
+  fill(fd: number, most: number): number {
     const { words } = this.#messages
-    for (let i = 0; i < MESSAGES; i++) {
+    for (let i = 0; i < most; i++) {
       const word = (i * MMSG_BYTES) >>> 2
       words[word + 2] = NAME_BYTES
       words[word + 10] = CONTROL_BYTES
     }
-    return batchCalls().recvmmsg(word(fd), this.#messages.pointer, word(MESSAGES), word(MSG_DONTWAIT), 0n)
+    return batchCalls().recvmmsg(word(fd), this.#messages.pointer, word(most), word(MSG_DONTWAIT), 0n)
   }
 
   length(message: number): number {
@@ -264,12 +283,34 @@ class ReceiveMemory {
 
   /** Length of each datagram of a message, but for the last, which may be shorter. */
   segment(message: number): number {
-    const hasControl = (this.#messages.words[((message * MMSG_BYTES) >>> 2) + 10] ?? 0) >= 16
-    if (!hasControl) return MESSAGE_BYTES
-    const word = (message * CONTROL_BYTES) >>> 2
+    const at = this.#control(message, SOL_UDP, UDP_GRO)
+    return at === 0 ? MESSAGE_BYTES : Math.max(this.#controls.words[at] ?? 0, 1)
+  }
+
+  /** Reads the clock that the kernel takes times from: not the one for intervals, as it may be set. */
+  readClock(): void {
+    batchCalls().clock_gettime(CLOCK_REALTIME, this.#clock.pointer)
+  }
+
+  /** How long a message had been in the socket at the time of `readClock`, in milliseconds. */
+  waitMs(message: number): number {
+    const at = this.#control(message, SOL_SOCKET, SO_TIMESTAMPNS)
+    if (at === 0) return 0
+    const then = this.#controls.words
+    const now = this.#clock.words
+    const seconds = (now[0] ?? 0) - (then[at] ?? 0)
+    return seconds * 1_000 + ((now[2] ?? 0) - (then[at + 2] ?? 0)) / 1e6
+  }
+
+  /** Where the data of a control message begin, in words; 0 without it. Each begins with its length, level and type. */
+  #control(message: number, level: number, type: number): number {
     const { words } = this.#controls
-    const isGro = words[word + 2] === SOL_UDP && words[word + 3] === UDP_GRO
-    return isGro ? Math.max(words[word + 4] ?? 0, 1) : MESSAGE_BYTES
+    const first = (message * CONTROL_BYTES) >>> 2
+    const end = first + ((this.#messages.words[((message * MMSG_BYTES) >>> 2) + 10] ?? 0) >>> 2)
+    for (let at = first; at + 4 < end; at += Math.max(((words[at] ?? 0) + 7) >>> 3, 2) << 1) {
+      if (words[at + 2] === level && words[at + 3] === type) return at + 4
+    }
+    return 0
   }
 
   from(message: number): Address {

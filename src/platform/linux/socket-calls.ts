@@ -23,6 +23,7 @@ export const SO_SNDBUF = 7
 export const SO_RCVBUF = 8
 export const SO_SNDBUFFORCE = 32
 export const SO_RCVBUFFORCE = 33
+export const SO_TIMESTAMPNS = 35
 export const SO_MARK = 36
 export const SOL_UDP = 17
 export const UDP_SEGMENT = 103
@@ -54,6 +55,7 @@ function bindSockets() {
     socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
     bind: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
     connect: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
+    listen: { arguments: ['int32', 'int32'], return: 'int32' },
     getsockname: { arguments: ['int32', 'pointer', 'pointer'], return: 'int32' },
     setsockopt: { arguments: ['int32', 'int32', 'int32', 'pointer', 'uint32'], return: 'int32' },
     close: { arguments: ['int32'], return: 'int32' },
@@ -85,6 +87,7 @@ function bindBatches() {
     read: { arguments: [p, p, p], return: 'int32' },
     write: { arguments: [p, p, p], return: 'int32' },
     writev: { arguments: [p, p, p], return: 'int32' },
+    clock_gettime: { arguments: [p, p], return: 'int32' },
   })
 }
 

@@ -1,6 +1,6 @@
 // A TUN's descriptor in the data plane's loop: reads superpackets and cuts them, joins packets and writes superpackets.
 //
-//   TUN ──read──► one buffer ──segmenter──► slab, with room for every layer ──► onPacket
+//   TUN ──read──► queue, fair to flows ──segmenter──► slab, with room for every layer ──► onPacket
 //   packets that lie where they were opened ──coalescer──► writev ──► TUN
 //
 // Without offloads each packet is read and written by itself.
@@ -9,20 +9,16 @@ import type { TunOffload } from '#forward/commands.ts'
 import type { Counters } from '#forward/counters.ts'
 import { HEADROOM, type Slab } from '#forward/slab.ts'
 import { Coalescer, type CoalescerOutlet } from '#packet/coalescer.ts'
+import { markCongestion } from '#packet/congestion-mark.ts'
 import { Segmenter } from '#packet/segmenter.ts'
 import type { EventLoop } from './event-loop.ts'
 import { fileCalls } from './libc.ts'
 import type { KnownBuffers } from './send-queue.ts'
 import { batchCalls, IOVEC_BYTES, Memory, word } from './socket-calls.ts'
+import { TunQueue } from './tun-queue.ts'
 
-/** A superpacket of 64 KiB, and the virtio header before it. */
-const READ_BYTES = 65_536 + 16
-/** So that the packet behind the virtio header lies on a word. */
-const READ_AT = 6
-/** Reads before other descriptors have their turn. */
-const MAX_READS = { none: 128, offload: 16 } as const
-/** What the slab holds many times over. */
-const FLUSH_PACKETS = 256
+/** Packets given before other descriptors have their turn, more or less: a third of a millisecond, and far less than the slab holds. */
+const TURN_PACKETS = 128
 const MAX_PIECES = 64
 const MAX_PACKET_BYTES = 65_535
 
@@ -41,12 +37,13 @@ export interface TunPortOptions {
   readonly onTooBig?: (buffer: Uint8Array, offset: number, length: number) => void
   /** Sends what waits. */
   readonly flush: () => void
+  readonly now: () => number
 }
 
 export class TunPort implements CoalescerOutlet {
   readonly #options: TunPortOptions
   readonly #hasOffload: boolean
-  readonly #read = new Memory(READ_AT + READ_BYTES + 10)
+  readonly #queue: TunQueue | undefined
   readonly #pieces = new Memory(MAX_PIECES * IOVEC_BYTES)
   readonly #segmenter = new Segmenter()
   readonly #coalescer: Coalescer
@@ -60,6 +57,7 @@ export class TunPort implements CoalescerOutlet {
     this.#hasOffload = offload !== 'none'
     this.#mtu = options.mtu
     this.#coalescer = new Coalescer({ outlet: this, joinsUdp: offload === 'tcp and udp' })
+    if (this.#hasOffload) this.#queue = new TunQueue(options.counters)
     loop.watch(fd, () => this.#readAll())
   }
 
@@ -107,40 +105,52 @@ export class TunPort implements CoalescerOutlet {
     this.#bytes = 0
   }
 
-  #readAll(): void {
-    if (this.#hasOffload) this.#readCut()
-    else this.#readWhole()
+  /** True when packets wait that are read already. */
+  #readAll(): boolean {
+    const queue = this.#queue
+    if (queue === undefined) this.#readWhole()
+    else this.#readCut(queue)
     this.#options.flush()
+    return queue !== undefined && queue.length > 0
   }
 
-  #readCut(): void {
-    const { fd, slab, counters, onPacket, onTooBig, flush } = this.#options
+  #readCut(queue: TunQueue): void {
+    const { fd, counters, onTooBig, now } = this.#options
     const segmenter = this.#segmenter
-    const at = this.#read.pointer + BigInt(READ_AT)
-    const bytes = BigInt(READ_BYTES)
-    let packets = 0
-    for (let i = 0; i < MAX_READS.offload; i++) {
-      const length = batchCalls().read(word(fd), at, bytes)
-      if (length <= 0) return
-      const fault = segmenter.begin(this.#read.bytes, READ_AT, length, this.#mtu)
-      if (fault === 'tooBig' && onTooBig) onTooBig(this.#read.bytes, segmenter.offset, segmenter.packet.length)
+    queue.fill(fd, now())
+    for (let packets = 0; packets < TURN_PACKETS; ) {
+      const slot = queue.take(now())
+      if (slot === undefined) return
+      const fault = segmenter.begin(queue.bytes, slot.at, slot.length, this.#mtu)
+      if (fault === 'tooBig' && onTooBig) onTooBig(queue.bytes, segmenter.offset, segmenter.packet.length)
       else if (fault !== undefined) counters.add('dropTunnel')
-      while (segmenter.next > 0) {
-        const at = slab.take(segmenter.next) + HEADROOM
-        onPacket(slab.buffer, at, segmenter.write(slab.buffer, at))
-        packets++
-      }
-      if (packets >= FLUSH_PACKETS) {
-        flush()
-        packets = 0
-      }
+      packets += this.#cut(slot.isShed)
+      queue.free(slot)
     }
+  }
+
+  /** Gives the segments of what was begun, the first marked or left out if it is to be shed; their number, at least 1. */
+  #cut(isShed: boolean): number {
+    const { slab, counters, onPacket } = this.#options
+    const segmenter = this.#segmenter
+    let packets = 0
+    for (; segmenter.next > 0; packets++) {
+      const at = slab.take(segmenter.next) + HEADROOM
+      const length = segmenter.write(slab.buffer, at)
+      if (isShed && packets === 0) {
+        const isMarked = markCongestion(slab.buffer, at)
+        counters.add(isMarked ? 'markedCongestion' : 'dropStandingQueue')
+        if (!isMarked) continue
+      }
+      onPacket(slab.buffer, at, length)
+    }
+    return Math.max(packets, 1)
   }
 
   #readWhole(): void {
     const { fd, slab, known, onPacket, onTooBig } = this.#options
     const mtu = this.#mtu
-    for (let i = 0; i < MAX_READS.none; i++) {
+    for (let i = 0; i < TURN_PACKETS; i++) {
       const at = slab.take(MAX_PACKET_BYTES) + HEADROOM
       const address = BigInt((known.find(slab.buffer) ?? 0) + at)
       const length = batchCalls().read(word(fd), address, word(MAX_PACKET_BYTES))

@@ -62,6 +62,7 @@ export class Tunnel implements TunnelClient {
       known,
       counters,
       loop,
+      now,
       onPacket: (buffer, offset, length) => {
         if (this.#device.send(buffer, offset, length, now()) !== undefined) counters.add('dropTunnel')
       },

@@ -2,26 +2,26 @@
 
 import { spawn } from 'node:child_process'
 import type { WgQuickHook } from '#wire/wg-quick.ts'
-import { type Log, own } from './log.ts'
 
 const MAX_MS = 60_000
 
 /**
- * Runs the commands of one moment in their order, `%i` being the interface; one that fails is told and the next is run. One that
- * takes longer than `maxMs` is ended, with everything that it started.
+ * Runs the commands of one moment in their order, `%i` being the interface, whatever becomes of one of them. One that takes
+ * longer than `maxMs` is ended, with everything that it started. Gives the exit codes that were not 0, or what ended the command.
  */
 export async function runHooks(
   hooks: readonly WgQuickHook[],
   when: WgQuickHook['when'],
   name: string,
-  log: Log,
   maxMs = MAX_MS,
-): Promise<void> {
+): Promise<string[]> {
+  const failures: string[] = []
   for (const hook of hooks) {
     if (hook.when !== when) continue
     const code = await runShell(hook.command.replaceAll('%i', name), maxMs)
-    if (code !== 0) log.warn('hook failed', { when: own(when), code: own(String(code)) })
+    if (code !== 0) failures.push(String(code))
   }
+  return failures
 }
 
 /** The exit code, or the name of what ended it. */

@@ -1,0 +1,166 @@
+// Who the daemon is when root starts it with a helper: the user `hoplite`, where the machine has one, or a number that
+// belongs to nobody. Its state directory is made its own; of directories that it may not enter (somebody's home) it sees the
+// program, its state and the configuration, and nothing else, in a mount namespace of its own.
+
+import { createHash } from 'node:crypto'
+import { chownSync, existsSync, lchownSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import path from 'node:path'
+import { assertProgram } from './steps.ts'
+
+/** The range that systemd has for users that exist only while a service runs; nobody is entered in it. */
+const DYNAMIC = { first: 61_184, last: 65_519 } as const
+const NAME = 'hoplite'
+const OTHERS_MAY_ENTER = 0o001
+/** Deeper than any state is. */
+const MAX_DEPTH = 8
+
+export interface DaemonUser {
+  readonly uid: number
+  readonly gid: number
+}
+
+export interface DaemonLaunch extends DaemonUser {
+  /** Program and arguments. */
+  readonly command: readonly string[]
+  /** Files and directories that the daemon must see. */
+  readonly sees: readonly string[]
+  /** Whether it listens on ports below 1024. */
+  readonly bindsLowPorts: boolean
+}
+
+/** What Node's permission model is told of a node that writes to its state directory alone. */
+export function nodePermissions(stateDir: string): string[] {
+  return [
+    ...['--permission', '--allow-net', '--allow-worker', '--allow-addons', '--allow-ffi'],
+    ...['--allow-fs-read=*', `--allow-fs-write=${stateDir}`],
+  ]
+}
+
+/** The user for the node of a state directory; root itself where a user namespace has no other. */
+export function daemonUser(stateDir: string): DaemonUser {
+  if (!isMapped(DYNAMIC.last)) return { uid: 0, gid: 0 }
+  const users = new Map<number, { readonly name: string; readonly gid: number }>()
+  for (const line of readText('/etc/passwd').split('\n')) {
+    const [name = '', , uid, gid] = line.split(':')
+    if (uid !== undefined && gid !== undefined) users.set(Number(uid), { name, gid: Number(gid) })
+  }
+  for (const [uid, { name, gid }] of users) if (name === NAME && uid !== 0) return { uid, gid }
+  const isFree = (uid: number) => !users.has(uid) && !existsSync(`/run/systemd/dynamic-uid/${uid}`)
+  const owner = statSync(stateDir).uid
+  if (owner >= DYNAMIC.first && owner <= DYNAMIC.last && isFree(owner)) return { uid: owner, gid: owner }
+  const count = DYNAMIC.last - DYNAMIC.first + 1
+  const start = createHash('sha256').update(stateDir).digest().readUInt32LE(0)
+  for (let n = 0; n < count; n++) {
+    const uid = DYNAMIC.first + ((start + n) % count)
+    if (isFree(uid)) return { uid, gid: uid }
+  }
+  throw new Error('find a user for the daemon: none is free')
+}
+
+/** Makes a state directory and all in it the user's own, but for files that have another name elsewhere. */
+export function giveState(directory: string, { uid, gid }: DaemonUser, depth = 0): void {
+  if (depth > MAX_DEPTH) return
+  for (const entry of readdirSync(directory)) {
+    const file = path.join(directory, entry)
+    const found = lstatSync(file)
+    if (found.isDirectory()) giveState(file, { uid, gid }, depth + 1)
+    // Links are not followed, and a second name may be for a file of somebody else's.
+    else if ((found.uid !== uid || found.gid !== gid) && found.nlink === 1) lchownSync(file, uid, gid)
+  }
+  chownSync(directory, uid, gid)
+}
+
+/** The words that run a command as that user, without a right and without a way to get one. Throws PROGRAM_MISSING. */
+export function asDaemon({ uid, gid, command, sees, bindsLowPorts }: DaemonLaunch, stage: string): string[] {
+  assertProgram('setpriv')
+  const kept = bindsLowPorts ? ',+net_bind_service' : ''
+  // In a namespace that has no user but root, that one without what root is.
+  const who =
+    uid === 0 ? ['--securebits=+noroot,+noroot_locked'] : [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups']
+  const dropped = [
+    'setpriv',
+    ...who,
+    '--no-new-privs',
+    ...[`--inh-caps=-all${kept}`, `--ambient-caps=-all${kept}`, `--bounding-set=-all${kept}`, '--'],
+    ...command,
+  ]
+  const covers = coversFor(sees, { uid, gid })
+  if (covers.length === 0) return dropped
+  assertProgram('unshare')
+  const script = [...shelter(covers, sees, stage), 'exec "$@"'].join('\n')
+  return ['unshare', '--mount', '--propagation', 'slave', '--', '/bin/sh', '-ec', script, 'sh', ...dropped]
+}
+
+/** The outermost directories that keep the user from what it must see. */
+export function coversFor(sees: readonly string[], user: DaemonUser): string[] {
+  return [...new Set(sees.flatMap(directory => parentsOf(directory).find(parent => !mayEnter(parent, user)) ?? []))]
+}
+
+/** What a daemon sees of a configuration: its directory, in which a file may be replaced; where it may not enter, the file. */
+export function configPlace(file: string, user: DaemonUser): string {
+  const directory = path.dirname(file)
+  return mayEnter(directory, user) ? directory : file
+}
+
+/** Commands that put an empty directory over each cover, with nothing in it but what must be seen, at its own place. */
+export function shelter(covers: readonly string[], sees: readonly string[], stage: string): string[] {
+  const kept = outermost(sees.filter(place => covers.some(cover => isWithin(place, cover))))
+  const make = (at: string, like: string) => {
+    const isDirectory = statSync(like, { throwIfNoEntry: false })?.isDirectory() ?? true
+    return isDirectory ? `mkdir -p ${quote(at)}` : `mkdir -p ${quote(path.dirname(at))} && : > ${quote(at)}`
+  }
+  const tmpfs = (at: string) => `mount -t tmpfs -o mode=755,size=1m tmpfs ${quote(at)}`
+  return [
+    tmpfs(stage),
+    ...kept.flatMap((place, i) => [
+      make(`${stage}/${i}`, place),
+      `mount --bind ${quote(place)} ${quote(`${stage}/${i}`)}`,
+    ]),
+    ...covers.map(tmpfs),
+    ...kept.flatMap((place, i) => [make(place, place), `mount --move ${quote(`${stage}/${i}`)} ${quote(place)}`]),
+    `umount ${quote(stage)}`,
+  ]
+}
+
+/** From the root down, without the directory itself, which is given or open. */
+function parentsOf(directory: string): string[] {
+  const parts = directory.split('/').slice(1, -1)
+  return parts.map((_, i) => `/${parts.slice(0, i + 1).join('/')}`)
+}
+
+function mayEnter(directory: string, { uid, gid }: DaemonUser): boolean {
+  const found = statSync(directory, { throwIfNoEntry: false })
+  if (found === undefined) return true
+  const shift = found.uid === uid ? 6 : found.gid === gid ? 3 : 0
+  return ((found.mode >> shift) & OTHERS_MAY_ENTER) !== 0
+}
+
+function outermost(directories: readonly string[]): string[] {
+  const sorted = [...new Set(directories)].toSorted((a, b) => a.length - b.length)
+  return sorted.filter((directory, i) => !sorted.slice(0, i).some(other => isWithin(directory, other)))
+}
+
+function isWithin(directory: string, other: string): boolean {
+  return directory === other || directory.startsWith(`${other}/`)
+}
+
+/** For a shell: what stands between single quotes means itself. */
+function quote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`
+}
+
+/** user_namespaces(7): first inside, first outside, how many. */
+function isMapped(uid: number): boolean {
+  return readText('/proc/self/uid_map')
+    .split('\n')
+    .map(line => line.trim().split(/\s+/).map(Number))
+    .some(([first = 0, , count = 0]) => uid >= first && uid < first + count)
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
+  }
+}

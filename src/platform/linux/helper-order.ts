@@ -1,0 +1,163 @@
+// What the helper is told: by root, once and before anything else, its order; by the daemon, requests of a fixed list.
+//
+// The order has everything that is known beforehand: whose machine goes where, what is denied, which commands a file has. A
+// request has only what the network tells: addresses of relays, a size. It has no command, path, rule or name, so whoever
+// owns the daemon can say no more than these verbs.
+//
+// A request is a line of JSON, at most `MAX_LINE_BYTES` long. Unknown fields, other types and values out of range are refused.
+
+import type { WgQuickHook } from '#wire/wg-quick.ts'
+import type { LanRange, Split } from './client-options.ts'
+import type { OperatorRule } from './exit-network.ts'
+import { checkEndpoint, checkInteger, type Endpoint, familyOf } from './networks.ts'
+
+/** 1024 endpoints of IPv6, and then some. */
+export const MAX_LINE_BYTES = 256 * 1024
+export const MAX_ENDPOINTS = 1024
+export const MAX_QUEUES = 64
+
+export interface ClientOrder {
+  readonly kind: 'client'
+  readonly name: string
+  /** Addresses with prefix lengths. */
+  readonly addresses: readonly string[]
+  readonly dnsServers: readonly string[]
+  readonly dnsSearch: readonly string[]
+  /** Networks that go through the tunnel. */
+  readonly routes: readonly string[]
+  readonly killSwitch: boolean
+  readonly lan: readonly LanRange[]
+  readonly split: Split
+  /** Of `routes`, what the tunnel does not carry. */
+  readonly refused?: readonly string[]
+  /** One's own devices: the interface that leads to them, by default this tunnel's, and their networks. */
+  readonly devices?: { readonly interface?: string; readonly networks: readonly string[] }
+  /** Whether packets are as the kernel likes them, long and joined. By default they are. */
+  readonly offload?: boolean
+}
+
+export interface ExitOrder {
+  readonly kind: 'exit'
+  readonly name: string
+  readonly addresses: readonly string[]
+  readonly denied: readonly string[]
+  readonly rules: readonly OperatorRule[]
+  readonly allowed: readonly Endpoint[]
+  readonly resolver: { readonly address: string; readonly servers: readonly string[] }
+}
+
+const HOOK_MOMENTS = ['PreUp', 'PostUp', 'PreDown', 'PostDown'] as const satisfies WgQuickHook['when'][]
+
+export interface HelperOrder {
+  readonly tunnel: ClientOrder | ExitOrder
+  /** Where the journal is: a directory of this user alone. */
+  readonly journal: string
+  /** The user that the daemon runs as. */
+  readonly uid: number
+  /** The commands of a WireGuard file that its user wants run. */
+  readonly hooks: readonly WgQuickHook[]
+}
+
+export type HelperRequest =
+  /** Makes the TUN and changes the network, in the place of an earlier tunnel. Gives `queues` descriptors. */
+  | { readonly verb: 'open'; readonly mtu: number; readonly queues: number; readonly control: readonly Endpoint[] }
+  /** Gives a UDP socket with large buffers and, for a client, the mark. */
+  | { readonly verb: 'socket'; readonly family: 4 | 6 }
+  /** Lets marked sockets send to these and no others. */
+  | { readonly verb: 'relays'; readonly relays: readonly Endpoint[] }
+  /** Lets the daemon's user connect to these and no others, around the tunnel. */
+  | { readonly verb: 'control'; readonly control: readonly Endpoint[] }
+  /** Lets the links to one's devices speak to these hosts and no others. */
+  | { readonly verb: 'links'; readonly hosts: readonly string[] }
+  | { readonly verb: 'mtu'; readonly mtu: number }
+  /** Ends TCP connections from the tunnel's addresses. */
+  | { readonly verb: 'reset' }
+  /** Puts the network back as it was. */
+  | { readonly verb: 'restore' }
+  /** Runs the commands of one moment. */
+  | { readonly verb: 'hooks'; readonly when: WgQuickHook['when'] }
+  /** Gives a socket that listens where wg(8) looks for the tunnel. */
+  | { readonly verb: 'wg' }
+
+/** Reads a request; `undefined` when it is none. */
+export function parseRequest(line: string): HelperRequest | undefined {
+  try {
+    const found: unknown = JSON.parse(line)
+    return isRecord(found) ? readRequest(found) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function readRequest(found: Readonly<Record<string, unknown>>): HelperRequest | undefined {
+  const has = (...names: string[]) => Object.keys(found).sort().join() === ['verb', ...names].sort().join()
+  const { verb } = found
+  switch (verb) {
+    case 'open':
+      if (!has('mtu', 'queues', 'control')) return undefined
+      return {
+        verb,
+        mtu: integer(found['mtu'], 1_280, 65_535),
+        queues: integer(found['queues'], 1, MAX_QUEUES),
+        control: endpoints(found['control'], 'tcp'),
+      }
+    case 'socket':
+      return has('family')
+        ? { verb, family: integer(found['family'], 4, 6) === 4 ? 4 : six(found['family']) }
+        : undefined
+    case 'relays':
+      return has('relays') ? { verb, relays: endpoints(found['relays'], 'udp') } : undefined
+    case 'control':
+      return has('control') ? { verb, control: endpoints(found['control'], 'tcp') } : undefined
+    case 'links':
+      return has('hosts') ? { verb, hosts: addresses(found['hosts']) } : undefined
+    case 'mtu':
+      return has('mtu') ? { verb, mtu: integer(found['mtu'], 1_280, 65_535) } : undefined
+    case 'hooks': {
+      const when = HOOK_MOMENTS.find(moment => moment === found['when'])
+      return has('when') && when !== undefined ? { verb, when } : undefined
+    }
+    case 'reset':
+    case 'restore':
+    case 'wg':
+      return has() ? { verb } : undefined
+    default:
+      return undefined
+  }
+}
+
+function integer(value: unknown, least: number, most: number): number {
+  if (typeof value !== 'number') throw new RangeError('not a number')
+  checkInteger(value, least, most, 'number')
+  return value
+}
+
+function six(value: unknown): 6 {
+  if (value !== 6) throw new RangeError('not a family')
+  return value
+}
+
+function endpoints(value: unknown, wanted: Endpoint['protocol']): readonly Endpoint[] {
+  if (!Array.isArray(value) || value.length > MAX_ENDPOINTS) throw new RangeError('not a list')
+  return value.map((entry: unknown) => {
+    if (!isRecord(entry) || Object.keys(entry).sort().join() !== 'address,port,protocol')
+      throw new RangeError('not one')
+    const { address, protocol, port } = entry
+    if (typeof address !== 'string' || protocol !== wanted || typeof port !== 'number') throw new RangeError('not one')
+    checkEndpoint({ address, protocol: wanted, port })
+    return { address, protocol: wanted, port }
+  })
+}
+
+function addresses(value: unknown): readonly string[] {
+  if (!Array.isArray(value) || value.length > MAX_ENDPOINTS) throw new RangeError('not a list')
+  return value.map((host: unknown) => {
+    if (typeof host !== 'string') throw new RangeError('not one')
+    familyOf(host)
+    return host
+  })
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,117 @@
+// The helper's process: root, and the parent of the daemon, which has no rights. It reads no configuration and no packet, and
+// imports no library: what it does stands in its order and in the verbs of helper-order.ts.
+//
+//   root's command ── becomes ──► this process ──starts──► the daemon, another user
+//                                      │   ◄── requests, a line each ──┤  descriptor 3
+//                                      └── open files ────────────────►┘  descriptor 4
+//
+// Signals are passed on, and the daemon's exit code is this one's. A daemon that says more than a line may hold is killed.
+
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmdirSync } from 'node:fs'
+import type { Socket } from 'node:net'
+import { constants, tmpdir } from 'node:os'
+import path from 'node:path'
+import { HopliteError } from '#api/errors.ts'
+import { lockStateSoon } from '../state-lock.ts'
+import { prepareJournal } from './changes.ts'
+import { asDaemon, giveState } from './daemon-user.ts'
+import { descriptorPair, passDescriptors } from './descriptors.ts'
+import { closeAll, Helper } from './helper.ts'
+import { HELPER_VARIABLE, type HelperReply } from './helper-channel.ts'
+import { MAX_LINE_BYTES, parseRequest } from './helper-order.ts'
+import { type HelperStart, START_VARIABLE } from './helper-start.ts'
+import { fileCalls } from './libc.ts'
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+const LINES = 3
+const FILES = 4
+const NEWLINE = 10
+
+const { order, launch, stateDir, input } = JSON.parse(process.env[START_VARIABLE] ?? '') as HelperStart
+delete process.env[START_VARIABLE]
+prepareJournal(order.journal)
+// One that ends with its daemon may still be undoing what that left.
+const unlock = await lockStateSoon(order.journal).catch(fail)
+giveState(stateDir, launch)
+const helper = new Helper(order)
+const [ours, theirs] = descriptorPair()
+const stage = mkdtempSync(path.join(tmpdir(), 'hoplite-stage-'))
+const [program = '', ...words] = asDaemon(launch, stage)
+const child = spawn(program, words, {
+  stdio: [input === undefined ? 'ignore' : 'pipe', 'inherit', 'inherit', 'pipe', theirs],
+  env: environment(),
+})
+child.stdin?.on('error', () => undefined).end(input)
+fileCalls().close(theirs)
+for (const signal of SIGNALS) process.on(signal, () => child.kill(signal))
+const serving = serve(child.stdio[LINES] as Socket)
+const code = await new Promise<number>(resolve => {
+  child.once('error', error => fail(error))
+  child.once('exit', (ended, signal) => resolve(ended ?? 128 + constants.signals[signal ?? 'SIGKILL']))
+})
+rmdirSync(stage)
+await serving
+await helper.handleDaemonGone().catch(say)
+unlock()
+process.exit(code)
+
+/** Answers requests, one after another: what comes faster waits in the kernel. */
+async function serve(socket: Socket): Promise<void> {
+  let held = Buffer.alloc(0)
+  try {
+    for await (const chunk of socket) {
+      held = Buffer.concat([held, chunk as Buffer])
+      for (let end = held.indexOf(NEWLINE); end >= 0; end = held.indexOf(NEWLINE)) {
+        const line = held.toString('utf8', 0, end)
+        held = held.subarray(end + 1)
+        await write(socket, `${JSON.stringify(await answer(line))}\n`)
+      }
+      if (held.length > MAX_LINE_BYTES) child.kill('SIGKILL')
+    }
+  } catch {
+    // It is gone; what it said last may be half a line.
+  }
+}
+
+/** Resolves when the daemon has room for it: one that does not read is not listened to. */
+function write(socket: Socket, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.write(text, error => (error ? reject(error) : resolve()))
+  })
+}
+
+async function answer(line: string): Promise<HelperReply> {
+  try {
+    const request = parseRequest(line)
+    if (request === undefined)
+      throw new HopliteError('REQUEST_INVALID', 'change the network: that is no request', 'report it')
+    const { answer, fds } = await helper.handle(request)
+    try {
+      passDescriptors(ours, fds)
+    } finally {
+      closeAll(fds)
+    }
+    return { answer, fds: fds.length }
+  } catch (error) {
+    if (error instanceof HopliteError)
+      return { error: { code: error.code, message: error.message, advice: error.advice } }
+    return { error: { code: 'INTERNAL', message: `change the network: ${String(error)}`, advice: 'report it' } }
+  }
+}
+
+/** The daemon's: not the watchdog's process id, which is this one's. */
+function environment(): NodeJS.ProcessEnv {
+  const { WATCHDOG_PID: _, ...rest } = process.env
+  return { ...rest, [HELPER_VARIABLE]: `${LINES} ${FILES}` }
+}
+
+function say(error: unknown): void {
+  const { message, advice } = error instanceof HopliteError ? error : { message: String(error), advice: 'report it' }
+  process.stderr.write(`hoplite: ${message}\n  ${advice}\n`)
+}
+
+function fail(error: unknown): never {
+  say(error)
+  process.exit(1)
+}

@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import type { HopliteError } from '#api/errors.ts'
+import type { Changes } from './changes.ts'
+import { Helper, MACHINE } from './helper.ts'
+import type { ClientOrder, ExitOrder, HelperOrder, HelperRequest } from './helper-order.ts'
+import type { Tun } from './tun.ts'
+
+const CLIENT: ClientOrder = {
+  kind: 'client',
+  name: 'hoplite7',
+  addresses: ['192.0.0.2/32'],
+  dnsServers: [],
+  dnsSearch: [],
+  routes: ['0.0.0.0/0'],
+  killSwitch: true,
+  lan: [],
+  split: {},
+}
+const EXIT: ExitOrder = {
+  kind: 'exit',
+  name: 'hoplite-exit',
+  addresses: ['10.64.0.1/16'],
+  denied: ['10.0.0.0/8'],
+  rules: [],
+  allowed: [],
+  resolver: { address: '192.0.0.1', servers: ['192.0.2.53'] },
+}
+const OPEN: HelperRequest = { verb: 'open', mtu: 1_400, queues: 2, control: [] }
+const END = { address: '192.0.2.1', protocol: 'udp', port: 7 } as const
+
+/** A helper over a machine that only writes down what is done to it. */
+function record(order: Partial<HelperOrder> = {}, faults: readonly string[] = []) {
+  const done: string[] = []
+  let pending: string[] = []
+  const did = (what: string, ...words: unknown[]) => {
+    done.push([what, ...words.map(word => (typeof word === 'string' ? word : JSON.stringify(word)))].join(' '))
+    if (faults.includes(what)) throw new Error(`${what} failed`)
+  }
+  const changes = {
+    pending: () => pending,
+    undoAll: async () => {
+      did('undoAll')
+      pending = []
+    },
+  } as unknown as Changes
+  const machine = {
+    ...MACHINE,
+    openChanges: (directory: string) => {
+      did('journal', directory)
+      return changes
+    },
+    openTun: ({ name = '', queues = 0 }): Tun => {
+      did('tun', name, queues)
+      return { name, fds: Array.from({ length: queues }, (_, i) => 100 + i), offload: 'tcp', close: () => did('close') }
+    },
+    openBusySocket: (family: 4 | 6, mark: number) => {
+      did('socket', family, mark)
+      return 50
+    },
+    listenForWg: async (name: string) => {
+      did('wg', name)
+      return { fd: 60, remove: () => did('wg removed') }
+    },
+    applyClientNetwork: async (_: Changes, { uid, tun }: { readonly uid: number; readonly tun: string }) => {
+      did('client', tun, uid)
+      pending = ['firewall']
+    },
+    applyExitNetwork: async () => {
+      did('exit')
+      pending = ['firewall']
+      return { outward4: 'eth0', outward6: undefined, isRouter: false, listensToRouters: false, hasIpv6: true }
+    },
+    updateRelays: async (...words: unknown[]) => did('relays', ...words),
+    updateControl: async (_: unknown, __: unknown, control: unknown) => did('control', control),
+    updateMtu: async (...words: unknown[]) => did('mtu', ...words),
+    resetConnectionsFrom: async (addresses: readonly string[]) => did('reset', addresses),
+    runHooks: async (_: unknown, when: string, name: string) => {
+      did('hooks', when, name)
+      return ['3']
+    },
+  } as typeof MACHINE
+  const helper = new Helper({ tunnel: CLIENT, journal: '/j', uid: 61_200, hooks: [], ...order }, machine)
+  return { helper, done, take: () => done.splice(0) }
+}
+
+const outOfTurn = { code: 'REQUEST_INVALID' } satisfies Partial<HopliteError>
+
+test('a tunnel has the name, addresses and user of the order, and the size of the request', async () => {
+  const { helper, take } = record()
+  const { answer, fds } = await helper.handle(OPEN)
+  assert.deepEqual(fds, [100, 101])
+  const opened = { name: 'hoplite7', offload: 'tcp', tookOver: false, killSwitch: true, outward: [] }
+  assert.deepEqual(answer, { opened })
+  assert.deepEqual(take(), ['journal /j', 'tun hoplite7 2', 'client hoplite7 61200'])
+  await helper.handle({ verb: 'relays', relays: [END] })
+  await helper.handle({ verb: 'mtu', mtu: 1_300 })
+  await helper.handle({ verb: 'reset' })
+  assert.deepEqual(take(), [`relays hoplite7 ${JSON.stringify([END])}`, 'mtu hoplite7 1300', 'reset ["192.0.0.2/32"]'])
+})
+
+test('before a tunnel is open, and after it was closed, nothing of it is changed', async () => {
+  const { helper, take } = record()
+  const requests: HelperRequest[] = [
+    { verb: 'relays', relays: [END] },
+    { verb: 'control', control: [] },
+    { verb: 'mtu', mtu: 1_300 },
+    { verb: 'reset' },
+    { verb: 'wg' },
+  ]
+  for (const request of requests) await assert.rejects(helper.handle(request), outOfTurn)
+  assert.deepEqual(take(), [])
+  await helper.handle(OPEN)
+  await helper.handle({ verb: 'restore' })
+  take()
+  for (const request of requests) await assert.rejects(helper.handle(request), outOfTurn)
+  await helper.handle({ verb: 'restore' })
+  assert.deepEqual(take(), [])
+})
+
+test('a second tunnel takes the place of the first, behind its firewall', async () => {
+  const { helper, take } = record()
+  await helper.handle(OPEN)
+  take()
+  const { answer } = await helper.handle(OPEN)
+  assert.equal(answer.opened?.tookOver, true)
+  assert.deepEqual(take(), ['journal /j', 'tun hoplite7 2', 'client hoplite7 61200'])
+})
+
+test('a name that is taken leaves what is open as it is', async () => {
+  const faults: string[] = []
+  const { helper, take } = record({}, faults)
+  await helper.handle(OPEN)
+  faults.push('tun')
+  take()
+  await assert.rejects(helper.handle(OPEN), /tun failed/)
+  assert.deepEqual(take(), ['journal /j', 'tun hoplite7 2'])
+  await helper.handle({ verb: 'mtu', mtu: 1_300 })
+  assert.deepEqual(take(), ['mtu hoplite7 1300'])
+})
+
+test('what fails half way closes the TUN', async () => {
+  const { helper, take } = record({}, ['client'])
+  await assert.rejects(helper.handle(OPEN), /client failed/)
+  assert.deepEqual(take().slice(2), ['client hoplite7 61200', 'close'])
+  const exit = record({ tunnel: EXIT }, ['exit'])
+  await assert.rejects(exit.helper.handle(OPEN), /exit failed/)
+  assert.deepEqual(exit.take().slice(2), ['exit', 'undoAll', 'close'])
+})
+
+test('an exit has no relays, no sources and no socket with the mark', async () => {
+  const { helper, take } = record({ tunnel: EXIT })
+  const { answer } = await helper.handle(OPEN)
+  assert.deepEqual(answer.opened?.outward, [4])
+  take()
+  const requests: HelperRequest[] = [
+    { verb: 'relays', relays: [END] },
+    { verb: 'control', control: [] },
+    { verb: 'mtu', mtu: 1_300 },
+    { verb: 'reset' },
+    { verb: 'wg' },
+  ]
+  for (const request of requests) await assert.rejects(helper.handle(request), outOfTurn)
+  await helper.handle({ verb: 'socket', family: 6 })
+  assert.deepEqual(take(), ['socket 6 0'])
+})
+
+test("when the daemon is gone a client with its kill switch stays shut, and everybody else's network is put back", async () => {
+  for (const [tunnel, isShut] of [
+    [CLIENT, true],
+    [{ ...CLIENT, killSwitch: false }, false],
+    [EXIT, false],
+  ] as const) {
+    const { helper, take } = record({ tunnel })
+    await helper.handle(OPEN)
+    take()
+    await helper.handleDaemonGone()
+    assert.deepEqual(take(), isShut ? [] : ['undoAll'])
+  }
+})
+
+test('a daemon that put its network back leaves nothing to do', async () => {
+  const { helper, take } = record({ tunnel: EXIT })
+  await helper.handle(OPEN)
+  await helper.handle({ verb: 'restore' })
+  take()
+  await helper.handleDaemonGone()
+  assert.deepEqual(take(), [])
+})
+
+test('hooks are those of the order, and their outcome is told', async () => {
+  const { helper, take } = record({ hooks: [{ when: 'PostUp', command: 'true' }] })
+  const { answer } = await helper.handle({ verb: 'hooks', when: 'PostUp' })
+  assert.deepEqual([answer.failures, take()], [['3'], ['hooks PostUp hoplite7']])
+})
+
+test('the socket for wg goes with the tunnel', async () => {
+  const { helper, take } = record()
+  await helper.handle(OPEN)
+  take()
+  assert.deepEqual((await helper.handle({ verb: 'wg' })).fds, [60])
+  await helper.handle({ verb: 'restore' })
+  assert.deepEqual(take(), ['wg hoplite7', 'wg removed', 'undoAll'])
+})
