@@ -129,8 +129,8 @@ export async function checkExit(
   promise: Promised,
 ): Promise<{ readonly upMs: number; readonly mbitPerSecond: number | undefined }> {
   const from = laptop.home.host
-  const before = await picture(from)
   await hoplite(laptop, 'down').catch(() => undefined)
+  const before = await picture(from)
   const refused = await refusal(laptop, 'up', '--tun', '--via', 'tower', '--json')
   promise('who does not offer the internet is not gone through', /does not offer the internet/.test(refused))
   await hoplite(tower, 'devices', 'offer', 'internet')
