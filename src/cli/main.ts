@@ -83,7 +83,7 @@ const onDevices = (name: string, description: string) =>
     .option('--config <file>', 'configuration file (hoplite.toml)')
     .option('--state-dir <dir>', 'keys, state and control socket')
     .option('--json', 'one line of JSON')
-onDevices('rename', 'call a device something else here')
+onDevices('rename', 'call this device something else, or another one here')
   .argument('<device>', 'its name or id')
   .argument('<name>', '1 to 32 of a-z, 0-9 and -')
   .action(async (device, name, _, self) =>
@@ -92,6 +92,25 @@ onDevices('rename', 'call a device something else here')
 onDevices('remove', 'remove a device: it is out at once')
   .argument('<device>', 'its name or id')
   .action(async (device, _, self) => (await import('./commands/devices.ts')).remove(device, self.optsWithGlobals()))
+onDevices('offer', 'let your devices reach a network through this one, or the internet')
+  .argument('<network>', 'a private network like 192.168.1.0/24, or internet')
+  .option('--to <device...>', 'who may; all when absent')
+  .action(async (network, _, self) => (await import('./commands/devices.ts')).offer(network, self.optsWithGlobals()))
+onDevices('withdraw', 'end an offer')
+  .argument('<network>', 'the network, or internet')
+  .action(async (network, _, self) => (await import('./commands/devices.ts')).withdraw(network, self.optsWithGlobals()))
+onDevices('accept', 'reach a network through the device that offers it')
+  .argument('<device>', 'its name or id')
+  .argument('<network>', 'the network as it offers it')
+  .action(async (device, network, _, self) =>
+    (await import('./commands/devices.ts')).accept(device, network, self.optsWithGlobals()),
+  )
+onDevices('decline', 'reach a network through that device no more')
+  .argument('<device>', 'its name or id')
+  .argument('<network>', 'the network')
+  .action(async (device, network, _, self) =>
+    (await import('./commands/devices.ts')).decline(device, network, self.optsWithGlobals()),
+  )
 onDevices('add-phone', 'make a WireGuard file and QR picture for a phone, which this device serves')
   .argument('<name>', '1 to 32 of a-z, 0-9 and -')
   .requiredOption('--endpoint <address>', 'where the phone reaches this device: a name or address, and a port')
@@ -207,5 +226,6 @@ function machineOptions(to: Command): Command {
     .option('--only-user <user...>', 'with --tun: only these users do')
     .option('--only-cgroup <path...>', 'with --tun: only these cgroups do')
     .option('--lan <range...>', 'with --tun: private ranges that stay within reach, or "all"')
+    .option('--via <device>', 'with --tun: through a device of yours that offers the internet, in place of relays')
     .option('--no-kill-switch', 'with --tun: let packets leave around the route when it is down')
 }

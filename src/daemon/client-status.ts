@@ -26,6 +26,18 @@ export function routesStatus(client: ClientRoutes, problem: HopliteError | undef
   }
 }
 
+/** Of a machine that goes through a device of its own, and by no route. */
+export function viaStatus({
+  isUp,
+  problem,
+}: {
+  readonly isUp: boolean
+  readonly problem: string | undefined
+}): Pick<Status, 'state' | 'problem' | 'advice'> {
+  const advice = 'hoplite devices says how each is reached'
+  return { state: isUp ? 'ready' : 'building', ...(problem !== undefined && { problem, advice }) }
+}
+
 /** What to do while there is no route. */
 export function adviceFor(hasBootstrap: boolean, directorySize: number): string {
   if (directorySize > 0) return 'wait for more relays, or use fewer hops with --hops'

@@ -3,8 +3,10 @@
 
 import { HopliteError } from '#api/errors.ts'
 import type { Command } from '#forward/commands.ts'
+import { MESH_MTU } from '#mesh/mesh.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
+import { pinNames } from '#platform/pinned-names.ts'
 import type { Route } from '#route/route.ts'
 import type { Routes } from '#route/routes.ts'
 import type { Address } from '#wire/address.ts'
@@ -12,9 +14,12 @@ import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { type Log, own } from './log.ts'
 import { type MachinePlan, machineOrder } from './machine-plan.ts'
+import type { ShutMachine } from './meeting.ts'
+import { DEVICE_NETWORKS, DEVICES_NAME, devicesBeside, meshOrder } from './mesh-order.ts'
 import { RelayGate } from './relay-gate.ts'
 import { type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
-import { linkMtu, MIN_TUN_MTU, resolveBootstraps, TunnelNetwork } from './tunnel-network.ts'
+import { linkMtu, MIN_TUN_MTU, resolveBootstraps, resolveServers, TunnelNetwork } from './tunnel-network.ts'
+import type { ViaPlan } from './via-device.ts'
 
 /** How long a command waits for its exit. */
 const CARRIED_MS = 45_000
@@ -142,7 +147,8 @@ export class ClientTunnel {
   /** After it. A machine that was shut is opened, unless that would be by accident. */
   async restore(hasFailed: boolean): Promise<void> {
     const { network } = this.#options
-    if (hasFailed) network?.close()
+    // Without a route the data plane never had it.
+    if (hasFailed || this.#flow === undefined) network?.close()
     if (!this.#staysShut(hasFailed)) await network?.restore()
   }
 
@@ -199,14 +205,60 @@ export class ClientTunnel {
   }
 }
 
-/** Shuts the machine's network: from then on nothing goes around the tunnel that may not. Gives the configuration without names. */
+/** A machine whose network is shut, and what it takes to run a client there. */
+export interface ShutNetwork {
+  /** The configuration without names. */
+  readonly config: Config
+  readonly network: TunnelNetwork
+  /** Where else this process connects to around the tunnel. */
+  readonly control: readonly Endpoint[]
+  /** Absent where devices have no part in it: their links go as everything does. */
+  readonly meeting?: ShutMachine
+  /** Lets go of what holds for the whole process. */
+  readonly release: () => void
+}
+
+/** Shuts the machine's network: from then on nothing goes around the tunnel that may not. */
 export async function shutMachine(
   config: Config,
   stateDir: string,
   plan: MachinePlan,
-): Promise<{ readonly config: Config; readonly network: TunnelNetwork }> {
+  via: ViaPlan | undefined,
+): Promise<ShutNetwork> {
   const { multiaddrs, endpoints } = await resolveBootstraps(config.network.bootstrap)
-  const order = machineOrder(plan)
-  const network = await TunnelNetwork.open({ stateDir, order, mtu: TUNNEL_MTU, control: endpoints })
-  return { config: { ...config, network: { ...config.network, bootstrap: multiaddrs } }, network }
+  // Through a route letters go as everything does; to a device there is no way before they have come.
+  const servers = via === undefined ? [] : await resolveServers(config.meet.rendezvous)
+  const release = pinNames(new Map(servers.map(({ name, endpoint }) => [name, endpoint.address])))
+  const control = servers.map(({ endpoint }) => endpoint)
+  const network = await TunnelNetwork.open({
+    stateDir,
+    order: {
+      ...machineOrder(plan),
+      ...(via !== undefined && {
+        ...{ addresses: via.addresses, dnsServers: via.resolvers, offload: false },
+        refused: via.hasIpv6 ? [] : ['::/0'],
+        devices: { networks: DEVICE_NETWORKS },
+      }),
+      ...(via === undefined && devicesBeside(config)),
+    },
+    // A device's packets are of at most this, whatever the way.
+    mtu: via === undefined ? TUNNEL_MTU : MESH_MTU,
+    control: [...endpoints, ...control],
+  }).catch(error => {
+    release()
+    throw error
+  })
+  const { name, fd } = network
+  const hasDevices = via !== undefined || meshOrder(config, true) !== undefined
+  return {
+    config: { ...config, network: { ...config.network, bootstrap: multiaddrs } },
+    ...{ network, control, release },
+    ...(hasDevices && {
+      meeting: {
+        tun: via === undefined ? { kind: 'make', name: DEVICES_NAME } : { kind: 'given', name, fd },
+        allowHosts: hosts => void network.allowLinks(hosts).catch(() => undefined),
+        ...(via !== undefined && { via }),
+      },
+    }),
+  }
 }

@@ -11,11 +11,11 @@ import { NetworkWatch } from '#platform/network-watch.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { ProxyServer } from '#stream/proxy.ts'
-import { type Address, formatAddress } from '#wire/address.ts'
+import { type Address, formatAddress, parseAddress } from '#wire/address.ts'
 import { ClientFace } from './client-face.ts'
 import { ClientRoutes } from './client-routes.ts'
-import { adviceFor, routesStatus } from './client-status.ts'
-import { ClientTunnel, shutMachine } from './client-tunnel.ts'
+import { adviceFor, routesStatus, viaStatus } from './client-status.ts'
+import { ClientTunnel, type ShutNetwork, shutMachine } from './client-tunnel.ts'
 import type { Config } from './config.ts'
 import { Detour } from './detour.ts'
 import { DirectoryKeeper } from './directory-keeper.ts'
@@ -33,7 +33,8 @@ import { RelayChoice } from './relay-choice.ts'
 import { RelayMeetings } from './relay-meetings.ts'
 import { type RouteView, viewRoute } from './route-view.ts'
 import type { OpenTun } from './tunnel-flow.ts'
-import { assertNothingPending, endpointOf, type TunnelNetwork } from './tunnel-network.ts'
+import { endpointOf, openMachine, type TunnelNetwork } from './tunnel-network.ts'
+import { planVia, type ViaPlan } from './via-device.ts'
 import { walletHandlers, walletStatus } from './wallet-desk.ts'
 
 /**
@@ -49,11 +50,12 @@ export async function runClient(
   prepareStateDirectory(options.stateDir)
   const unlock = lockState(options.stateDir)
   try {
-    if (plan === undefined) assertNothingPending(options.stateDir)
-    const machine = plan && (await shutMachine(config, options.stateDir, plan))
+    if (plan === undefined) await openMachine(options.stateDir)
+    const via = plan?.via === undefined ? undefined : planVia(options.stateDir, config.meet.name, plan.via)
+    const machine = plan && (await shutMachine(config, options.stateDir, plan, via))
     const { stateDir, log, configFile } = options
     memory.parts ??= new Parts({ config, stateDir, log, configFile, hasTunnel: plan !== undefined })
-    const client = new Client(machine?.config ?? config, options, machine?.network, memory.parts)
+    const client = new Client(machine?.config ?? config, options, { machine, via, parts: memory.parts })
     try {
       await client.start()
       memory.parts.resume()
@@ -61,6 +63,7 @@ export async function runClient(
       await memory.parts.close()
     } finally {
       await client.close()
+      machine?.release()
     }
   } finally {
     unlock()
@@ -87,6 +90,13 @@ export async function runPrivateClient(
   }
 }
 
+/** What a client is in, beside its configuration. */
+interface ClientSurroundings {
+  readonly machine?: ShutNetwork | undefined
+  readonly via?: ViaPlan | undefined
+  readonly parts?: Parts
+}
+
 class Client {
   readonly #config: Config
   readonly #parts: Parts | undefined
@@ -100,6 +110,7 @@ class Client {
   readonly #watch = new NetworkWatch({
     onChange: (_reason, sleptMs) => {
       this.#detour.handleNetworkChange()
+      this.#meeting.handleNetworkChange()
       this.#routes.handleWake(sleptMs)
     },
   })
@@ -119,12 +130,17 @@ class Client {
   #api: { close(): Promise<void> } | undefined
   /** Whether IP packets go through the route, of the whole machine or of one command. */
   readonly #needsTunnel: boolean
+  readonly #machine: ShutNetwork | undefined
+  readonly #via: ViaPlan | undefined
   #payments: Payments | undefined
 
-  constructor(config: Config, options: RunOptions, network?: TunnelNetwork, parts?: Parts) {
+  constructor(config: Config, options: RunOptions, { machine, via, parts }: ClientSurroundings = {}) {
+    const network = machine?.network
     this.#parts = parts
     this.#config = config
     this.#options = options
+    this.#machine = machine
+    this.#via = via
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#detour = new Detour({
       when: config.client.websocket,
@@ -133,7 +149,7 @@ class Client {
       onChange: () => this.#handleDetour(),
     })
     this.#laboratory = new Laboratory(config)
-    this.#needsTunnel = network !== undefined || options.isPrivate === true
+    this.#needsTunnel = (network !== undefined && via === undefined) || options.isPrivate === true
     this.#choice = new RelayChoice(this.#directory, options.stateDir, config.client.hops, options.log, {
       needsTunnel: this.#needsTunnel,
       issuerId: config.credit.issuer_id,
@@ -143,12 +159,14 @@ class Client {
     this.#choice.prefer({ countries, notCountries })
     this.#network = network
     this.#tunnel = this.#makeTunnel(network)
-    // Through the tunnel the exit would see whom we ask, and our guards are not for it to know.
-    const stunServers = () => (network === undefined ? this.#choice.guardAddresses() : [])
+    // Links that go through the tunnel: the exit would see whom we ask, and our guards are not for it to know.
+    const isBeside = machine === undefined || machine.meeting !== undefined
+    const stunServers = () => (isBeside ? this.#choice.guardAddresses() : [])
     this.#routes = new ClientRoutes({
       choice: this.#choice,
       log: options.log,
-      startsOn: !options.startsOff,
+      // Who goes through a device of theirs needs no relay.
+      startsOn: !options.startsOff && via === undefined,
       onSwitched: options.onSwitched,
       tunnel: () => this.#tunnel,
       onCommands: (commands, now) => {
@@ -172,7 +190,13 @@ class Client {
       onSilent: () => this.#handleSilence(),
       onFailure: relay => this.#choice.handleFailure(relay),
     })
-    this.#meeting = new Meeting({ ...options, config, stunServers, meetings: this.#relayMeetings })
+    this.#meeting = new Meeting({
+      ...{ ...options, config, stunServers, meetings: this.#relayMeetings },
+      needed: () => this.#needed(),
+      onReachable: () => this.#face.handleChange(),
+      onFailure: error => machine && this.#stop.abort(dataPlaneFailure(error)),
+      ...(machine?.meeting !== undefined && { shut: machine.meeting }),
+    })
     this.#proxy = new ProxyServer({
       dial: async (target, isolation, signal) => {
         this.#routes.assertOn()
@@ -216,8 +240,11 @@ class Client {
     const { engine, address } = await startEngine(
       { host: this.#config.client.bind, port: 0 },
       {
-        // The other engine has no TUN.
-        config: this.#needsTunnel ? { ...this.#config, engine: { kind: 'linux' } } : this.#config,
+        // The other engine has no TUN, and no marks.
+        config:
+          this.#needsTunnel || this.#machine !== undefined
+            ? { ...this.#config, engine: { kind: 'linux' } }
+            : this.#config,
         log,
         ...(socket !== undefined && { sockets: [socket] }),
       },
@@ -307,7 +334,7 @@ class Client {
     await this.#tunnel.restore(hasFailed)
   }
 
-  #makeTunnel(network: TunnelNetwork | undefined): ClientTunnel {
+  #makeTunnel(network: ShutNetwork['network'] | undefined): ClientTunnel {
     return new ClientTunnel({
       isWanted: this.#needsTunnel,
       network,
@@ -330,8 +357,18 @@ class Client {
     const doors = this.#detour.isOpen ? relays : []
     return [
       ...[...bootstrap, ...this.#choice.guardSources()].flatMap(endpointOf),
+      ...(this.#machine?.control ?? []),
       ...doors.map(({ host }) => ({ address: host, protocol: 'tcp', port }) as const),
     ]
+  }
+
+  /** Addresses that nobody's offer of a network may lead away. */
+  #needed(): readonly string[] {
+    const { stun, turn, rendezvous } = this.#config.meet
+    const servers = [...stun, ...turn.map(({ address }) => address)].flatMap(text => parseAddress(text) ?? [])
+    const relays = [...this.#choice.guardAddresses(), ...this.#relayMeetings.relays, ...servers].map(({ host }) => host)
+    const letters = rendezvous.map(url => new URL(url).hostname.replace(/^\[|\]$/g, ''))
+    return [...relays, ...letters, ...this.#control([]).map(({ address }) => address)]
   }
 
   #openPayments(): Payments | undefined {
@@ -389,6 +426,7 @@ class Client {
 
   #status(): Status {
     const payments = this.#payments
+    const through = this.#via && viaStatus(this.#meeting.via)
     return {
       ...commonStatus(this.#startedMs),
       ...routesStatus(this.#routes, this.#options.problem, this.#advice),
@@ -400,6 +438,7 @@ class Client {
       directory: this.#directory.size,
       ...(payments && { credits: walletStatus(payments.wallet) }),
       ...this.#tunnel.link,
+      ...(this.#via && { via: this.#via.name }),
       counters: {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),
@@ -408,6 +447,7 @@ class Client {
         ...(payments && { 'credits.paid': payments.paid }),
         ...this.#meeting.counters,
       },
+      ...through,
       ...(payments?.problem !== undefined && { problem: payments.problem }),
     }
   }

@@ -6,10 +6,13 @@ import { distance } from 'fastest-levenshtein'
 import { parse, TomlError } from 'smol-toml'
 import { z } from 'zod'
 import { HopliteError } from '#api/errors.ts'
+import { DEVICE_NETWORK } from '#meet/device-address.ts'
+import { readShareable } from '#mesh/shared-networks.ts'
 import type { Hours } from '#relay/wireguard-gate.ts'
 import { parseAddress, parseIp } from '#wire/address.ts'
 import { isCountry } from '#wire/descriptor.ts'
 import { isDeviceName } from '#wire/device-card.ts'
+import { type IpPrefix, parsePrefix } from '#wire/ip-prefix.ts'
 
 const MAX_FILE_BYTES = 256 * 1024
 const MAX_PROBLEMS = 10
@@ -50,14 +53,22 @@ const rule = z
   })
   .refine(({ from_port = 1, to_port = 65_535 }) => from_port <= to_port, 'from_port that is at most to_port')
 
-const deviceRule = z
-  .strictObject({
-    device: z.string().refine(text => text === '*' || isDeviceName(text), 'the name of a device, or *'),
-    protocol: z.enum(['tcp', 'udp']),
-    from_port: port,
-    to_port: port,
-  })
+const someDevice = z.string().refine(text => text === '*' || isDeviceName(text), 'the name of a device, or *')
+const offered = z.string().refine(isShareable, 'a private network like 192.168.1.0/24')
+const portRule = z
+  .strictObject({ device: someDevice, protocol: z.enum(['tcp', 'udp']), from_port: port, to_port: port })
   .refine(({ from_port, to_port }) => from_port <= to_port, 'from_port that is at most to_port')
+const networkRule = z.strictObject({
+  device: someDevice,
+  network: z
+    .string()
+    .refine(text => text === 'internet' || isShareable(text), 'a private network like 192.168.1.0/24, or "internet"'),
+})
+const deviceRule = z.union([portRule, networkRule])
+const acceptedNetwork = z.strictObject({
+  device: z.string().refine(isDeviceName, 'the name of a device'),
+  network: offered,
+})
 const turnServer = z.strictObject({
   address,
   username: z.string().max(500),
@@ -181,6 +192,9 @@ const schema = z.strictObject({
       stun: z.array(address).max(4).default([]),
       turn: z.array(turnServer).max(2).default([]),
       allow: z.array(deviceRule).max(64).default([]),
+      offer: z.array(offered).max(15).default([]),
+      exit: z.boolean().default(false),
+      accept: z.array(acceptedNetwork).max(64).default([]),
       listen: listenAddress.default('0.0.0.0:51822'),
       dns: z
         .string()
@@ -388,6 +402,10 @@ function isNetwork(text: string): boolean {
   const match = /^([^/]+)\/([0-9]{1,3})$/.exec(text)
   const parsed = match && parseIp(match[1] ?? '')
   return parsed ? Number(match[2]) <= parsed.length * 8 : false
+}
+
+function isShareable(text: string): boolean {
+  return readShareable(text, parsePrefix(DEVICE_NETWORK) as IpPrefix) !== undefined
 }
 
 function isTunnelNetwork(text: string): boolean {

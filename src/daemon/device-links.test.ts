@@ -42,7 +42,7 @@ function links(t: TestContext, toml = '', meetings?: DeviceMeetings) {
       tell = onEvent
       return {
         send: order => orders.push(order),
-        openNames: async () => ({ fd: undefined, isTold: false }),
+        openNames: async () => ({ places: [], isTold: false }),
         close: async () => void (isClosed = true),
       }
     },

@@ -9,12 +9,14 @@ import type { Device } from '#meet/devices.ts'
 import { ZONE } from '#meet/names.ts'
 import type { OwnDevice } from '#meet/own-device.ts'
 import type { PortRule } from '#mesh/firewall.ts'
+import { LINK_MARK } from '#platform/linux/client-options.ts'
 import {
   type LinkPath,
   type LinkPeer,
   type MeshEngine,
   type MeshEvent,
   type MeshNames,
+  type MeshSettings,
   startMesh,
 } from '#platform/mesh-engine.ts'
 import { readStateFile } from '#platform/state-file.ts'
@@ -22,6 +24,7 @@ import { type Address, parseAddress } from '#wire/address.ts'
 import { MEETING_TOKEN_BYTES } from '#wire/control.ts'
 import { decodeDeviceSignal, encodeDeviceSignal, type MeetingPlace } from '#wire/device-signal.ts'
 import type { Config } from './config.ts'
+import type { DeviceAccess } from './device-sharing.ts'
 import { type Log, own } from './log.ts'
 import type { Phone } from './phones.ts'
 
@@ -30,7 +33,7 @@ const MAX_AGAIN_MS = 600_000
 const MAX_LEASES = 64
 const MAX_PASSWORD_BYTES = 1_024
 const PING_LIMIT_MS = 6_000
-const NO_NAMES: MeshNames = { fd: undefined, isTold: false }
+const NO_NAMES: MeshNames = { places: [], isTold: false }
 
 export interface DeviceLinksOptions {
   readonly config: Config
@@ -41,8 +44,18 @@ export interface DeviceLinksOptions {
   readonly say: (id: string, data: Uint8Array) => void
   /** Where devices meet while no direct way is known. */
   readonly meetings?: DeviceMeetings
-  /** There is a network interface now. */
-  readonly onInterface?: (openNames: () => Promise<MeshNames>) => void
+  /** There is a network interface now, or none any more. */
+  readonly onInterface?: (name: string | undefined, openNames: () => Promise<MeshNames>) => void
+  /** Which networks lead to a device, and which it may reach behind this one. */
+  readonly accessOf?: (id: string) => DeviceAccess
+  /** Whether packets reach a device, from now on. */
+  readonly onReachable?: (id: string, isReachable: boolean) => void
+  /** The network interface that there is to be, where the configuration wants one. */
+  readonly tun?: Exclude<MeshSettings['tun'], { readonly kind: 'none' }>
+  /** The tunnels are gone, of a bug. */
+  readonly onFailure?: (error: Error) => void
+  /** The machine's network is shut but for what was let through; the links speak to these hosts. */
+  readonly onHosts?: (hosts: readonly string[]) => void
   /** What starts the tunnels; tests have another. */
   readonly start?: typeof startMesh
 }
@@ -129,6 +142,7 @@ export class DeviceLinks {
       clearTimeout(link.again)
       this.#endMeeting(link)
       this.#links.delete(id)
+      this.#options.onReachable?.(id, false)
     }
     const peers = [
       ...ready.map(device => this.#peerOf(device, self.id)),
@@ -151,6 +165,8 @@ export class DeviceLinks {
     const engine = this.#engine
     this.#engine = undefined
     this.#isRestarting = true
+    this.#interface = undefined
+    this.#options.onInterface?.(undefined, async () => NO_NAMES)
     await engine.close()
     this.#isRestarting = false
     this.#told = ''
@@ -251,6 +267,7 @@ export class DeviceLinks {
   #start(self: OwnDevice, { ipv6, ipv4 }: DeviceAddresses): MeshEngine {
     const { config, log, start = startMesh } = this.#options
     const { udp_port: port, turn, interface: hasTun } = config.meet
+    const tun = this.#options.tun ?? { kind: 'make' }
     this.#begunMs = Date.now()
     const stunServers = this.#stunServers()
     this.#hasStun = stunServers.length > 0
@@ -265,13 +282,18 @@ export class DeviceLinks {
         if (password === '') log.warn('a TURN server is left out: its password file is not there, or empty')
         return password === '' ? [] : [{ address: parseAddress(address) as Address, username, password }]
       }),
-      mapsPorts: config.meet.map_port,
-      hasTun: hasTun && process.platform === 'linux',
+      // A router would be asked through the tunnel.
+      mapsPorts: config.meet.map_port && this.#options.onHosts === undefined,
+      tun: hasTun && process.platform === 'linux' ? tun : ({ kind: 'none' } as const),
+      mark: LINK_MARK,
     }
     return start(
       settings,
       event => this.#handleEvent(event),
-      error => log.error('tunnels failed', { error: own(error.message) }),
+      error => {
+        log.error('tunnels failed', { error: own(error.message) })
+        this.#options.onFailure?.(error)
+      },
     )
   }
 
@@ -288,7 +310,7 @@ export class DeviceLinks {
       publicKey: card.tunnelKey,
       presharedKey: tunnelSecret as Uint8Array,
       addresses: ipv4 === undefined ? [ipv6] : [ipv6, ipv4],
-      rules: this.#rules(id, name),
+      ...this.#access(id, name),
       isControlling: link.isControlling,
     }
   }
@@ -296,14 +318,20 @@ export class DeviceLinks {
   #peerOfPhone({ id, name, publicKey, presharedKey, addresses: { ipv6, ipv4 } }: Phone): LinkPeer {
     const { peer } = this.#links.get(id) ?? this.#newLink(id, false)
     const addresses = ipv4 === undefined ? [ipv6] : [ipv6, ipv4]
-    const rules = this.#rules(id, name)
-    return { peer, publicKey, presharedKey, addresses, rules, isControlling: false, isPlain: true }
+    const access = this.#access(id, name)
+    return { peer, publicKey, presharedKey, addresses, ...access, isControlling: false, isPlain: true }
+  }
+
+  #access(id: string, name: string): DeviceAccess {
+    const { networks, reaches, rules } = this.#options.accessOf?.(id) ?? { networks: [], reaches: [], rules: [] }
+    return { networks, reaches, rules: [...this.#rules(id, name), ...rules] }
   }
 
   #rules(id: string, name: string): PortRule[] {
-    const lasting = this.#options.config.meet.allow
-      .filter(({ device }) => device === '*' || device === name)
-      .map(({ protocol, from_port: fromPort, to_port: toPort }) => ({ protocol, fromPort, toPort }))
+    const lasting = this.#options.config.meet.allow.flatMap(rule => {
+      if ('network' in rule || (rule.device !== '*' && rule.device !== name)) return []
+      return { protocol: rule.protocol, fromPort: rule.from_port, toPort: rule.to_port }
+    })
     const leased = [...this.#leases.values()]
       .filter(({ device }) => device === '*' || device === id)
       .flatMap(({ port }) => (['tcp', 'udp'] as const).map(protocol => ({ protocol, fromPort: port, toPort: port })))
@@ -323,10 +351,11 @@ export class DeviceLinks {
       case 'ready':
         this.#interface = event.interface
         this.#port = event.port
-        if (event.interface !== undefined)
-          this.#options.onInterface?.(async () => (await this.#engine?.openNames()) ?? NO_NAMES)
+        this.#options.onInterface?.(event.interface, async () => (await this.#engine?.openNames()) ?? NO_NAMES)
         if (event.problem !== undefined) log.warn('no network interface for devices', { why: own(event.problem) })
         return
+      case 'hosts':
+        return this.#options.onHosts?.(event.hosts)
       case 'pong':
       case 'status':
         this.#waiting.get(event.request)?.(event)
@@ -349,6 +378,7 @@ export class DeviceLinks {
   #handlePath(link: Link, path: LinkPath | undefined): void {
     if (path?.kind !== link.path?.kind) this.#options.log.info('path to a device', { kind: own(path?.kind ?? 'none') })
     const wasLost = link.path !== undefined && path === undefined
+    if ((path === undefined) !== (link.path === undefined)) this.#options.onReachable?.(link.id, path !== undefined)
     link.path = path
     if (path !== undefined) clearTimeout(link.again)
     else if (wasLost && link.offer !== undefined) {

@@ -21,6 +21,8 @@ export interface MachineFlags {
   /** Of `LAN_RANGES`, or `all`. */
   readonly lan?: readonly string[]
   readonly killSwitch: boolean
+  /** A device of one's own, by its name or id, that everything goes through in place of a route. */
+  readonly via?: string
 }
 
 export interface MachinePlan {
@@ -29,6 +31,7 @@ export interface MachinePlan {
   readonly split: Split
   readonly lan: readonly LanRange[]
   readonly killSwitch: boolean
+  readonly via?: string
 }
 
 /** Reads the flags. Throws REQUEST_INVALID. */
@@ -44,6 +47,7 @@ export function planMachine(flags: MachineFlags): MachinePlan {
     },
     lan: (flags.lan ?? []).flatMap(readRange),
     killSwitch: flags.killSwitch,
+    ...(flags.via !== undefined && { via: flags.via }),
   }
 }
 
@@ -63,7 +67,7 @@ export function machineOrder({ routes, split, lan, killSwitch }: MachinePlan): C
 }
 
 /** The same plan as words for another process. */
-export function machineWords({ routes, split, lan, killSwitch }: MachinePlan): string[] {
+export function machineWords({ routes, split, lan, killSwitch, via }: MachinePlan): string[] {
   const words = (flag: string, values: readonly string[] = []) => (values.length === 0 ? [] : [flag, ...values])
   return [
     ...words('--only', routes === EVERYTHING ? [] : routes),
@@ -74,6 +78,7 @@ export function machineWords({ routes, split, lan, killSwitch }: MachinePlan): s
     ...words('--only-cgroup', split.onlyCgroups),
     ...words('--lan', lan),
     ...(killSwitch ? [] : ['--no-kill-switch']),
+    ...(via === undefined ? [] : ['--via', via]),
   ]
 }
 

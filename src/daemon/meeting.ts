@@ -8,17 +8,23 @@ import type { XWingKeyPair } from '#crypto/xwing.ts'
 import type { LineCarrier } from '#discover/line-carrier.ts'
 import { type Device, type DeviceEvent, Devices, type RenameProblem } from '#meet/devices.ts'
 import { bucketOf, keyInBucket } from '#meet/letter.ts'
-import { answerDns, ZONE } from '#meet/names.ts'
+import { answerDns } from '#meet/names.ts'
 import { cardOf } from '#meet/own-device.ts'
 import { type DnsServer, serveDns } from '#platform/dns-server.ts'
-import type { MeshNames } from '#platform/mesh-engine.ts'
+import { Changes, journalDirectory, prepareJournal } from '#platform/linux/changes.ts'
+import { helperProcess } from '#platform/linux/helper-channel.ts'
+import type { MeshSettings } from '#platform/mesh-engine.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import { isDeviceName } from '#wire/device-card.ts'
 import { decodeDeviceMessage } from '#wire/device-message.ts'
+import { SHARING_KIND } from '#wire/device-sharing.ts'
 import { readEndpoint } from '#wire/wg-quick-values.ts'
 import type { Config } from './config.ts'
 import { DeviceFile } from './device-file.ts'
+import { helpersKernel, type Kernel, ownKernel } from './device-kernel.ts'
 import { DeviceLinks, type DeviceMeetings, type MeetingNews } from './device-links.ts'
+import { DeviceNames } from './device-names.ts'
+import { DeviceSharing, type ViaDevice } from './device-sharing.ts'
 import { hasCarriers, type OpenCarriers, openCarriers } from './letter-carriers.ts'
 import { parseListen } from './listen.ts'
 import { type Log, own } from './log.ts'
@@ -38,6 +44,23 @@ export interface MeetingOptions {
   readonly stunServers?: () => readonly Address[]
   /** Where devices meet while no direct way is known. */
   readonly meetings?: DeviceMeetings
+  /** Addresses that are reached outside of the devices' network. */
+  readonly needed?: () => readonly string[]
+  /** The way to a device came or went. */
+  readonly onReachable?: () => void
+  /** The tunnels are gone, of a bug. */
+  readonly onFailure?: (error: Error) => void
+  /** Of a machine whose network is shut but for what was let through. */
+  readonly shut?: ShutMachine
+}
+
+export interface ShutMachine {
+  /** The interface of the devices' network, by its name, or as it is already. */
+  readonly tun: Exclude<MeshSettings['tun'], { readonly kind: 'none' }>
+  /** Lets the links speak to these hosts and no others. */
+  readonly allowHosts: (hosts: readonly string[]) => void
+  /** The device that everything goes through. */
+  readonly via?: ViaDevice
 }
 
 /** What a key is held for: our own of some generation, or a pairing. */
@@ -52,6 +75,10 @@ type BookActions =
   | 'device.ping'
   | 'device.allow'
   | 'device.addPhone'
+  | 'device.offer'
+  | 'device.withdraw'
+  | 'device.accept'
+  | 'device.decline'
 
 export class Meeting {
   readonly #options: MeetingOptions
@@ -59,13 +86,14 @@ export class Meeting {
   readonly #devices: Devices
   readonly #phones: Phones
   readonly #desk: PairingDesk
+  readonly #sharing: DeviceSharing
   readonly #links: DeviceLinks
+  readonly #deviceNames: DeviceNames
   #office: PostOffice<Purpose> | undefined
   #opening: Promise<PostOffice<Purpose>> | undefined
   #carriers: OpenCarriers | undefined
   #held = new Map<number, XWingKeyPair>()
   #dns: DnsServer | undefined
-  #ownDns: DnsServer | undefined
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
 
@@ -74,13 +102,37 @@ export class Meeting {
     this.#options = options
     const { bucket_bits: bits, name } = options.config.meet
     this.#file = new DeviceFile(options.stateDir)
-    this.#devices = new Devices(this.#file.read(name), systemRandom)
     this.#phones = new Phones(options.stateDir, systemRandom)
+    const isPhone = (known: string) => this.#phones.list().some(phone => phone.name === known)
+    this.#devices = new Devices(this.#file.read(name), systemRandom, isPhone)
     const bucket = bucketOf(this.#devices.own.keys[0].sealing.publicKey, bits)
+    const { shut, needed = () => [] } = options
+    this.#sharing = new DeviceSharing({
+      ...options,
+      needed,
+      kernel: kernelOf(options.stateDir),
+      onChange: () => this.#change(() => undefined),
+      isShut: shut !== undefined,
+      ...(shut?.via !== undefined && { via: shut.via }),
+    })
+    this.#deviceNames = new DeviceNames({
+      log: options.log,
+      names: () => this.#names(),
+      answersFor: address => this.#sharing.answersFor(address),
+    })
     this.#links = new DeviceLinks({
       ...options,
       say: (id, data) => this.#say(id, data),
-      onInterface: openNames => void this.#nameInterface(openNames),
+      onInterface: (name, openNames) => {
+        this.#sharing.handleInterface(name)
+        if (name !== undefined) void this.#deviceNames.serve(openNames)
+      },
+      accessOf: id => this.#sharing.accessOf(id),
+      onReachable: (id, isReachable) => {
+        this.#sharing.handlePath(id, isReachable)
+        this.#options.onReachable?.()
+      },
+      ...(shut !== undefined && { tun: shut.tun, onHosts: shut.allowHosts }),
     })
     this.#desk = new PairingDesk({
       random: systemRandom,
@@ -97,8 +149,11 @@ export class Meeting {
   async start(): Promise<void> {
     const { config, log } = this.#options
     if (config.meet.dns !== '') this.#dns = await this.#serveNames(config.meet.dns)
+    this.#sharing.handleNetworkChange()
     if (this.#phones.list().length > 0) this.#updateLinks()
-    if (!hasCarriers(config) || (this.#devices.list().length === 0 && !config.meet.always)) return
+    const isAlone = this.#devices.list().length === 0
+    if (!isAlone) this.#change(() => undefined)
+    if (!hasCarriers(config) || (isAlone && !config.meet.always)) return
     this.#post().catch(error => log.warn('letters cannot travel', { why: own((error as Error).message) }))
     this.#updateLinks()
   }
@@ -106,6 +161,16 @@ export class Meeting {
   /** More STUN servers may be known. */
   handleServersKnown(): void {
     void this.#links.handleServersKnown()
+  }
+
+  /** The machine may be on another network. */
+  handleNetworkChange(): void {
+    this.#sharing.handleNetworkChange()
+  }
+
+  /** Of a machine that goes through a device: whether it does now, or why not. */
+  get via(): { readonly isUp: boolean; readonly problem: string | undefined } {
+    return { isUp: this.#sharing.isVia, problem: this.#sharing.viaProblem }
   }
 
   /** What became of a meeting at a relay. */
@@ -139,11 +204,7 @@ export class Meeting {
       'letters.take': async () => ({ lines: (await this.#lines()).take(MAX_LINES) }),
       'letters.give': async ({ line }) => ({ taken: (await this.#lines()).give(line) }),
       devices: () => this.#book(),
-      'device.rename': ({ device, name }) => {
-        const problem = this.#change(() => this.#devices.rename(device, name))
-        if (problem !== undefined) throw notRenamed(problem, device, name)
-        return { name, isOwn: false }
-      },
+      'device.rename': ({ device, name }) => this.#rename(device, name),
       'device.remove': ({ device }) => {
         const id = this.#change(now => this.#devices.remove(device, now) ?? this.#phones.remove(device))
         if (id === undefined) throw unknownDevice(device)
@@ -154,16 +215,28 @@ export class Meeting {
         return { generation: this.#devices.own.keys[0].generation }
       },
       'device.addPhone': input => this.#addPhone(input),
+      'device.offer': ({ network, to }) => {
+        const ids = to.map(name => (name === '*' ? name : this.#findAny(name).id))
+        const offered = this.#change(() => this.#sharing.offer(network, ids))
+        return { network: offered, to: this.#sharing.offers.find(offer => offer.network === offered)?.to ?? [] }
+      },
+      'device.withdraw': ({ network }) => ({ network: this.#change(() => this.#sharing.withdraw(network)) }),
+      'device.accept': ({ device, network }) => {
+        const found = this.#findDevice(device)
+        return { network: this.#change(() => this.#sharing.accept(found, network)) }
+      },
+      'device.decline': ({ device, network }) => {
+        const found = this.#findDevice(device)
+        return { network: this.#change(() => this.#sharing.decline(found, network)) }
+      },
       'device.allow': ({ device, port, forMs }) => {
-        const id = device === '*' ? '*' : (this.#devices.find(device)?.id ?? this.#findPhone(device)?.id)
-        if (id === undefined) throw unknownDevice(device)
+        const id = device === '*' ? '*' : this.#findAny(device).id
         const allowed = this.#links.allow(id, port, forMs)
         this.#updateLinks()
         return { allowed }
       },
       'device.ping': async ({ device }) => {
-        const found = this.#devices.find(device)
-        if (found === undefined) throw unknownDevice(device)
+        const found = this.#findDevice(device)
         const { path, rttMs } = await this.#links.ping(found.id)
         return {
           ...{ id: found.id, name: found.name },
@@ -179,9 +252,10 @@ export class Meeting {
     this.#isClosed = true
     clearTimeout(this.#timer)
     await this.#opening?.catch(() => undefined)
+    await this.#sharing.close()
     await this.#links.close()
     await this.#office?.close()
-    await Promise.allSettled([this.#carriers?.close(), this.#dns?.close(), this.#ownDns?.close()])
+    await Promise.allSettled([this.#carriers?.close(), this.#dns?.close(), this.#deviceNames.close()])
   }
 
   /** The post office, opened when it is first wanted. Throws NO_CARRIER. */
@@ -214,6 +288,34 @@ export class Meeting {
     if (file === undefined) throw new HopliteError('REQUEST_INVALID', 'add a phone: there are 16', 'remove one')
     this.#updateLinks()
     return { id: this.#findPhone(name)?.id ?? '', file }
+  }
+
+  #findDevice(nameOrId: string): Device {
+    const found = this.#devices.find(nameOrId)
+    if (found === undefined) throw unknownDevice(nameOrId)
+    return found
+  }
+
+  #findAny(nameOrId: string): Device | Phone {
+    return this.#devices.find(nameOrId) ?? this.#findPhone(nameOrId) ?? this.#findDevice(nameOrId)
+  }
+
+  #rename(device: string, name: string): Output<'device.rename'> {
+    const { own: self } = this.#devices
+    const isOwn = device === self.name || device === self.id
+    if (isOwn && this.#options.config.meet.name !== '') {
+      const advice = 'change name in [meet], and start the daemon anew'
+      throw new HopliteError('DEVICE_NAME_INVALID', 'call this device something else: its name is a setting', advice)
+    }
+    const problem = this.#change(() => (isOwn ? this.#devices.renameOwn(name) : this.#devices.rename(device, name)))
+    if (problem !== undefined) throw notRenamed(problem, device, name)
+    return { name, isOwn }
+  }
+
+  /** Whether a setting speaks of a device of that name: what it calls itself must not gain it that. */
+  #isSetting(name: string): boolean {
+    const { allow, accept } = this.#options.config.meet
+    return [...allow, ...accept].some(({ device }) => device === name)
   }
 
   #findPhone(nameOrId: string): Phone | undefined {
@@ -257,24 +359,42 @@ export class Meeting {
     const now = Date.now()
     const result = input(now)
     this.#desk.handleDeadline(now)
+    const events = this.#devices.takeEvents()
+    for (const event of events) this.#handleSharing(event, now)
+    this.#sharing.update(
+      { name: this.#devices.own.name, addresses: this.#devices.addresses },
+      this.#devices.list(),
+      this.#phones.list(),
+      now,
+    )
     if (this.#office === undefined) {
       this.#file.write(this.#devices.state)
     } else {
+      for (const [id, data] of this.#sharing.take()) this.#devices.send(id, data, now, 'sharing')
       const drafts = [...this.#desk.take(), ...this.#devices.take()]
       this.#file.write(this.#devices.state)
       this.#holdOwnKeys(this.#office)
       for (const draft of drafts) if (!this.#office.post(draft)) this.#options.log.warn('too many letters are waiting')
     }
     this.#updateLinks()
-    for (const event of this.#devices.takeEvents()) this.#handleEvent(event)
+    for (const event of [...events, ...this.#devices.takeEvents()]) this.#handleEvent(event)
     this.#arm(now)
     return result
+  }
+
+  #handleSharing(event: DeviceEvent, now: number): void {
+    const { device: id } = event
+    if (event.kind === 'reset') this.#sharing.handleReset(id, now)
+    if (event.kind !== 'data' || event.data[0] !== SHARING_KIND) return
+    this.#sharing.handle(id, event.data, now)
+    const name = this.#sharing.nameOf(id)
+    if (name !== undefined) this.#devices.follow(id, name, known => this.#isSetting(known))
   }
 
   #handleEvent(event: DeviceEvent): void {
     switch (event.kind) {
       case 'data':
-        return this.#links.handle(event.device, event.data)
+        return event.data[0] === SHARING_KIND ? undefined : this.#links.handle(event.device, event.data)
       case 'reset':
         return this.#links.handleReset(event.device)
       case 'paired':
@@ -297,7 +417,8 @@ export class Meeting {
   #arm(now: number): void {
     clearTimeout(this.#timer)
     if (this.#isClosed) return
-    const wait = Math.min(Math.max(this.#desk.deadline() - now, 0), MAX_SLEEP_MS)
+    const due = Math.min(this.#desk.deadline(), this.#sharing.deadline())
+    const wait = Math.min(Math.max(due - now, 0), MAX_SLEEP_MS)
     this.#timer = setTimeout(() => this.#change(() => undefined), wait)
     this.#timer.unref()
   }
@@ -317,7 +438,9 @@ export class Meeting {
     const devices = this.#devices.list().map(({ id, name, pairedMs, isConfirmed, card, addresses: theirs }) => {
       const { path, isUp = false, rxBytes = 0, txBytes = 0 } = links.get(id) ?? {}
       return {
-        ...{ id, name, pairedMs, isConfirmed, generation: card.generation, isUp, rxBytes, txBytes, offered: [] },
+        ...{ id, name, pairedMs, isConfirmed, generation: card.generation, isUp, rxBytes, txBytes },
+        offered: this.#sharing.offered(id),
+        ...(card.name !== name && { ownName: card.name }),
         ...(path !== undefined && { path: path.kind }),
         ...present(theirs),
       }
@@ -326,7 +449,11 @@ export class Meeting {
       return { id, name, isUp: links.get(id)?.isUp ?? false, ...present(theirs) }
     })
     const { interface: link } = this.#links
-    const own = { id: self.id, name: self.name, generation, offers: [], ...present(addresses) }
+    const { offers, problem } = this.#sharing
+    const own = {
+      ...{ id: self.id, name: self.name, generation, offers, ...present(addresses) },
+      ...(problem !== undefined && { problem }),
+    }
     return { own, devices, phones, ...(link !== undefined && { interface: link }) }
   }
 
@@ -340,25 +467,22 @@ export class Meeting {
     }
   }
 
-  /** Names are answered at our own address in the devices' network, and the system is told so where it can be. */
-  async #nameInterface(openNames: () => Promise<MeshNames>): Promise<void> {
-    const { log } = this.#options
-    try {
-      await this.#ownDns?.close()
-      const { fd, isTold } = await openNames()
-      if (fd === undefined) throw Object.assign(new Error(), { code: 'EACCES' })
-      this.#ownDns = await serveDns({ fd }, query => answerDns(query, this.#names()))
-      if (!isTold) log.info('the system is not told of names', { zone: own(ZONE) })
-    } catch (error) {
-      log.warn('names are not answered', { why: own((error as NodeJS.ErrnoException).code ?? '') })
-    }
-  }
-
   #names(): Map<string, Device['addresses']> {
     const others = this.#devices.list().map(({ name, addresses }) => [name, addresses] as const)
     const phones = this.#phones.list().map(({ name, addresses }) => [name, addresses] as const)
     return new Map([...others, ...phones, [this.#devices.own.name, this.#devices.addresses]])
   }
+}
+
+/** The machine's network, changed by the helper where there is one, else by this process. */
+function kernelOf(stateDir: string): Kernel {
+  const helper = helperProcess()
+  if (helper !== undefined) return helpersKernel(helper)
+  return ownKernel(() => {
+    const journal = journalDirectory(stateDir)
+    prepareJournal(journal)
+    return Changes.open(journal)
+  })
 }
 
 function present({ ipv6, ipv4 }: Device['addresses']): { readonly ipv6: string; readonly ipv4?: string } {
@@ -367,7 +491,7 @@ function present({ ipv6, ipv4 }: Device['addresses']): { readonly ipv6: string; 
 
 function unknownDevice(name: string): HopliteError {
   const advice = 'see which there are: hoplite devices'
-  return new HopliteError('DEVICE_UNKNOWN', `find the device "${name}": there is none`, advice)
+  return new HopliteError('DEVICE_UNKNOWN', `find the device "${name}": there is none, or more than one`, advice)
 }
 
 function notRenamed(problem: RenameProblem, device: string, name: string): HopliteError {

@@ -32,5 +32,5 @@ export async function recoverNetwork(stateDir: string): Promise<readonly string[
 
 /** Whether a node that died has left changes of the network. */
 export function isNetworkLeft(stateDir: string): boolean {
-  return Changes.peek(journalDirectory(stateDir)) > 0
+  return Changes.peek(journalDirectory(stateDir)).length > 0
 }

@@ -6,6 +6,7 @@ import { existsSync, readFileSync, readlinkSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
 import type { TunOffload } from '#forward/commands.ts'
 import { Changes, journalDirectory, prepareJournal } from '#platform/linux/changes.ts'
+import { isDeviceChange, undoDeviceChanges } from '#platform/linux/device-network.ts'
 import { type HelperChannel, helperFor } from '#platform/linux/helper-channel.ts'
 import type { ClientOrder, HelperOrder } from '#platform/linux/helper-order.ts'
 import { fileCalls } from '#platform/linux/libc.ts'
@@ -84,6 +85,11 @@ export class TunnelNetwork {
     const wanted = relays.map(({ host, port }) => ({ address: host, protocol: 'udp', port }) as const)
     await this.#helper.ask({ verb: 'relays', relays: wanted })
     this.#relays = new Set(relays.map(formatAddress))
+  }
+
+  /** Lets the links to one's devices speak to these hosts and no others. Throws CHANGE_FAILED. */
+  async allowLinks(hosts: readonly string[]): Promise<void> {
+    await this.#helper.ask({ verb: 'links', hosts })
   }
 
   /** Whether our sockets may send to all of these. */
@@ -181,20 +187,27 @@ export async function socketThrough(helper: HelperChannel, host: string): Promis
 /** Throws CHANGES_PENDING when an earlier run that died has left changes of the network, which this one would not undo. */
 export function assertNothingPending(stateDir: string): void {
   const advice = 'undo them: hoplite recover; or go on in their shelter: hoplite up --tun'
-  assertNoChanges(stateDir, 'start: an earlier run left changes of the network', advice)
+  const pending = Changes.peek(journalDirectory(stateDir)).filter(id => !isDeviceChange(id))
+  assertNoChanges(pending.length, 'start: an earlier run left changes of the network', advice)
 }
 
 /** Throws CHANGES_PENDING when a run that has ended could not undo all of its changes. */
 export function assertUndone(stateDir: string): void {
   assertNoChanges(
-    stateDir,
+    Changes.peek(journalDirectory(stateDir)).length,
     'stop: changes of the network are left',
     'its log says why: hoplite logs; then: hoplite recover',
   )
 }
 
-function assertNoChanges(stateDir: string, what: string, advice: string): void {
-  const pending = Changes.peek(journalDirectory(stateDir))
+/** Undoes what an earlier run left of its devices' networks, which keeps nothing in. Throws CHANGES_PENDING as above. */
+export async function openMachine(stateDir: string): Promise<void> {
+  const journal = journalDirectory(stateDir)
+  if (Changes.peek(journal).some(isDeviceChange)) await undoDeviceChanges(Changes.open(journal))
+  assertNothingPending(stateDir)
+}
+
+function assertNoChanges(pending: number, what: string, advice: string): void {
   if (pending > 0) throw new HopliteError('CHANGES_PENDING', `${what} (${pending})`, advice)
 }
 
@@ -241,6 +254,28 @@ export async function resolveBootstraps(bootstraps: readonly string[]): Promise<
   )
   const all = found.flat()
   return { multiaddrs: all, endpoints: all.flatMap(endpointOf) }
+}
+
+/** Where servers with URLs are, with the names in them; one whose name is not found is left out. */
+export async function resolveServers(
+  urls: readonly string[],
+): Promise<{ readonly name: string; readonly endpoint: Endpoint }[]> {
+  const found = await Promise.all(
+    urls.map(async text => {
+      const { hostname, port, protocol } = new URL(text)
+      const name = hostname.replace(/^\[|\]$/g, '')
+      const address =
+        parseIp(name) === undefined
+          ? await lookup(name).then(
+              found => found.address,
+              () => undefined,
+            )
+          : name
+      const number = Number(port) || (protocol === 'wss:' ? 443 : 80)
+      return address === undefined ? [] : [{ name, endpoint: { address, protocol: 'tcp' as const, port: number } }]
+    }),
+  )
+  return found.flat()
 }
 
 /** Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED or PROGRAM_MISSING where no tunnel can be made. Changes nothing. */

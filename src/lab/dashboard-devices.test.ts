@@ -56,6 +56,20 @@ test('two devices pair in a browser, one reaches the other, is called something 
     await card.getByText(/Answered after .* ms, from 10\.9\.0\.2:/).waitFor()
     assert.deepEqual(await findBarriers(page), [])
 
+    await callAction(theirs, 'device.offer', { network: '192.168.77.0/24', to: ['*'] })
+    await card.getByRole('button', { name: 'Use it 192.168.77.0/24, laptop' }).click()
+    await card.getByRole('button', { name: 'Stop using it 192.168.77.0/24, laptop' }).waitFor()
+    const offers = page.locator('form', { hasText: 'Offer a network' })
+    await offers.getByRole('textbox', { name: 'Network' }).fill('192.168.78.0/24')
+    await offers.getByRole('button', { name: 'Offer', exact: true }).click()
+    await offers.getByRole('button', { name: 'Withdraw 192.168.78.0/24' }).waitFor()
+    await waitFor(
+      async () => (await callAction(theirs, 'devices', {})).devices[0]?.offered.length || undefined,
+      'the other to hear',
+    )
+    await offers.getByRole('button', { name: 'Withdraw 192.168.78.0/24' }).click()
+    assert.deepEqual(await findBarriers(page), [])
+
     await card.getByRole('button', { name: 'Rename laptop' }).click()
     await card.getByLabel('Name here').fill('attic')
     await card.getByLabel('Name here').press('Enter')

@@ -72,6 +72,8 @@ export interface Parties {
 export interface Said {
   readonly content: Uint8Array
   readonly keeps: boolean
+  /** What it is about: of words about one thing that wait, only the newest counts. */
+  readonly topic: string
 }
 
 export const NEW_CONVERSATION: ConversationState = { sessions: [], heardBegunMs: 0, marks: [] }
@@ -110,10 +112,11 @@ export class Conversation {
   send(
     payload: { readonly kind: 'data'; readonly body: Uint8Array } | { readonly kind: 'hello' | 'bye' },
     now: number,
+    topic = '',
   ): boolean {
     const body = 'body' in payload ? payload.body : new Uint8Array(0)
     if (body.length > MAX_DATA_BYTES) throw new RangeError(`say something: ${body.length} bytes`)
-    return this.#say({ kind: payload.kind, body }, now)
+    return this.#say({ kind: payload.kind, body }, now, topic)
   }
 
   /** Tells the other side our present keys. A card does not fit beside a handshake: false until the session is confirmed. */
@@ -183,7 +186,7 @@ export class Conversation {
     return reason
   }
 
-  #say(payload: DevicePayload, now: number): boolean {
+  #say(payload: DevicePayload, now: number, topic = ''): boolean {
     const { own, random } = this.#parties()
     const session = this.#state.sessions[0] ?? this.#begin(now)
     if (session === undefined) return false
@@ -191,7 +194,7 @@ export class Conversation {
     this.#keep({ ...session, ratchet: state })
     const said = { sender: own.id, session: session.id, begin: session.begin, ratchet: message }
     // What the program says is about now; keys and farewells are not.
-    this.#contents.push({ content: encodeDeviceMessage(said), keeps: payload.kind !== 'data' })
+    this.#contents.push({ content: encodeDeviceMessage(said), keeps: payload.kind !== 'data', topic })
     return true
   }
 

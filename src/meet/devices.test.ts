@@ -53,6 +53,52 @@ test('paired devices have names, addresses that both agree on, and one secret fo
   assert.deepEqual(seen?.tunnelSecret, laptop.list()[0]?.tunnelSecret)
 })
 
+test('a device that calls itself something else is called so by the others, unless they chose a name or something hangs on it', () => {
+  const { desk, laptop } = paired()
+  const id = laptop.own.id
+  const seen = () => [desk.list()[0]?.name, desk.list()[0]?.card.name]
+  const never = () => false
+  assert.equal(laptop.renameOwn('portable'), undefined)
+  desk.follow(id, 'portable', never)
+  assert.deepEqual(seen(), ['portable', 'portable'])
+  desk.follow(id, 'desk', never)
+  assert.deepEqual(seen(), ['desk-2', 'desk'], 'our own name is ours')
+  desk.follow(id, 'laptop', never)
+  desk.follow(id, 'tower', name => name === 'laptop')
+  assert.deepEqual(seen(), ['laptop', 'tower'], 'a rule speaks of its name')
+  desk.follow(id, 'laptop', never)
+  desk.follow(id, 'admin', name => name === 'admin')
+  assert.deepEqual(seen(), ['laptop', 'admin'], 'a rule speaks of the name it would like to have')
+  desk.rename('laptop', 'mine')
+  desk.follow(id, 'yours', never)
+  assert.deepEqual(seen(), ['mine', 'yours'], 'chosen here')
+  assert.equal(laptop.renameOwn('Bad Name'), 'badName')
+  assert.equal(laptop.renameOwn('desk'), 'nameTaken')
+})
+
+test('of two with one name the second gets a number, whoever has the name; a name goes before an id that begins so', () => {
+  const desk = new Devices({ own: newOwnDevice('desk', random), devices: [] }, random, name => name === 'pocket')
+  const names = ['desk', 'pocket', 'laptop', 'laptop', 'laptop'].map(name => {
+    return desk.pair(cardOf(fresh(name).own), NOW)
+  })
+  assert.deepEqual(
+    names.map(each => 'name' in each && each.name),
+    ['desk-2', 'pocket-2', 'laptop', 'laptop-2', 'laptop-3'],
+  )
+  const [first, second] = desk.list()
+  assert.ok(first && second)
+  assert.equal(desk.rename(second.name, first.id.slice(0, 8)), undefined)
+  assert.equal(desk.find(first.id.slice(0, 8))?.id, second.id)
+  assert.equal(desk.find(first.id)?.id, first.id)
+  const twins = new Devices(desk.state, random)
+  const { devices, own } = twins.state
+  const [one, two] = devices
+  assert.ok(one && two)
+  const near = `${one.card.id.slice(0, 31)}${one.card.id.endsWith('0') ? '1' : '0'}`
+  const doubled = [one, { ...two, card: { ...two.card, id: near } }]
+  assert.equal(new Devices({ own, devices: doubled }, random).find(one.card.id.slice(0, 9)), undefined)
+})
+
 test('data goes to one device and is told to it alone', () => {
   const { desk, laptop } = paired()
   const phone = fresh('phone')

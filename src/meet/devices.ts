@@ -58,13 +58,16 @@ interface Known {
 
 export class Devices {
   readonly #random: Random
+  readonly #isElsewhere: (name: string) => boolean
   readonly #devices = new Map<string, Known>()
   readonly #drafts: Draft[] = []
   #events: DeviceEvent[] = []
   #own: OwnDevice
 
-  constructor(state: DevicesState, random: Random) {
+  /** @param isElsewhere whether something that is no paired device has a name */
+  constructor(state: DevicesState, random: Random, isElsewhere: (name: string) => boolean = () => false) {
     this.#random = random
+    this.#isElsewhere = isElsewhere
     this.#own = state.own
     for (const { card, name, pairedMs, conversation } of state.devices) this.#know(card, name, pairedMs, conversation)
   }
@@ -94,10 +97,13 @@ export class Devices {
     })
   }
 
-  /** A device by its name, or by its id or the first 8 digits of it or more. */
+  /** A device by its name, or by its id or the first 8 digits of it or more, where they are of one device alone. */
   find(nameOrId: string): Device | undefined {
-    const isId = /^[0-9a-f]{8,32}$/.test(nameOrId)
-    return this.list().find(({ id, name }) => name === nameOrId || (isId && id.startsWith(nameOrId)))
+    const devices = this.list()
+    const named = devices.find(({ name }) => name === nameOrId)
+    if (named !== undefined || !/^[0-9a-f]{8,32}$/.test(nameOrId)) return named
+    const [found, another] = devices.filter(({ id }) => id.startsWith(nameOrId))
+    return another === undefined ? found : undefined
   }
 
   /** Takes in a device that was paired with; one that is known already must have the identity that is known. */
@@ -124,6 +130,30 @@ export class Devices {
     return undefined
   }
 
+  /** Calls this device something else; telling the others is for the caller. */
+  renameOwn(to: string): RenameProblem | undefined {
+    if (!isDeviceName(to)) return 'badName'
+    if (this.#own.name !== to && this.#isTaken(to)) return 'nameTaken'
+    this.#own = { ...this.#own, name: to }
+    return undefined
+  }
+
+  /**
+   * A device calls itself something now. It is called so here too, with a number behind it where another has that name, unless
+   * its name here was chosen here, or `isFixed` says of the old or new one that something hangs on it.
+   */
+  follow(id: string, ownName: string, isFixed: (name: string) => boolean): void {
+    const device = this.#devices.get(id)
+    if (device === undefined || device.card.name === ownName) return
+    const isOfCard = device.name === device.card.name || device.name.startsWith(`${device.card.name}-`)
+    device.card = { ...device.card, name: ownName }
+    if (!isOfCard || isFixed(device.name)) return
+    const { name } = device
+    device.name = ''
+    const next = this.#freeName(ownName)
+    device.name = isFixed(next) ? name : next
+  }
+
   /** Removes a device; it is told, so far as it can be. Returns its id. */
   remove(nameOrId: string, now: number): string | undefined {
     const id = this.find(nameOrId)?.id
@@ -142,9 +172,9 @@ export class Devices {
     for (const device of this.#devices.values()) this.#tell(device, now)
   }
 
-  /** Says something to a device; false when there is none of that id. */
-  send(id: string, data: Uint8Array, now: number): boolean {
-    return this.#devices.get(id)?.conversation.send({ kind: 'data', body: data }, now) ?? false
+  /** Says something to a device, the whole state of its topic; false when there is none of that id. */
+  send(id: string, data: Uint8Array, now: number, topic = ''): boolean {
+    return this.#devices.get(id)?.conversation.send({ kind: 'data', body: data }, now, topic) ?? false
   }
 
   /** A message that was sealed for our keys of `generation`; the reason when it is not taken. */
@@ -182,9 +212,9 @@ export class Devices {
   }
 
   #collect(id: string, { card, conversation }: Known): void {
-    for (const said of conversation.take()) {
+    for (const { content, keeps, topic } of conversation.take()) {
       // What the program says is the whole state each time, so an older word that still waits is of no use.
-      this.#drafts.push({ to: card.sealingKey, ...said, ...(!said.keeps && { topic: id }) })
+      this.#drafts.push({ to: card.sealingKey, content, keeps, ...(!keeps && { topic: `${id} ${topic}` }) })
     }
     for (const event of conversation.takeEvents()) this.#events.push({ ...event, device: id })
   }
@@ -205,7 +235,11 @@ export class Devices {
   }
 
   #isTaken(name: string): boolean {
-    return name === this.#own.name || [...this.#devices.values()].some(device => device.name === name)
+    return (
+      name === this.#own.name ||
+      this.#isElsewhere(name) ||
+      [...this.#devices.values()].some(device => device.name === name)
+    )
   }
 
   #freeName(wanted: string): string {

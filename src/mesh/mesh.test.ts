@@ -29,7 +29,7 @@ function device(number: number, hasTunnel = false): Side {
   const inside: Uint8Array[] = []
   const secrets: boolean[] = []
   const mesh = new Mesh({
-    ...{ privateKey, address, random: seededRandom(`mesh ${number}`), unixOffsetMs: 1_700_000_000_000 },
+    ...{ privateKey, addresses: [address], random: seededRandom(`mesh ${number}`), unixOffsetMs: 1_700_000_000_000 },
     toPeer: (peer, bytes) => sent.push({ peer, bytes: Uint8Array.from(bytes) }),
     toOrigin: origin => answered.push(origin),
     onSecret: (_peer, isAgreed) => secrets.push(isAgreed),
@@ -134,6 +134,67 @@ test('nothing is let in that no rule allows, and it is counted', () => {
   assert.equal(b.inside.length, 1)
 })
 
+/** A TCP segment or, of protocol 17, a datagram to port 22. */
+function segment(from: string, to: string, { protocol = 6, flags = 0x02 } = {}): Uint8Array {
+  const packet = Buffer.from(echoRequest(parseIp(from) as Uint8Array, parseIp(to) as Uint8Array, 7, 80))
+  packet[6] = protocol
+  packet[40 + 13] = flags
+  packet.writeUInt16BE(22, 40)
+  packet.writeUInt16BE(22, 42)
+  return packet
+}
+
+const LAN = { address: 'fd01:2::', prefix: 64 }
+const SSH = [{ protocol: 'tcp', fromPort: 22, toPort: 22 }] as const
+
+test('a device reaches networks behind another only as far as that one lets it, and only in its own name', () => {
+  const [a, b] = [device(1), device(2, true)]
+  a.mesh.setPeers([{ ...b.peer(), networks: [{ address: '::', prefix: 0 }] }], 1_000)
+  b.mesh.setPeers([{ ...a.peer(), rules: SSH }], 1_000)
+  a.mesh.handlePath(2, 1_000)
+  carry(a, b, 1_000)
+  const arrives = (from: string, to: string) => {
+    b.inside.splice(0)
+    send(a, segment(from, to), 1_100)
+    carry(a, b, 1_100)
+    return b.inside.length === 1
+  }
+  assert.equal(arrives('fd68::1', 'fd68::2'), true)
+  for (const to of ['fd01:2::7', '2001:4860::1', 'fd68::3', 'fd68::1', 'ff02::1', '::1'])
+    assert.equal(arrives('fd68::1', to), false, `${to} without leave`)
+  b.mesh.setPeers([{ ...a.peer(), rules: SSH, reaches: [LAN] }], 1_200)
+  assert.equal(arrives('fd68::1', 'fd01:2::7'), true)
+  for (const to of ['fd01:3::7', '2001:4860::1', 'fd68::3'])
+    assert.equal(arrives('fd68::1', to), false, `${to} was not offered`)
+  // A device that is the way to networks has their addresses too: they open nothing here, and reach nothing behind us.
+  b.mesh.setPeers([{ ...a.peer(), rules: SSH, reaches: [LAN], networks: [{ address: 'fd05::', prefix: 16 }] }], 1_300)
+  assert.equal(arrives('fd05::9', 'fd01:2::7'), false)
+  assert.equal(arrives('fd05::9', 'fd68::2'), false)
+  b.mesh.setPeers([{ ...a.peer(), rules: SSH }], 1_400)
+  assert.equal(arrives('fd68::1', 'fd01:2::7'), false, 'withdrawn')
+})
+
+test('what lies behind a device may answer and begin nothing, whatever the device itself may', () => {
+  const [a, b] = [device(1, true), device(2, true)]
+  a.mesh.setPeers([{ ...b.peer(), rules: SSH, networks: [LAN] }], 1_000)
+  b.mesh.setPeers([{ ...a.peer(), reaches: [LAN] }], 1_000)
+  a.mesh.handlePath(2, 1_000)
+  carry(a, b, 1_000)
+  const arrives = (packet: Uint8Array) => {
+    a.inside.splice(0)
+    send(b, packet, 1_100)
+    carry(a, b, 1_100)
+    return a.inside.length === 1
+  }
+  assert.equal(arrives(segment('fd68::2', 'fd68::1')), true)
+  assert.equal(arrives(segment('fd01:2::7', 'fd68::1')), false)
+  assert.equal(arrives(segment('fd01:2::7', 'fd68::1', { flags: 0x12 })), true)
+  assert.equal(arrives(segment('fd01:3::7', 'fd68::1', { flags: 0x12 })), false, 'not accepted')
+  assert.equal(arrives(segment('fd01:2::7', 'fd68::1', { protocol: 17 })), false)
+  send(a, segment('fd68::1', 'fd01:2::7', { protocol: 17 }), 1_200)
+  assert.equal(arrives(segment('fd01:2::7', 'fd68::1', { protocol: 17 })), true)
+})
+
 test('without the secret of their conversation two have no tunnel', () => {
   const [a, b] = [device(1), device(2)]
   a.mesh.setPeers([b.peer(new Uint8Array(32).fill(8))], 1_000)
@@ -174,7 +235,7 @@ test('a plain WireGuard peer is answered where its authenticated packets come fr
   const answers: { readonly origin: Origin; readonly bytes: Uint8Array }[] = []
   const server = x25519FromPrivate(seededRandom('device 1')(32))
   const mesh = new Mesh({
-    ...{ privateKey: server.privateKey, address: 'fd68::1', random: seededRandom('plain') },
+    ...{ privateKey: server.privateKey, addresses: ['fd68::1'], random: seededRandom('plain') },
     unixOffsetMs: 1_700_000_000_000,
     toPeer: () => assert.fail('there is no path to it'),
     toOrigin: (origin, bytes) => answers.push({ origin, bytes: Uint8Array.from(bytes) }),
@@ -249,6 +310,32 @@ test('the secret of a tunnel is renewed every two minutes, and without a renewal
   assert.equal(isUp(321_030), true, 'agreed again')
   assert.deepEqual([a.secrets.at(-1), b.secrets.at(-1)], [true, true])
 })
+
+for (const [gone, stays] of [
+  [1, 2],
+  [2, 1],
+] as const) {
+  test(`when device ${gone} has forgotten everything, and the other hears so, both agree again at once`, () => {
+    const [a, b] = [device(gone), device(stays)]
+    pair(a, b)
+    a.mesh.handlePath(stays, 1_000)
+    b.mesh.handlePath(gone, 1_000)
+    carry(a, b, 1_010)
+    assert.equal(b.mesh.status(1_010)[0]?.isUp, true)
+    const anew = device(gone)
+    anew.mesh.setPeers([b.peer()], 20_000)
+    b.mesh.restart(gone, 20_000)
+    carry(anew, b, 20_000)
+    anew.mesh.handlePath(stays, 20_100)
+    b.mesh.handlePath(gone, 20_100)
+    carry(anew, b, 20_110)
+    assert.equal(anew.mesh.status(20_110)[0]?.isUp, true)
+    let rttMs: number | undefined
+    anew.mesh.ping(stays, 20_120, rtt => (rttMs = rtt))
+    carry(anew, b, 20_130)
+    assert.equal(rttMs, 10)
+  })
+}
 
 test('messages of a renewal that others made, changed or repeated are of no use', () => {
   const [a, b] = [device(1), device(2)]

@@ -9,9 +9,12 @@
 // The pre-shared key of each tunnel is renewed by secret-renewal.ts. Bounds: 64 peers; 64 echoes under way.
 
 import type { Random } from '#crypto/random.ts'
+import { AllowedIps } from '#session/wireguard/allowed-ips.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
 import { type Address, parseIp } from '#wire/address.ts'
 import { echoReply, echoRequest, echoSequence } from '#wire/icmp-echo.ts'
+import { ipDestinationOffset, ipFamily, ipSourceOffset } from '#wire/ip-header.ts'
+import type { IpPrefix } from '#wire/ip-prefix.ts'
 import { Firewall, type PortRule } from './firewall.ts'
 import { isRenewal, SecretRenewal } from './secret-renewal.ts'
 
@@ -34,6 +37,10 @@ export interface MeshPeer {
   /** Its own addresses; the first one is asked for echoes. */
   readonly addresses: readonly string[]
   readonly rules: readonly PortRule[]
+  /** Networks that are reached through it. What comes from there may answer, and begin nothing. */
+  readonly networks?: readonly IpPrefix[]
+  /** Networks behind us that it may reach; without any it reaches this device alone. */
+  readonly reaches?: readonly IpPrefix[]
   /** A plain WireGuard peer: it is answered where its authenticated packets come from, and has no path. */
   readonly isPlain?: boolean
 }
@@ -46,8 +53,8 @@ export interface Origin {
 
 export interface MeshOptions {
   readonly privateKey: Uint8Array
-  /** Our own address, of the kind that peers are asked for echoes at. */
-  readonly address: string
+  /** Our own; the first is of the kind that peers are asked for echoes at. */
+  readonly addresses: readonly string[]
   readonly random: Random
   /** Unix time minus `now`. */
   readonly unixOffsetMs: number
@@ -69,6 +76,13 @@ export interface MeshStatus {
   readonly txBytes: number
 }
 
+/** A peer, and which addresses count as its own and as within its reach. */
+interface Known {
+  readonly peer: MeshPeer
+  readonly sources: AllowedIps<object>
+  readonly reaches: AllowedIps<object>
+}
+
 interface Echo {
   readonly peer: number
   readonly sentMs: number
@@ -78,6 +92,7 @@ interface Echo {
 /** What looks like a message of a renewal may be any peer's: this many are tried in a second, a peer at a time. */
 const MAX_TRIALS_PER_SECOND = 10_000
 
+const NO_RULES: readonly PortRule[] = []
 const PATH: Origin = { local: -1, from: { host: '', port: 0 } }
 
 export class Mesh {
@@ -86,7 +101,8 @@ export class Mesh {
   refused = 0
   readonly #options: MeshOptions
   readonly #device: WireGuardDevice<Origin>
-  readonly #peers = new Map<string, MeshPeer>()
+  readonly #own: AllowedIps<object>
+  readonly #peers = new Map<string, Known>()
   readonly #echoes = new Map<number, Echo>()
   /** By the peer's name. */
   readonly #renewals = new Map<string, SecretRenewal>()
@@ -98,6 +114,7 @@ export class Mesh {
 
   constructor(options: MeshOptions) {
     this.#options = options
+    this.#own = rangesOf(options.addresses.map(wholeAddress))
     this.#device = new WireGuardDevice<Origin>({
       privateKey: options.privateKey,
       random: options.random,
@@ -109,7 +126,7 @@ export class Mesh {
       outlet: {
         toEndpoint: (handle, origin, buffer, offset, length) => {
           const bytes = buffer.subarray(offset, offset + length)
-          const peer = handle && this.#peers.get(handle.name)
+          const peer = handle && this.#peers.get(handle.name)?.peer
           if (peer !== undefined && peer.isPlain !== true) options.toPeer(peer.peer, bytes)
           else if (origin !== PATH) options.toOrigin(origin, bytes)
         },
@@ -124,37 +141,37 @@ export class Mesh {
     this.#device.setPrivateKey(privateKey)
     if (isSame(before, this.#device.publicKey)) return
     for (const name of [...this.#renewals.keys()]) {
-      const peer = this.#peers.get(name)
+      const known = this.#peers.get(name)
       this.#endRenewal(name)
-      if (peer !== undefined) this.#beginRenewal(name, peer, this.#now)
+      if (known !== undefined) this.#beginRenewal(name, known.peer, this.#now)
     }
   }
 
   /** These are the peers from now on; who is not among them is out at once. */
   setPeers(peers: readonly MeshPeer[], now: number): void {
     const wanted = new Map(peers.slice(0, MAX_PEERS).map(peer => [nameOf(peer.publicKey), peer]))
-    for (const [name, { publicKey }] of this.#peers) {
+    for (const [name, { peer }] of this.#peers) {
       if (wanted.has(name)) continue
       this.#peers.delete(name)
       this.#endRenewal(name)
-      this.#device.removePeer(publicKey)
+      this.#device.removePeer(peer.publicKey)
     }
     for (const [name, peer] of wanted) {
-      const allowedIps = peer.addresses.map(parseIp).flatMap(address => address ?? [])
+      const own = peer.addresses.map(wholeAddress)
       const refusal = this.#device.setPeer(
         {
           publicKey: peer.publicKey,
           ...(peer.isPlain === true && { presharedKey: peer.presharedKey }),
           ...(peer.isPlain === true ? { roaming: 'free' } : { endpoint: PATH, roaming: 'fixed' }),
-          allowedIps: allowedIps.map(address => ({ address, bits: 8 * address.length })),
+          allowedIps: [...own, ...(peer.networks ?? [])].flatMap(bytesOf),
           replaceAllowedIps: true,
         },
         now,
       )
       if (refusal !== undefined) continue
-      const known = this.#peers.get(name)
-      if (known !== undefined && !isSame(known.presharedKey, peer.presharedKey)) this.#endRenewal(name)
-      this.#peers.set(name, peer)
+      const before = this.#peers.get(name)?.peer
+      if (before !== undefined && !isSame(before.presharedKey, peer.presharedKey)) this.#endRenewal(name)
+      this.#peers.set(name, { peer, sources: rangesOf(own), reaches: rangesOf(peer.reaches ?? []) })
       if (peer.isPlain !== true && !this.#renewals.has(name)) this.#beginRenewal(name, peer, now)
     }
   }
@@ -164,12 +181,17 @@ export class Mesh {
     const found = this.#find(peer)
     if (found === undefined) return
     const { hasKeys } = this.#device.peers(now).find(({ publicKey }) => isSame(publicKey, found.publicKey)) ?? {}
-    if (hasKeys === true) return void this.#device.keepalive(found.publicKey, now)
     const name = nameOf(found.publicKey)
-    if (!this.#unagreed.has(name)) return void this.#device.initiate(found.publicKey, now)
     // What was said of a secret before there was a path is lost: it is said anew. The session begins when there is one.
-    this.#endRenewal(name)
-    this.#beginRenewal(name, found, now)
+    if (this.#unagreed.has(name)) return this.#renewAtOnce(name, found, now)
+    if (hasKeys === true) this.#device.keepalive(found.publicKey, now)
+    else this.#device.initiate(found.publicKey, now)
+  }
+
+  /** The peer has forgotten everything: the secret and the session begin anew, with the path if there is none now. */
+  restart(peer: number, now: number): void {
+    const found = this.#find(peer)
+    if (found !== undefined && found.isPlain !== true) this.#renewAtOnce(nameOf(found.publicKey), found, now)
   }
 
   /** A datagram from the network, opened in place. */
@@ -187,7 +209,7 @@ export class Mesh {
 
   /** Asks a peer for an echo through the tunnel; `done` gets the round trip, or nothing after five seconds. */
   ping(peer: number, now: number, done: (rttMs: number | undefined) => void): void {
-    const from = parseIp(this.#options.address)
+    const from = parseIp(this.#options.addresses[0] ?? '')
     const to = parseIp(this.#find(peer)?.addresses[0] ?? '')
     if (from === undefined || to === undefined || this.#echoes.size >= MAX_ECHOES) return done(undefined)
     const sequence = this.#nextEcho++ & 0xffff
@@ -198,8 +220,8 @@ export class Mesh {
   /** The peers, and what went to and fro. */
   status(now: number): MeshStatus[] {
     return this.#device.peers(now).flatMap(({ publicKey, hasKeys, rxBytes, txBytes }) => {
-      const peer = this.#peers.get(nameOf(publicKey))
-      return peer === undefined ? [] : [{ peer: peer.peer, isUp: hasKeys, rxBytes, txBytes }]
+      const known = this.#peers.get(nameOf(publicKey))
+      return known === undefined ? [] : [{ peer: known.peer.peer, isUp: hasKeys, rxBytes, txBytes }]
     })
   }
 
@@ -226,6 +248,11 @@ export class Mesh {
     this.#device.close()
     for (const { done } of this.#echoes.values()) done(undefined)
     this.#echoes.clear()
+  }
+
+  #renewAtOnce(name: string, peer: MeshPeer, now: number): void {
+    this.#endRenewal(name)
+    this.#beginRenewal(name, peer, now)
   }
 
   #beginRenewal(name: string, { peer, publicKey, presharedKey }: MeshPeer, now: number): void {
@@ -267,16 +294,28 @@ export class Mesh {
   }
 
   #toTunnel(name: string, buffer: Uint8Array, offset: number, length: number): void {
-    const peer = this.#peers.get(name)
-    if (peer === undefined) return
+    const known = this.#peers.get(name)
+    if (known === undefined) return
+    const { peer } = known
     if (length === ECHO_BYTES && this.#takeEcho(peer.peer, buffer.subarray(offset, offset + length))) return
-    if (!this.firewall.admits(peer.rules, buffer, offset, length, this.#now)) {
+    if (!this.#isAdmitted(known, buffer, offset, length)) {
       this.refused++
       return
     }
     if (this.#options.toTunnel !== undefined) return this.#options.toTunnel(buffer, offset, length)
     const reply = echoReply(buffer.subarray(offset, offset + length))
     if (reply !== undefined) this.#sendOwn(reply, this.#now)
+  }
+
+  /** What is for this device goes by the firewall; the rest must come from the peer itself, and go where it may. */
+  #isAdmitted({ peer, sources, reaches }: Known, buffer: Uint8Array, offset: number, length: number): boolean {
+    const family = ipFamily(buffer, offset, length)
+    if (family === undefined) return false
+    const isItself = sources.lookup(buffer, offset + ipSourceOffset(family), family) !== undefined
+    const destination = offset + ipDestinationOffset(family)
+    if (this.#own.lookup(buffer, destination, family) === undefined)
+      return isItself && reaches.lookup(buffer, destination, family) !== undefined
+    return this.firewall.admits(isItself ? peer.rules : NO_RULES, buffer, offset, length, this.#now)
   }
 
   #takeEcho(peer: number, packet: Uint8Array): boolean {
@@ -295,7 +334,7 @@ export class Mesh {
   }
 
   #find(peer: number): MeshPeer | undefined {
-    for (const each of this.#peers.values()) if (each.peer === peer) return each
+    for (const each of this.#peers.values()) if (each.peer.peer === peer) return each.peer
     return undefined
   }
 }
@@ -306,4 +345,19 @@ function nameOf(publicKey: Uint8Array): string {
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0
+}
+
+function wholeAddress(address: string): IpPrefix {
+  return { address, prefix: address.includes(':') ? 128 : 32 }
+}
+
+function rangesOf(prefixes: readonly IpPrefix[]): AllowedIps<object> {
+  const ranges = new AllowedIps<object>()
+  for (const prefix of prefixes.flatMap(bytesOf)) ranges.insert(prefix, ranges)
+  return ranges
+}
+
+function bytesOf({ address, prefix }: IpPrefix): { readonly address: Uint8Array; readonly bits: number }[] {
+  const ip = parseIp(address)
+  return ip === undefined ? [] : [{ address: ip, bits: prefix }]
 }

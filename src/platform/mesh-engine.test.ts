@@ -26,12 +26,12 @@ function start(t: TestContext, number: number, onOffer: (offer: Uint8Array) => v
     network: 'fd68:6f70:6c69::/48',
     port: 0,
     mapsPorts: false,
-    hasTun: false,
     network4: '100.64.0.0/10',
     zone: 'hop',
+    mark: 0,
   }
   const engine = startMesh(
-    { privateKey, ...settings, ...servers },
+    { privateKey, ...settings, ...servers, tun: { kind: 'none' } },
     event => {
       events.push(event)
       if (event.kind === 'offer') onOffer(event.offer)

@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads'
 import type { MeshPeer, MeshStatus } from '#mesh/mesh.ts'
 import type { TurnServer } from '#path/turn-client.ts'
 import type { Address } from '#wire/address.ts'
-import { type HelperChannel, helperFor } from './linux/helper-channel.ts'
+import { type HelperChannel, helperFor, helperProcess } from './linux/helper-channel.ts'
 import type { MeetingPort } from './meeting-port.ts'
 import { siblingModule } from './module-url.ts'
 
@@ -20,19 +20,29 @@ export interface MeshSettings {
   readonly turnServers: readonly TurnServer[]
   /** Whether the router at home is asked to open the port. */
   readonly mapsPorts: boolean
-  /** Whether a network interface is to be made. */
-  readonly hasTun: boolean
   /** What an IPv4 address of a device is of, and the domain of the names. */
   readonly network4: string
   readonly zone: string
+  /** The network interface: none, one to be made, of that name if it matters, or one that is there, set up by whoever opened it. */
+  readonly tun:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'make'; readonly name?: string }
+    | { readonly kind: 'given'; readonly name: string; readonly fd: number }
+  /** SO_MARK of the links' sockets, where it can be set. */
+  readonly mark: number
 }
 
 /** What the worker is given: the settings, and what became of the interface. */
 export interface MeshWorkerData extends MeshSettings {
   readonly link: OpenedLink
+  /** Whether sockets are asked for: this process may not mark its own. */
+  readonly asksForSockets: boolean
 }
 
-type OpenedLink = { readonly name: string; readonly fd: number } | { readonly problem: string } | undefined
+type OpenedLink =
+  | { readonly name: string; readonly fd: number; readonly stays: boolean }
+  | { readonly problem: string }
+  | undefined
 
 /** A device to keep a tunnel to. */
 export interface LinkPeer extends MeshPeer {
@@ -50,6 +60,8 @@ export type MeshOrder =
   | { readonly kind: 'endMeeting'; readonly peer: number }
   | { readonly kind: 'ping'; readonly peer: number; readonly request: number }
   | { readonly kind: 'status'; readonly request: number }
+  /** A socket that was asked for; negative where there is none to be had. */
+  | { readonly kind: 'socket'; readonly request: number; readonly fd: number }
 
 export interface LinkPath {
   readonly kind: 'direct' | 'relayed' | 'turn'
@@ -60,6 +72,8 @@ export type MeshEvent =
   /** `problem` says why there is no interface. */
   | { readonly kind: 'ready'; readonly interface?: string; readonly problem?: string; readonly port: number }
   | { readonly kind: 'offer'; readonly peer: number; readonly offer: Uint8Array }
+  /** What is sent goes to one of these hosts, or is about to. */
+  | { readonly kind: 'hosts'; readonly hosts: readonly string[] }
   | { readonly kind: 'path'; readonly peer: number; readonly path: LinkPath | undefined }
   /** Whether there is a fresh secret with a peer; without one its tunnel stands still. */
   | { readonly kind: 'secret'; readonly peer: number; readonly isAgreed: boolean }
@@ -72,11 +86,18 @@ export type MeshEvent =
       readonly refused: number
     }
 
-/** A socket for questions at our own address, and whether the system asks there. */
+/** Sockets for questions at our own addresses, and whether the system asks there. */
 export interface MeshNames {
-  /** `undefined` when it cannot be had. */
-  readonly fd: number | undefined
+  /** None when they cannot be had. */
+  readonly places: readonly NamesPlace[]
   readonly isTold: boolean
+}
+
+/** One address of ours: its descriptors for datagrams and for connections. */
+export interface NamesPlace {
+  readonly udp: number
+  readonly tcp: number
+  readonly isIpv6: boolean
 }
 
 export interface MeshEngine {
@@ -92,16 +113,18 @@ export function startMesh(
   onEvent: (event: MeshEvent) => void,
   onFailure: (error: Error) => void,
 ): MeshEngine {
-  const helper = settings.hasTun ? meshHelper(settings) : undefined
+  const helper = settings.tun.kind === 'make' ? meshHelper(settings) : undefined
+  const marker = settings.mark === 0 ? undefined : helperProcess()
   let waiting: MeshOrder[] | undefined = []
   let isClosed = false
   let worker: Worker | undefined
   const exited = openLink(settings, helper).then(link => {
     if (isClosed) return
-    const started = startWorker({ ...settings, link })
+    const started = startWorker({ ...settings, link, asksForSockets: marker !== undefined })
     worker = started
-    started.on('message', (event: MeshEvent | MeshRoutes) => {
+    started.on('message', (event: MeshEvent | MeshWish) => {
       if (event.kind === 'routes') helper?.ask({ verb: 'meshRoutes', ipv4: event.ipv4 }).catch(() => undefined)
+      else if (event.kind === 'socket') void openSocket(marker, event).then(order => started.postMessage(order))
       else if (!isClosed) onEvent(event)
     })
     started.on('error', error => {
@@ -117,8 +140,10 @@ export function startMesh(
       else if (!isClosed) worker?.postMessage(order)
     },
     openNames: async () => {
+      const { tun } = settings
+      if (tun.kind === 'given') return openGivenNames(tun.name, settings)
       const { answer, fds } = (await helper?.ask({ verb: 'meshNames' })) ?? { answer: {}, fds: [] }
-      return { fd: fds[0], isTold: answer.isTold ?? false }
+      return { places: placesOf(fds), isTold: answer.isTold ?? false }
     },
     close: async () => {
       if (!isClosed) worker?.postMessage('close')
@@ -128,11 +153,12 @@ export function startMesh(
   }
 }
 
-/** IPv4 addresses that lead into the interface from now on. */
-export interface MeshRoutes {
-  readonly kind: 'routes'
-  readonly ipv4: readonly string[]
-}
+/** What the worker wants done by whoever has the right. */
+export type MeshWish =
+  /** IPv4 addresses lead into the interface from now on. */
+  | { readonly kind: 'routes'; readonly ipv4: readonly string[] }
+  /** A marked socket at a port; 0 is any. */
+  | { readonly kind: 'socket'; readonly request: number; readonly family: 4 | 6; readonly port: number }
 
 function startWorker(workerData: MeshWorkerData): Worker {
   return new Worker(siblingModule(import.meta.url, './mesh-worker'), {
@@ -141,21 +167,45 @@ function startWorker(workerData: MeshWorkerData): Worker {
   })
 }
 
-function meshHelper({ network, network4, zone }: MeshSettings): HelperChannel {
+function meshHelper({ network, network4, zone, tun }: MeshSettings): HelperChannel {
+  const name = tun.kind === 'make' && tun.name !== undefined ? { interface: tun.name } : {}
   return helperFor(() => ({
-    mesh: { network, ipv4: network4, zone },
+    mesh: { network, ipv4: network4, zone, denied: [], ...name },
     journal: '',
     uid: process.getuid?.() ?? 0,
     hooks: [],
   }))
 }
 
-async function openLink({ ipv6, ipv4 }: MeshSettings, helper: HelperChannel | undefined): Promise<OpenedLink> {
+async function openLink({ ipv6, ipv4, tun }: MeshSettings, helper: HelperChannel | undefined): Promise<OpenedLink> {
+  if (tun.kind === 'given') return { name: tun.name, fd: tun.fd, stays: true }
   if (helper === undefined) return undefined
   try {
     const { answer, fds } = await helper.ask({ verb: 'openMesh', ipv6, ipv4: ipv4 ?? null })
-    return { name: answer.mesh ?? '', fd: fds[0] ?? -1 }
+    return { name: answer.mesh ?? '', fd: fds[0] ?? -1, stays: false }
   } catch (error) {
     return { problem: (error as Error).message }
   }
+}
+
+/** For an interface that is this process's own, which then has the right to these too. */
+async function openGivenNames(name: string, { ipv6, ipv4, zone }: MeshSettings): Promise<MeshNames> {
+  const { openMeshNames } = await import('./linux/mesh-link.ts')
+  const { fds, isTold } = await openMeshNames(name, ipv4 === undefined ? [ipv6] : [ipv6, ipv4], zone)
+  return { places: placesOf(fds), isTold }
+}
+
+/** Two descriptors for each address: first those of IPv6. */
+function placesOf(fds: readonly number[]): NamesPlace[] {
+  return Array.from({ length: fds.length >> 1 }, (_, i) => {
+    return { udp: fds[2 * i] ?? -1, tcp: fds[2 * i + 1] ?? -1, isIpv6: i === 0 }
+  })
+}
+
+async function openSocket(
+  helper: HelperChannel | undefined,
+  { request, family, port }: Extract<MeshWish, { kind: 'socket' }>,
+): Promise<MeshOrder> {
+  const given = await helper?.ask({ verb: 'linkSocket', family, port }).catch(() => undefined)
+  return { kind: 'socket', request, fd: given?.fds[0] ?? -1 }
 }

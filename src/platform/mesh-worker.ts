@@ -9,11 +9,12 @@ import { decodePathOffer } from '#wire/path-offer.ts'
 import { monotonicMs } from './clock.ts'
 import type { MeshTun } from './linux/mesh-tun.ts'
 import { type MeetingPort, openMeetingPort, otherEnd } from './meeting-port.ts'
-import type { LinkPeer, MeshEvent, MeshOrder, MeshRoutes, MeshWorkerData } from './mesh-engine.ts'
+import type { LinkPeer, MeshEvent, MeshOrder, MeshWish, MeshWorkerData } from './mesh-engine.ts'
 import { PathShell } from './path-shell.ts'
 
 /** Generations of an offer within one epoch. */
 const EPOCH = 2 ** 20
+const MAX_HOSTS = 256
 
 const port = parentPort
 if (port === null) throw new Error('start the tunnels: not in a worker')
@@ -25,7 +26,7 @@ const { link } = settings
 if (link !== undefined && 'fd' in link) {
   const { runMeshTun } = await import('./linux/mesh-tun.ts')
   tun = runMeshTun(link.fd, {
-    ...{ mtu: MESH_MTU, headroom: MESH_HEADROOM, tailroom: MESH_TAILROOM },
+    ...{ stays: link.stays, mtu: MESH_MTU, headroom: MESH_HEADROOM, tailroom: MESH_TAILROOM },
     onPacket: (buffer, offset, length) => {
       mesh.send(buffer, offset, length, monotonicMs())
       arm()
@@ -33,6 +34,35 @@ if (link !== undefined && 'fd' in link) {
   })
 }
 const write = tun?.write
+
+/** Marks are for who may make an interface too. */
+const marking =
+  settings.mark !== 0 && !settings.asksForSockets && process.platform === 'linux'
+    ? await import('./linux/socket-mark.ts').catch(() => undefined)
+    : undefined
+/** Sockets that were asked for. */
+const awaited = new Map<number, (fd: number) => void>()
+let nextRequest = 1
+function askForSocket(family: 4 | 6, at: number): Promise<number> {
+  const request = nextRequest++
+  port?.postMessage({ kind: 'socket', request, family, port: at } satisfies MeshWish)
+  return new Promise(resolve => awaited.set(request, resolve))
+}
+
+/** The last hosts that something was sent to. */
+const hosts: string[] = []
+let toldHosts = false
+function handleHost(host: string): void {
+  hosts.push(host)
+  if (hosts.length > MAX_HOSTS) hosts.shift()
+  if (toldHosts) return
+  // A round of checks goes to many at once.
+  toldHosts = true
+  queueMicrotask(() => {
+    toldHosts = false
+    tell({ kind: 'hosts', hosts: [...hosts] })
+  })
+}
 
 /** Peers with a path. */
 const reached = new Set<number>()
@@ -42,6 +72,9 @@ const shell = new PathShell({
   turnServers: settings.turnServers,
   learnsLifetime: true,
   mapsPorts: settings.mapsPorts,
+  onHost: handleHost,
+  ...(settings.asksForSockets && { openSocket: askForSocket }),
+  ...(marking !== undefined && { onSocket: socket => void marking.markSocket(socket, settings.mark) }),
   onOffer: (peer, offer) => tell({ kind: 'offer', peer, offer }),
   onPath: (peer, path) => {
     const meeting = meetings.get(peer)
@@ -62,7 +95,7 @@ const shell = new PathShell({
 
 const mesh = new Mesh({
   privateKey: settings.privateKey,
-  address: settings.ipv6,
+  addresses: [settings.ipv6, ...(settings.ipv4 === undefined ? [] : [settings.ipv4])],
   random: systemRandom,
   unixOffsetMs: Date.now() - monotonicMs(),
   // What is sealed lies in memory that is used again: a socket that is busy keeps what it is given.
@@ -111,7 +144,7 @@ function setPeers(privateKey: Uint8Array, peers: readonly LinkPeer[]): void {
     if (shell.do((endpoint, at) => endpoint.connect(peer, isControlling, at))) linked.add(peer)
   }
   const ipv4 = peers.flatMap(({ addresses }) => addresses.filter(address => !address.includes(':')))
-  if (tun !== undefined) port?.postMessage({ kind: 'routes', ipv4 } satisfies MeshRoutes)
+  if (tun !== undefined) port?.postMessage({ kind: 'routes', ipv4 } satisfies MeshWish)
   arm()
 }
 
@@ -145,6 +178,7 @@ function carryOut(order: MeshOrder): void {
       return shell.do((endpoint, at) => endpoint.handleOffer(order.peer, { ...offer, generation }, at))
     }
     case 'restart':
+      mesh.restart(order.peer, now)
       return shell.do((endpoint, at) => endpoint.restart(order.peer, at))
     case 'meeting':
       return meet(order.peer, order.meeting)
@@ -153,18 +187,12 @@ function carryOut(order: MeshOrder): void {
     case 'ping':
       mesh.ping(order.peer, now, rttMs => tell({ kind: 'pong', request: order.request, rttMs }))
       return arm()
+    case 'socket':
+      awaited.get(order.request)?.(order.fd)
+      return void awaited.delete(order.request)
     case 'status':
       return tell({ kind: 'status', request: order.request, peers: mesh.status(now), refused: mesh.refused })
   }
-}
-
-let boundPort = 0
-for (const family of [4, 6] as const) {
-  const bound = await shell
-    .listen(family, settings.port)
-    .catch(() => shell.listen(family))
-    .catch(() => undefined)
-  boundPort ||= bound?.port ?? 0
 }
 
 port.on('message', (order: MeshOrder | 'close') => {
@@ -178,6 +206,15 @@ port.on('message', (order: MeshOrder | 'close') => {
     process.exit(0)
   })()
 })
+let boundPort = 0
+for (const family of [4, 6] as const) {
+  const bound = await shell
+    .listen(family, settings.port)
+    .catch(() => shell.listen(family))
+    .catch(() => undefined)
+  boundPort ||= bound?.port ?? 0
+}
+
 tell({
   kind: 'ready',
   port: boundPort,

@@ -23,6 +23,12 @@ export interface PathShellOptions extends EndpointOptions {
   readonly tells?: (host: string) => boolean
   /** Whether the router at home is asked to open the port. */
   readonly mapsPorts?: boolean
+  /** Opens a socket of the shell's own, bound to every address; negative where the shell is to do that itself. */
+  readonly openSocket?: (family: Family, port: number) => Promise<number>
+  /** A socket of the shell's own was bound, and nothing was sent from it yet. */
+  readonly onSocket?: (socket: dgram.Socket) => void
+  /** Something is about to be sent to a host that was not among the last 256. */
+  readonly onHost?: (host: string) => void
   /**
    * Carries these bytes (at most 615) to the peer, sealed; called again with newer ones whenever there is more to say. They
    * may be lost, repeated or late.
@@ -37,6 +43,7 @@ export interface PathShellOptions extends EndpointOptions {
 type Send = (to: Address, bytes: Uint8Array) => void
 
 const FIRST_LOCAL = 1_000
+const MAX_HOSTS = 256
 const BUFFER_BYTES = 4 * 1024 * 1024
 const TRAFFIC_MS = 100
 const GATHER_LOOK_MS = 20
@@ -55,6 +62,7 @@ export class PathShell implements AsyncDisposable {
   #mapper: PortMapper | undefined
   readonly #paths = new Map<number, Path>()
   readonly #trafficMs = new Map<number, number>()
+  readonly #hostsSentTo = new Set<string>()
   #nextLocal = FIRST_LOCAL
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
@@ -196,14 +204,16 @@ export class PathShell implements AsyncDisposable {
   }
 
   async #open(local: number, family: Family, port: number): Promise<dgram.Socket> {
+    const fd = (await this.#options.openSocket?.(family, port)) ?? -1
     const socket = dgram.createSocket(family === 4 ? { type: 'udp4' } : { type: 'udp6', ipv6Only: true })
     await new Promise<void>((resolve, reject) => {
       socket.once('error', reject)
-      socket.bind(port, () => {
+      socket.bind(fd < 0 ? { port } : { fd }, () => {
         socket.off('error', reject)
         resolve()
       })
     })
+    this.#options.onSocket?.(socket)
     // Errors of single datagrams (nobody there, no way there) are what checks are for.
     socket.on('error', () => undefined)
     socket.on('message', (bytes, from) => {
@@ -252,8 +262,17 @@ export class PathShell implements AsyncDisposable {
 
   #send(local: number, to: Address, bytes: Uint8Array): void {
     const socket = this.#sockets.get(local)
-    if (socket === undefined) this.#attached.get(local)?.(to, bytes)
-    else socket.send(bytes, to.port, to.host, () => undefined)
+    if (socket === undefined) return this.#attached.get(local)?.(to, bytes)
+    if (!this.#hostsSentTo.has(to.host)) this.#addHost(to.host)
+    socket.send(bytes, to.port, to.host, () => undefined)
+  }
+
+  #addHost(host: string): void {
+    const { onHost } = this.#options
+    if (onHost === undefined) return
+    this.#hostsSentTo.add(host)
+    if (this.#hostsSentTo.size > MAX_HOSTS) this.#hostsSentTo.delete(this.#hostsSentTo.keys().next().value as string)
+    onHost(host)
   }
 
   async #openExtras(request: number, count: number, family: Family): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { formatPrefix, maskPrefix, parsePrefix } from './ip-prefix.ts'
+import { covers, formatPrefix, type IpPrefix, maskPrefix, overlap, parsePrefix } from './ip-prefix.ts'
 
 test('prefixes are read into one form', () => {
   for (const [text, expected] of Object.entries({
@@ -45,4 +45,21 @@ test('bits behind a prefix are made zero, whatever its length', () => {
   assert.equal(masked('255.255.255.255', 32), '255.255.255.255/32')
   assert.equal(masked('2001:db8:ffff::ffff', 33), '2001:db8:8000::/33')
   assert.equal(masked('2001:db8::ffff', 128), '2001:db8::ffff/128')
+})
+
+test('prefixes cover and overlap as their bits say, never across families', () => {
+  const prefix = (text: string) => parsePrefix(text) as IpPrefix
+  const cases: [string, string, boolean, boolean][] = [
+    ['10.0.0.0/8', '10.9.0.0/16', true, true],
+    ['10.9.0.0/16', '10.0.0.0/8', false, true],
+    ['192.168.1.0/24', '192.168.2.0/24', false, false],
+    ['0.0.0.0/0', '203.0.113.9', true, true],
+    ['::/0', '10.0.0.0/8', false, false],
+    ['fd00::/8', 'fd68:6f70:6c69::/48', true, true],
+    ['192.168.1.7/24', '192.168.1.0/24', true, true],
+  ]
+  for (const [a, b, isCovered, isShared] of cases) {
+    assert.equal(covers(prefix(a), prefix(b)), isCovered, `${a} ${b}`)
+    assert.equal(overlap(prefix(a), prefix(b)), isShared, `${a} ${b}`)
+  }
 })

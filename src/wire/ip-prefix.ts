@@ -31,6 +31,17 @@ export function maskPrefix({ address, prefix }: IpPrefix): IpPrefix {
   return { address: formatIp(ip), prefix }
 }
 
+/** Whether every address of the second prefix is of the first. */
+export function covers(wider: IpPrefix, narrower: IpPrefix): boolean {
+  if (wider.address.includes(':') !== narrower.address.includes(':') || wider.prefix > narrower.prefix) return false
+  return maskPrefix({ address: narrower.address, prefix: wider.prefix }).address === maskPrefix(wider).address
+}
+
+/** Whether two prefixes have an address in common: then one is of the other. */
+export function overlap(a: IpPrefix, b: IpPrefix): boolean {
+  return covers(a, b) || covers(b, a)
+}
+
 /** `address/bits`. */
 export function formatPrefix({ address, prefix }: IpPrefix): string {
   return `${address}/${prefix}`

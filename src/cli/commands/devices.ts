@@ -17,20 +17,53 @@ interface Options {
 export async function list(options: Options): Promise<void> {
   const { own, devices, phones } = await callAction(await socketOf(options), 'devices', {})
   const rows = [
-    { ...own, note: 'this device' },
-    ...devices.map(device => ({ ...device, note: noteOf(device) })),
-    ...phones.map(phone => ({ ...phone, note: phone.isUp ? 'phone, connected' : 'phone' })),
+    { ...own, note: 'this device', more: offersOf(own) },
+    ...devices.map(device => ({ ...device, note: noteOf(device), more: offeredBy(device) })),
+    ...phones.map(phone => ({ ...phone, note: phone.isUp ? 'phone, connected' : 'phone', more: [] })),
   ]
   const width = Math.max(...rows.map(({ name }) => name.length)) + 4
-  const lines = rows.map(({ id, name, ipv6, ipv4, note }) =>
+  const lines = rows.flatMap(({ id, name, ipv6, ipv4, note, more }) => [
     [`${name}.hop`.padEnd(width), id.slice(0, 8), (ipv4 ?? '').padEnd(15), ipv6, note].join('  '),
-  )
+    ...more.map(line => `  ${line}`),
+  ])
   print(options.json, { ok: true, own, devices, phones }, lines.join('\n'))
 }
 
 export async function rename(device: string, name: string, options: Options): Promise<void> {
-  await callAction(await socketOf(options), 'device.rename', { device, name })
-  print(options.json, { ok: true, name }, `${device} is called ${name} here.`)
+  const { isOwn } = await callAction(await socketOf(options), 'device.rename', { device, name })
+  const text = isOwn ? `This device is called ${name}; the others are told.` : `${device} is called ${name} here.`
+  print(options.json, { ok: true, name, isOwn }, text)
+}
+
+export async function offer(network: string, options: Options & { to?: string[] }): Promise<void> {
+  const offered = await callAction(await socketOf(options), 'device.offer', { network, to: options.to ?? ['*'] })
+  const { own } = await callAction(await socketOf(options), 'devices', {})
+  const who = options.to?.join(', ') ?? 'All your devices'
+  const text = [
+    `${who} may reach ${offered.network} through this device once they accept it.`,
+    ...(own.problem === undefined ? [] : [`Not yet: ${own.problem}.`]),
+  ]
+  print(
+    options.json,
+    { ok: true, ...offered, ...(own.problem !== undefined && { problem: own.problem }) },
+    text.join('\n'),
+  )
+}
+
+export async function withdraw(network: string, options: Options): Promise<void> {
+  const withdrawn = await callAction(await socketOf(options), 'device.withdraw', { network })
+  print(options.json, { ok: true, ...withdrawn }, `Nobody reaches ${withdrawn.network} through this device any more.`)
+}
+
+export async function accept(device: string, network: string, options: Options): Promise<void> {
+  const accepted = await callAction(await socketOf(options), 'device.accept', { device, network })
+  const text = `${accepted.network} is reached through ${device} from now on, while ${device} is within reach.`
+  print(options.json, { ok: true, ...accepted }, text)
+}
+
+export async function decline(device: string, network: string, options: Options): Promise<void> {
+  const declined = await callAction(await socketOf(options), 'device.decline', { device, network })
+  print(options.json, { ok: true, ...declined }, `${declined.network} is not reached through ${device} any more.`)
 }
 
 export async function remove(device: string, options: Options): Promise<void> {
@@ -55,6 +88,25 @@ export async function addPhone(name: string, options: Options & { endpoint: stri
 function noteOf({ isConfirmed, path, isUp }: Output<'devices'>['devices'][number]): string {
   if (path === undefined) return isConfirmed ? 'out of reach' : 'not heard yet'
   return isUp ? path : `${path}, no session yet`
+}
+
+function offersOf({ offers, problem }: Output<'devices'>['own']): string[] {
+  const lines = offers.map(({ network, to }) => {
+    const who = to.includes('*') ? 'all' : to.join(', ') || 'nobody: allow says who may'
+    return `offers ${network} to ${who}`
+  })
+  return [...lines, ...(problem === undefined ? [] : [`problem: ${problem}`])]
+}
+
+function offeredBy({ name, ownName, offered }: Output<'devices'>['devices'][number]): string[] {
+  const lines = offered.map(({ network, isAccepted, isInUse, problem }) => {
+    const isOpen = !isAccepted && problem === undefined
+    const how =
+      network === 'internet' ? `sudo hoplite up --tun --via ${name}` : `hoplite devices accept ${name} ${network}`
+    const state = isInUse ? 'in use' : isAccepted ? 'accepted' : isOpen ? `to use it: ${how}` : 'not to be had'
+    return `offers ${network}, ${state}${problem === undefined ? '' : `: ${problem}`}`
+  })
+  return [...(ownName === undefined ? [] : [`calls itself ${ownName}`]), ...lines]
 }
 
 async function socketOf(options: Options): Promise<string> {

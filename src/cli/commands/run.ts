@@ -10,7 +10,7 @@ import { keepRunning } from '#daemon/keep-running.ts'
 import { openLog } from '#daemon/log.ts'
 import { keepLogShort } from '#daemon/log-file.ts'
 import { type MachineFlags, machineOrder, machineWords, planMachine } from '#daemon/machine-plan.ts'
-import { meshOrder } from '#daemon/mesh-order.ts'
+import { devicesBeside, meshOrder } from '#daemon/mesh-order.ts'
 import type { RunOptions } from '#daemon/node.ts'
 import { assertNothingPending } from '#daemon/tunnel-network.ts'
 import { monotonicMs } from '#platform/clock.ts'
@@ -86,7 +86,8 @@ export type DaemonOptions = NodeOptions &
   }
 
 export async function daemon(options: DaemonOptions): Promise<void> {
-  if (needsHelper()) helpClient(options)
+  // What goes through a device of one's own is that device's interface too: it is this process's own, and has no helper.
+  if (options.via === undefined && needsHelper()) helpClient(options)
   const { runClient } = await import('#daemon/client.ts')
   const plan = options.tun ? planMachine(options) : undefined
   let startsOff = options.off ?? false
@@ -104,7 +105,7 @@ function helpClient(options: DaemonOptions): void {
   const config = withFlags(loadConfig(file), options)
   const { client, metrics, meet } = config
   const plan = options.tun ? planMachine(options) : undefined
-  const mesh = meshOrder(config)
+  const mesh = meshOrder(config, plan !== undefined)
   const stateDir = stateDirectory(options.stateDir)
   // One that has never had a device needs no rights.
   if (plan === undefined && (mesh === undefined || !hasDeviceFile(stateDir))) return
@@ -122,7 +123,7 @@ function helpClient(options: DaemonOptions): void {
     stateDir,
     configFile: file,
     order: uid => ({
-      ...(plan && { tunnel: machineOrder(plan) }),
+      ...(plan && { tunnel: { ...machineOrder(plan), ...devicesBeside(config) } }),
       ...(mesh && { mesh }),
       journal: journalDirectory(stateDir),
       uid,

@@ -24,6 +24,7 @@ export function describe(status: Status): string {
   }
   if (status.helper !== undefined)
     lines.push(`rights     none, as user ${status.user}; process ${status.helper} changes the network for it`)
+  if (status.via !== undefined) lines.push(`through    ${status.via}, a device of yours`)
   lines.push(`directory  ${status.directory} relays`)
   for (const route of status.routes) {
     const name = route.isolation === '' ? 'route' : `route ${route.isolation.slice(0, 6)}`

@@ -28,7 +28,9 @@ export async function up(options: UpOptions): Promise<void> {
   const stateDir = stateDirectory(options.stateDir)
   const socket = socketPath(stateDir)
   const config = withFlags(loadConfig(configFile(options.config)), options)
-  if (config.network.bootstrap.length === 0 && hasCarriers(config)) {
+  if (options.via !== undefined && options.tun !== true)
+    throw new HopliteError('REQUEST_INVALID', 'go through a device: that is for the whole machine', 'add --tun')
+  if (options.via === undefined && config.network.bootstrap.length === 0 && hasCarriers(config)) {
     await ensureDaemon(options)
     const status = await callAction(socket, 'status', {})
     const text = `Up for your devices alone: no bootstrap node is set in [network], so there is no route.\n${describe(status)}`
@@ -41,7 +43,8 @@ export async function up(options: UpOptions): Promise<void> {
   print(options.json, { ok: true, ...status }, `${summary(status)}\n${describe(status)}`)
 }
 
-function summary({ listening, interface: name }: Status): string {
+function summary({ listening, interface: name, via }: Status): string {
+  if (via !== undefined) return `Connected: this machine goes through ${via}.`
   const proxy = `Proxy (SOCKS5 and HTTP CONNECT): ${listening['proxy']?.[0] ?? ''}`
   return name === undefined ? `Connected. ${proxy}` : `Connected: this machine goes through ${name}. ${proxy}`
 }
@@ -76,7 +79,7 @@ async function findOrStart(
       )
     return { status, daemon: undefined }
   }
-  if (!startsOff) assertBootstrap(config, file)
+  if (!startsOff && options.via === undefined) assertBootstrap(config, file)
   const plan = options.tun ? planMachine({ killSwitch: true, ...options }) : undefined
   if (plan === undefined) assertNothingPending(stateDir)
   else assertTunnelPossible()

@@ -1,6 +1,7 @@
-// Two machines behind NATs, two terminals: they pair by a code, and then have a network. A session of ssh (or like it, where no sshd is) and a transfer go
-// over it, and go on when both routers have forgotten every mapping. Needs Linux, root, `ip`, `nft`, `sysctl`, `iperf3` and `turnserver`
-// (coturn), which carries sealed packets while nothing straight is known. Then others, whom no straight way leads to, meet at relays.
+// Two machines behind NATs, two terminals: they pair by a code, and then have a network. A session of ssh (or like it, where no
+// sshd is) and a transfer go over it, and go on when both routers have forgotten every mapping. One offers the other its network
+// and the internet. Then others, whom no straight way leads to, meet at relays. Needs Linux, root, `ip`, `nft`, `sysctl`, `iperf3`
+// and `turnserver` (coturn), which carries sealed packets while nothing straight is known.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -25,6 +26,7 @@ import {
   startMeeting,
   untilPath,
 } from '../pair-machine.ts'
+import { addNetworks, checkExit, checkLan, type OfferedNetworks } from '../pair-networks.ts'
 import { checkRelayed } from '../pair-relayed.ts'
 import type { Scenario } from '../scenario.ts'
 import { hasSsh, startSsh } from '../ssh-server.ts'
@@ -45,6 +47,7 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     throw new Error(`this scenario needs ${missing} (Debian: iproute2 nftables procps iperf3 coturn)`)
   const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-pair-'))
   const machines: Machine[] = []
+  let networks: OfferedNetworks | undefined
   await using lab = new Namespaces()
   try {
     const internet = await lab.switch('inet')
@@ -65,6 +68,7 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
       machines.push(setUp(folder, { name: ['tower', 'laptop'][i] ?? '', home, meet }))
     }
     const [tower, laptop] = machines as [Machine, Machine]
+    networks = await addNetworks(lab, internet, tower.home.host)
     say('  behind a symmetric NAT: tower; behind a port-restricted one: laptop')
 
     await checkWrongCode(tower, laptop, promise)
@@ -95,6 +99,16 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     promise('two programs have a stream', asked['stream'] === 'a stream')
     promise('and datagrams', asked['datagram'] === 'a datagram')
 
+    say('  tower offers a network behind it, then the internet, to the whole of laptop')
+    const lan = await checkLan(tower, laptop, networks, promise)
+    figure('lanOfferedMs', lan.offeredMs)
+    figure('lanReachedAfterAcceptingMs', lan.reachedMs)
+    // tower has no IPv6 at home: it is refused inside.
+    const exit = await checkExit(tower, laptop, { address: '20.0.1.1', isMeasured: true }, networks, promise)
+    figure('ownExitUpMs', exit.upMs)
+    figure('ownExitMbitPerSecond', exit.mbitPerSecond ?? -1)
+    await untilPath(laptop, 'tower', 'direct')
+
     await hoplite(laptop, 'devices', 'remove', 'tower')
     await laptop.home.host.run('sleep', '1.5')
     const left = json(await hoplite(tower, 'devices', '--json')) as { devices: unknown[] }
@@ -103,6 +117,7 @@ export const pair: Scenario = async ({ say, figure, promise }) => {
     await checkRelayed(lab, internet, folder, machines, { say, figure, promise })
   } finally {
     for (const machine of machines) await hoplite(machine, 'down').catch(() => undefined)
+    networks?.close()
     rmSync(folder, { recursive: true, force: true })
   }
 }

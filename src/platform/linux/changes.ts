@@ -44,6 +44,9 @@ export function prepareJournal(directory: string): void {
   throw new HopliteError('STATE_UNREADABLE', what, 'see who made it, and remove it')
 }
 
+/** Journals that this process has open, by their files: whoever changes the machine beside others writes down the same one. */
+const opened = new Map<string, WeakRef<Changes>>()
+
 export class Changes {
   readonly #file: string
   #recorded: readonly Recorded[]
@@ -60,23 +63,35 @@ export class Changes {
   static open(directory: string): Changes {
     const file = path.join(directory, FILE)
     const bytes = readStateFile(file, MAX_BYTES)
-    if (bytes === undefined) return new Changes(file, [])
+    if (bytes === undefined) return Changes.#of(file, [])
     assertOwn(file)
     const lines = Buffer.from(bytes).toString('utf8').split('\n').slice(0, -1)
     const recorded = lines.map(parseLine)
     const understood = recorded.filter(entry => entry !== undefined)
     if (understood.length < recorded.length) setAside(file)
-    const changes = new Changes(file, understood)
+    const changes = Changes.#of(file, understood)
     // Written anew: a torn last line would join the next one.
     if (understood.length > 0) changes.#write(understood)
     else rmSync(file, { force: true })
     return changes
   }
 
-  /** How many changes the journal in a directory has; 0 where there is none. It is read and left as it is. */
-  static peek(directory: string): number {
+  static #of(file: string, recorded: readonly Recorded[]): Changes {
+    const changes = opened.get(file)?.deref() ?? new Changes(file, recorded)
+    changes.#recorded = recorded
+    opened.set(file, new WeakRef(changes))
+    return changes
+  }
+
+  /** The ids of the changes in the journal in a directory, "?" for what makes no sense. It is read and left as it is. */
+  static peek(directory: string): readonly string[] {
     const bytes = readStateFile(path.join(directory, FILE), MAX_BYTES)
-    return bytes === undefined ? 0 : Buffer.from(bytes).toString('utf8').split('\n').length - 1
+    if (bytes === undefined) return []
+    return Buffer.from(bytes)
+      .toString('utf8')
+      .split('\n')
+      .slice(0, -1)
+      .map(line => parseLine(line)?.id ?? '?')
   }
 
   /** The ids of the changes that are recorded, oldest first. */

@@ -9,7 +9,7 @@
 import type { Change } from './changes.ts'
 import { type ClientNetworkOptions, isSealed, isSelective, marksOf, walledOff } from './client-options.ts'
 import { type Family, formatNetwork, formatUsers, ofFamily, parseInterface } from './networks.ts'
-import { chain, clampRules, endpointSets, FAMILIES, networkSet, tableChange, toEndpoint } from './nft.ts'
+import { chain, clampRules, endpointSets, FAMILIES, hostSets, networkSet, tableChange, toEndpoint } from './nft.ts'
 
 const REFUSE = 'reject with icmpx type admin-prohibited'
 const DNS = 'meta l4proto { tcp, udp } th dport { 53, 853 }'
@@ -25,6 +25,7 @@ export function planClientFirewall(options: ClientNetworkOptions): Change {
   return tableChange(clientTable(options.tun), [
     ...endpointSets('relays', options.relays),
     ...endpointSets('control', options.control),
+    ...(options.devices === undefined ? [] : hostSets('links')),
     ...FAMILIES.flatMap(family => [
       networkSet(`lan${family}`, family, ofFamily(options.lan, family)),
       networkSet(`outside${family}`, family, ofFamily(options.split.excludeNetworks ?? [], family)),
@@ -56,6 +57,7 @@ function output(options: ClientNetworkOptions): string[] {
     `oifname "${options.tun}" accept`,
     ...toEndpoint('relays').map(to => `meta mark ${own} ${to} accept`),
     `meta mark ${own} drop`,
+    ...toDevices(options),
     ...toEndpoint('control').flatMap(to => [
       `meta skuid ${options.uid} ${to} accept`,
       // The last packets of a connection belong to no socket, and so to no user.
@@ -79,6 +81,7 @@ function output(options: ClientNetworkOptions): string[] {
 function input(options: ClientNetworkOptions): string[] {
   return [
     'iifname "lo" accept',
+    ...fromDevices(options),
     `iifname "${options.tun}" ${REPLIES}`,
     `iifname "${options.tun}" drop`,
     REPLIES,
@@ -88,6 +91,33 @@ function input(options: ClientNetworkOptions): string[] {
     'ip6 saddr fe80::/10 icmpv6 type mld-listener-query accept',
     'ip saddr @lan4 accept',
     'ip6 saddr @lan6 accept',
+  ]
+}
+
+/** The links speak to hosts that devices told us of, or that answered as a device does; whoever else speaks to them is judged there. */
+function toDevices(options: ClientNetworkOptions): string[] {
+  if (options.devices === undefined) return []
+  const { links } = marksOf(options)
+  return [
+    `oifname "${options.devices.interface}" accept`,
+    `meta mark ${links} meta l4proto udp ip daddr @links4 accept`,
+    `meta mark ${links} meta l4proto udp ip6 daddr @links6 accept`,
+    `meta mark ${links} drop`,
+  ]
+}
+
+/** What a device may begin was asked before its packet came to the interface. */
+function fromDevices(options: ClientNetworkOptions): string[] {
+  const { devices } = options
+  if (devices === undefined) return []
+  const from = FAMILIES.flatMap(family => {
+    return ofFamily(devices.networks, family).map(network => `${ip(family)} saddr ${formatNetwork(network)}`)
+  })
+  return [
+    `meta l4proto udp socket mark ${marksOf(options).links} accept`,
+    ...from.map(own => `iifname "${devices.interface}" ${own} accept`),
+    `iifname "${devices.interface}" ${REPLIES}`,
+    `iifname "${devices.interface}" drop`,
   ]
 }
 
@@ -136,13 +166,16 @@ function strangersToTunnel({ tun, addresses }: ClientNetworkOptions): string[] {
 
 /** Replies carry the mark of what they answer: with it the reverse path filter sees that they came the right way. */
 function restoreMarks(options: ClientNetworkOptions): string[] {
-  const { own, outside } = marksOf(options)
-  return [`ct mark { ${own}, ${outside} } meta mark set ct mark`]
+  return [`ct mark { ${keptMarks(options)} } meta mark set ct mark`]
 }
 
 function keepMarks(options: ClientNetworkOptions): string[] {
-  const { own, outside } = marksOf(options)
-  return [`meta mark { ${own}, ${outside} } ct mark set meta mark`]
+  return [`meta mark { ${keptMarks(options)} } ct mark set meta mark`]
+}
+
+function keptMarks(options: ClientNetworkOptions): string {
+  const { own, outside, links } = marksOf(options)
+  return [own, outside, ...(options.devices === undefined ? [] : [links])].join(', ')
 }
 
 function marking(options: ClientNetworkOptions): string[] {
@@ -173,6 +206,7 @@ function intoTunnel(options: ClientNetworkOptions): string[] {
   return [
     // A route that is added to main without its device finds its gateway through the TUN: no packet goes round and round.
     `oifname "${options.tun}" meta mark ${marksOf(options).own} drop`,
+    ...(options.devices === undefined ? [] : [`oifname "${options.tun}" meta mark ${marksOf(options).links} drop`]),
     `oifname "${options.tun}" ip daddr { 224.0.0.0/4, 255.255.255.255 } drop`,
     `oifname "${options.tun}" ip6 daddr { ff00::/8, fe80::/10 } drop`,
     ...FAMILIES.map(family => {

@@ -205,3 +205,43 @@ test('each way of name resolution has its undo', () => {
   )
   assert.ok(made.every(step => step?.kind !== 'commands' || step.undo.length > 0))
 })
+
+const DEVICES = { interface: 'hoplite-mesh', networks: ['fd68:6f70:6c69::/48', '100.64.0.0/10'] }
+
+test("links to one's devices leave beside the tunnel with their mark alone, to the hosts that were named; not into it", () => {
+  const [links, other] = [CLIENT_MARK + 3, CLIENT_MARK]
+  const output = chainOf({ devices: DEVICES }, 'output')
+  assert.ok(output.includes(`meta mark ${links} meta l4proto udp ip daddr @links4 accept`))
+  assert.ok(output.indexOf(`meta mark ${links} drop`) > output.indexOf(`meta mark ${other} drop`))
+  assert.ok(output.includes('oifname "hoplite-mesh" accept'))
+  assert.ok(chainOf({ devices: DEVICES }, 'last').includes(`oifname "hop0" meta mark ${links} drop`))
+  assert.ok(lines({ devices: DEVICES }).includes('set links4 { type ipv4_addr; }'))
+  assert.equal(
+    lines({}).some(line => line.includes('links')),
+    false,
+  )
+})
+
+test('what comes from devices is let in by their addresses; from elsewhere through their interface only answers', () => {
+  const input = chainOf({ devices: DEVICES }, 'input')
+  const of = input.filter(line => line.includes('hoplite-mesh') || line.includes('socket mark'))
+  assert.deepEqual(of, [
+    `meta l4proto udp socket mark ${CLIENT_MARK + 3} accept`,
+    'iifname "hoplite-mesh" ip saddr 100.64.0.0/10 accept',
+    'iifname "hoplite-mesh" ip6 saddr fd68:6f70:6c69::/48 accept',
+    'iifname "hoplite-mesh" ct state established,related accept',
+    'iifname "hoplite-mesh" drop',
+  ])
+})
+
+test('a family that the tunnel does not carry is refused inside, and never goes around it', () => {
+  const plan = lines({ refused: ['::/0'] })
+  const table = `table ${CLIENT_MARK}`
+  assert.ok(plan.includes(`ip -6 route replace unreachable ::/0 metric 1 ${table}`))
+  assert.ok(plan.some(line => line.startsWith('ip -6 route replace unreachable default')))
+  assert.equal(
+    plan.some(line => line.startsWith('ip -6 route replace ::/0 dev hop0')),
+    false,
+  )
+  assert.ok(plan.includes(`ip -4 route replace 0.0.0.0/0 dev hop0 metric 1 ${table}`))
+})

@@ -20,7 +20,7 @@ import {
   ofFamily,
   parseInterface,
 } from './networks.ts'
-import { clampRules, FAMILIES, replaceEndpoints, runNft } from './nft.ts'
+import { clampRules, FAMILIES, replaceEndpoints, replaceHosts, runNft } from './nft.ts'
 import { type Command, capture } from './steps.ts'
 
 /** Behind any metric that a route through the TUN has. */
@@ -84,6 +84,11 @@ export async function updateControl(
   await runNft(replaceEndpoints(clientTable(options.tun), 'control', control))
   for (const id of pending) if (id.startsWith('control ') && !wanted.has(id)) await changes.undo(id)
   for (const [id, change] of wanted) if (!pending.has(id)) await changes.make(change)
+}
+
+/** Lets the links to one's devices speak to these hosts and no others, at one moment. At most 1024. */
+export async function updateLinks(tun: string, hosts: readonly string[]): Promise<void> {
+  await runNft(replaceHosts(clientTable(tun), 'links', hosts))
 }
 
 /** Sets the MTU of the tunnel and the segment sizes that follow from it. Bytes, 1280 to 65535. */
@@ -160,13 +165,17 @@ function planTable(options: ClientNetworkOptions, family: Family): Change {
   const through = carried ? [...ofFamily(options.routes, family), ...ofFamily(options.dns?.servers ?? [], family)] : []
   const blocked = walled === 'all' ? ['default'] : walled.map(formatNetwork)
   const last = options.killSwitch || !carried ? blocked : []
+  const refused = ofFamily(options.refused ?? [], family).map(formatNetwork)
   return {
     id: `routes ${tun} ipv${family}`,
     step: {
       kind: 'commands',
       do: [
         ...last.map(to => ip(family, 'route', 'replace', 'unreachable', to, 'metric', LAST_METRIC, ...table)),
-        ...through.map(to => ip(family, 'route', 'replace', formatNetwork(to), 'dev', tun, 'metric', '1', ...table)),
+        ...refused.map(to => ip(family, 'route', 'replace', 'unreachable', to, 'metric', '1', ...table)),
+        ...through
+          .filter(network => !refused.includes(formatNetwork(network)))
+          .map(to => ip(family, 'route', 'replace', formatNetwork(to), 'dev', tun, 'metric', '1', ...table)),
       ],
       undo: [ip(family, 'route', 'flush', ...table)],
     },

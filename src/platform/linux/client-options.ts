@@ -61,7 +61,7 @@ export interface ClientNetworkOptions {
   /** Bytes, 1280 to 65535. */
   readonly mtu: number
   readonly dns?: DnsOptions
-  /** The first of three firewall marks in a row, and the number of the routing table. Our own sockets carry the first. */
+  /** The first of four firewall marks in a row, and the number of the routing table. Our own sockets carry the first. */
   readonly mark: number
   /** The first of ten priorities of routing rules in a row, before that of table main. */
   readonly priority: number
@@ -72,6 +72,10 @@ export interface ClientNetworkOptions {
   readonly uid: number
   /** Networks that belong to the tunnel: `0.0.0.0/0` and `::/0`, or the AllowedIPs of a WireGuard file. */
   readonly routes: readonly string[]
+  /** Those of them that the tunnel does not carry: programs are told at once that nothing leads there. */
+  readonly refused?: readonly string[]
+  /** One's own devices: the interface that leads to them, which may be this TUN, and the networks that they are of. */
+  readonly devices?: { readonly interface: string; readonly networks: readonly string[] }
   readonly lan: readonly LanRange[]
   readonly split: Split
   readonly killSwitch: boolean
@@ -84,6 +88,8 @@ export interface ClientNetworkOptions {
 /** A mark of 28 bits that other programs are unlikely to use. */
 export const CLIENT_MARK = 0x0686f70
 export const CLIENT_PRIORITY = 3200
+/** What the sockets of the links to one's devices carry, whether there is a tunnel of the whole machine or not. */
+export const LINK_MARK = marksOf({ mark: CLIENT_MARK }).links
 export const EVERYTHING = ['0.0.0.0/0', '::/0'] as const
 
 const MAX_ENTRIES = 1024
@@ -96,11 +102,14 @@ export function checkClientOptions(options: ClientNetworkOptions): void {
   checkInteger(options.priority, 1, 32_000, 'priority')
   checkInteger(options.uid, 0, 0xffff_fffe, 'user id')
   const { split } = options
-  const lists = [options.addresses, options.relays, options.control, options.routes, ...Object.values(split)]
+  const { refused = [], devices = { interface: options.tun, networks: [] } } = options
+  checkInterfaceName(devices.interface)
+  const networks = [...options.routes, ...refused, ...devices.networks, ...(split.excludeNetworks ?? [])]
+  const lists = [options.addresses, options.relays, options.control, networks, ...Object.values(split)]
   for (const list of lists) checkInteger(list.length, 0, MAX_ENTRIES, 'number of entries')
   options.addresses.forEach(parseInterface)
   ;[...options.relays, ...options.control].forEach(checkEndpoint)
-  ;[...options.routes, ...(split.excludeNetworks ?? [])].forEach(parseNetwork)
+  networks.forEach(parseNetwork)
   for (const range of options.lan) if (!LAN_RANGES.includes(range)) throw new RangeError(`not a LAN range: ${range}`)
   ;[...(split.excludeUsers ?? []), ...(split.onlyUsers ?? [])].forEach(formatUsers)
   ;[...(split.excludeCgroups ?? []), ...(split.onlyCgroups ?? [])].forEach(checkCgroup)
@@ -109,9 +118,9 @@ export function checkClientOptions(options: ClientNetworkOptions): void {
   options.dns?.search.forEach(checkDomain)
 }
 
-/** The marks: of our own sockets, of what goes around the tunnel, and of what goes into it. */
-export function marksOf({ mark }: ClientNetworkOptions) {
-  return { own: mark, outside: mark + 1, inside: mark + 2 } as const
+/** The marks: of our own sockets, of what goes around the tunnel, of what goes into it, and of the links to one's devices. */
+export function marksOf({ mark }: Pick<ClientNetworkOptions, 'mark'>) {
+  return { own: mark, outside: mark + 1, inside: mark + 2, links: mark + 3 } as const
 }
 
 /** Whether only some users or cgroups are in the tunnel. */

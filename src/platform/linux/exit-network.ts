@@ -95,7 +95,8 @@ export async function applyExitNetwork(changes: Changes, options: ExitNetworkOpt
   return machine
 }
 
-async function detectExitMachine(): Promise<ExitMachine> {
+/** The machine as it is now. */
+export async function detectExitMachine(): Promise<ExitMachine> {
   const outward4 = await defaultInterface(4)
   const outward6 = await defaultInterface(6).catch(() => undefined)
   return {

@@ -38,6 +38,11 @@ export function hasHelper(): boolean {
   return process.env[HELPER_VARIABLE] !== undefined
 }
 
+/** The way to the helper process that started this one; `undefined` where there is none. */
+export function helperProcess(): HelperChannel | undefined {
+  return hasHelper() ? helperFor(() => ({ journal: '', uid: 0, hooks: [] })) : undefined
+}
+
 function localHelper(helper: Helper): HelperChannel {
   let last: Promise<unknown> = Promise.resolve()
   return {

@@ -9,7 +9,15 @@
 import type { WgQuickHook } from '#wire/wg-quick.ts'
 import type { LanRange, Split } from './client-options.ts'
 import type { OperatorRule } from './exit-network.ts'
-import { checkEndpoint, checkInteger, type Endpoint, type Family, familyOf } from './networks.ts'
+import {
+  checkEndpoint,
+  checkInteger,
+  type Endpoint,
+  type Family,
+  familyOf,
+  formatNetwork,
+  parseNetwork,
+} from './networks.ts'
 
 /** 1024 endpoints of IPv6, and then some. */
 export const MAX_LINE_BYTES = 256 * 1024
@@ -28,6 +36,12 @@ export interface ClientOrder {
   readonly killSwitch: boolean
   readonly lan: readonly LanRange[]
   readonly split: Split
+  /** Of `routes`, what the tunnel does not carry. */
+  readonly refused?: readonly string[]
+  /** One's own devices: the interface that leads to them, by default this tunnel's, and their networks. */
+  readonly devices?: { readonly interface?: string; readonly networks: readonly string[] }
+  /** Whether packets are as the kernel likes them, long and joined. By default they are. */
+  readonly offload?: boolean
 }
 
 export interface ExitOrder {
@@ -48,6 +62,17 @@ export interface MeshOrder {
   readonly ipv4: string
   /** The domain of the devices' names. */
   readonly zone: string
+  /** What is not the internet, where a device offers that. */
+  readonly denied: readonly string[]
+  /** The interface's name, if it matters. */
+  readonly interface?: string
+}
+
+/** What one device may reach behind this one. */
+export interface MeshGrant {
+  readonly addresses: readonly string[]
+  readonly networks: readonly string[]
+  readonly internet: boolean
 }
 
 export interface HelperOrder {
@@ -70,6 +95,8 @@ export type HelperRequest =
   | { readonly verb: 'relays'; readonly relays: readonly Endpoint[] }
   /** Lets the daemon's user connect to these and no others, around the tunnel. */
   | { readonly verb: 'control'; readonly control: readonly Endpoint[] }
+  /** Lets the links to one's devices speak to these hosts and no others. */
+  | { readonly verb: 'links'; readonly hosts: readonly string[] }
   | { readonly verb: 'mtu'; readonly mtu: number }
   /** Ends TCP connections from the tunnel's addresses. */
   | { readonly verb: 'reset' }
@@ -83,8 +110,17 @@ export type HelperRequest =
   | { readonly verb: 'openMesh'; readonly ipv6: string; readonly ipv4: string | null }
   /** These IPv4 addresses, and no others, lead into it. */
   | { readonly verb: 'meshRoutes'; readonly ipv4: readonly string[] }
-  /** Gives a UDP socket for questions at the interface's own address, and tells the system of it. */
+  /** Gives sockets for questions at the interface's own addresses, and tells the system of it. */
   | { readonly verb: 'meshNames' }
+  /** Devices reach this behind the machine, and nothing else. */
+  | { readonly verb: 'meshGrants'; readonly grants: readonly MeshGrant[] }
+  /** These networks lead into the interface, or nowhere, and no others. */
+  | {
+      readonly verb: 'meshNetworks'
+      readonly networks: readonly { readonly network: string; readonly isUp: boolean }[]
+    }
+  /** Gives a UDP socket with the mark of links, bound to a port of every address; 0 is any. */
+  | { readonly verb: 'linkSocket'; readonly family: 4 | 6; readonly port: number }
 
 /** Reads a request; `undefined` when it is none. */
 export function parseRequest(line: string): HelperRequest | undefined {
@@ -116,6 +152,8 @@ function readRequest(found: Readonly<Record<string, unknown>>): HelperRequest | 
       return has('relays') ? { verb, relays: endpoints(found['relays'], 'udp') } : undefined
     case 'control':
       return has('control') ? { verb, control: endpoints(found['control'], 'tcp') } : undefined
+    case 'links':
+      return has('hosts') ? { verb, hosts: addresses(found['hosts']) } : undefined
     case 'mtu':
       return has('mtu') ? { verb, mtu: integer(found['mtu'], 1_280, 65_535) } : undefined
     case 'hooks': {
@@ -131,6 +169,19 @@ function readRequest(found: Readonly<Record<string, unknown>>): HelperRequest | 
       const { ipv4 } = found
       if (!has('ipv4') || !Array.isArray(ipv4) || ipv4.length > MAX_ENDPOINTS) return undefined
       return { verb, ipv4: ipv4.map(entry => address(entry, 4)) }
+    }
+    case 'meshGrants':
+      return has('grants') ? { verb, grants: list(found['grants'], grant) } : undefined
+    case 'meshNetworks':
+      return has('networks') ? { verb, networks: list(found['networks'], meshNetwork) } : undefined
+    case 'linkSocket': {
+      const { port } = found
+      if (!has('family', 'port')) return undefined
+      return {
+        verb,
+        family: integer(found['family'], 4, 6) === 4 ? 4 : six(found['family']),
+        port: port === 0 ? 0 : integer(port, 1_024, 65_535),
+      }
     }
     case 'reset':
     case 'restore':
@@ -168,6 +219,40 @@ function endpoints(value: unknown, wanted: Endpoint['protocol']): readonly Endpo
     checkEndpoint({ address, protocol: wanted, port })
     return { address, protocol: wanted, port }
   })
+}
+
+function addresses(value: unknown): readonly string[] {
+  if (!Array.isArray(value) || value.length > MAX_ENDPOINTS) throw new RangeError('not a list')
+  return value.map((host: unknown) => {
+    if (typeof host !== 'string') throw new RangeError('not one')
+    familyOf(host)
+    return host
+  })
+}
+
+function list<Entry>(value: unknown, read: (entry: unknown) => Entry): readonly Entry[] {
+  if (!Array.isArray(value) || value.length > MAX_ENDPOINTS) throw new RangeError('not a list')
+  return value.map(read)
+}
+
+function grant(entry: unknown): MeshGrant {
+  if (!isRecord(entry) || Object.keys(entry).sort().join() !== 'addresses,internet,networks')
+    throw new RangeError('not one')
+  const { internet } = entry
+  if (typeof internet !== 'boolean') throw new RangeError('not one')
+  return { addresses: addresses(entry['addresses']), networks: list(entry['networks'], network), internet }
+}
+
+function meshNetwork(entry: unknown): { readonly network: string; readonly isUp: boolean } {
+  if (!isRecord(entry) || Object.keys(entry).sort().join() !== 'isUp,network') throw new RangeError('not one')
+  const { isUp } = entry
+  if (typeof isUp !== 'boolean') throw new RangeError('not one')
+  return { network: network(entry['network']), isUp }
+}
+
+function network(value: unknown): string {
+  if (typeof value !== 'string') throw new RangeError('not a network')
+  return formatNetwork(parseNetwork(value))
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

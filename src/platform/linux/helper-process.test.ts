@@ -231,7 +231,10 @@ test('a hostile daemon', async t => {
        process.exit(0)`,
         ({ order: { journal, uid, hooks }, ...start }) => ({
           ...start,
-          order: { journal, uid, hooks, mesh: { network: 'fd68:6f70:6c69::/48', ipv4: '100.64.0.0/10', zone: 'hop' } },
+          order: {
+            ...{ journal, uid, hooks },
+            mesh: { network: 'fd68:6f70:6c69::/48', ipv4: '100.64.0.0/10', zone: 'hop', denied: ['10.0.0.0/8'] },
+          },
         }),
       )
       const refused = Array.from({ length: 3 }, () => 'REQUEST_INVALID')
@@ -243,7 +246,7 @@ test('a hostile daemon', async t => {
         'hoplite0',
         'REQUEST_INVALID',
       ]
-      const ends = ['0', '0', ...refused, '1', '100.65.0.2 dev hoplite0 scope link ']
+      const ends = ['0', '0', ...refused, '4', '100.65.0.2 dev hoplite0 scope link ']
       assert.deepEqual([code, stdout.trimEnd().split('\n')], [0, [...lines, ...ends].map(line => line.trimEnd())])
       assert.equal(await picture(), before)
     },

@@ -16,16 +16,26 @@ import {
   kernelHasIpv6,
   resetConnectionsFrom,
   updateControl,
+  updateLinks,
   updateMtu,
   updateRelays,
 } from './client-network.ts'
 import { CLIENT_MARK, CLIENT_PRIORITY, type ClientNetworkOptions } from './client-options.ts'
+import {
+  applyDeviceRoutes,
+  applyDeviceSharing,
+  type DeviceRoute,
+  type DeviceSharing,
+  isShareableNetwork,
+  undoDeviceChanges,
+} from './device-network.ts'
 import { detectDnsWay } from './dns.ts'
-import { applyExitNetwork } from './exit-network.ts'
-import type { ClientOrder, HelperOrder, HelperRequest } from './helper-order.ts'
+import { applyExitNetwork, detectExitMachine, type ExitMachine } from './exit-network.ts'
+import type { ClientOrder, HelperOrder, HelperRequest, MeshGrant } from './helper-order.ts'
 import { runHooks } from './hooks.ts'
 import { errorName, fileCalls } from './libc.ts'
-import { moveMeshRoutes, openMeshLink, openMeshNames } from './mesh-link.ts'
+import { openLinkSocket } from './link-socket.ts'
+import { MESH_MTU, moveMeshRoutes, openMeshLink, openMeshNames } from './mesh-link.ts'
 import { type Endpoint, type Family, isWithin } from './networks.ts'
 import { errno } from './socket-calls.ts'
 import { openTun, type Tun } from './tun.ts'
@@ -49,6 +59,8 @@ export interface HelperAnswer {
   readonly mesh?: string
   /** Whether the system asks us for the devices' names. */
   readonly isTold?: boolean
+  /** Where devices may reach the internet behind this one: the families that lead there. */
+  readonly outward?: readonly Family[]
 }
 
 /** What a request gives; the descriptors are the caller's. */
@@ -67,6 +79,7 @@ export const MACHINE = {
   applyExitNetwork,
   updateRelays,
   updateControl,
+  updateLinks,
   updateMtu,
   resetConnectionsFrom,
   runHooks,
@@ -74,6 +87,11 @@ export const MACHINE = {
   openMeshLink,
   moveMeshRoutes,
   openMeshNames,
+  openLinkSocket,
+  applyDeviceSharing,
+  applyDeviceRoutes,
+  undoDeviceChanges,
+  detectExitMachine,
 }
 
 interface Open {
@@ -87,7 +105,9 @@ export class Helper {
   readonly #order: HelperOrder
   readonly #machine: typeof MACHINE
   #open: Open | undefined
-  #mesh: { readonly name: string; readonly ipv6: string; readonly routes: readonly string[] } | undefined
+  #mesh: { readonly name: string; readonly hosts: readonly string[]; readonly routes: readonly string[] } | undefined
+  #sharing: DeviceSharing | undefined
+  #networks: readonly DeviceRoute[] = []
   #wg: WgSocket | undefined
 
   constructor(order: HelperOrder, machine = MACHINE) {
@@ -111,6 +131,9 @@ export class Helper {
         await machine.updateControl(changes, network, request.control)
         return DONE
       }
+      case 'links':
+        await machine.updateLinks(this.#client().name, request.hosts)
+        return DONE
       case 'mtu':
         await machine.updateMtu(this.#client().name, request.mtu)
         return DONE
@@ -135,8 +158,17 @@ export class Helper {
       }
       case 'meshNames': {
         const { link, order } = this.#meshNow()
-        const { fd, isTold } = await machine.openMeshNames(link.name, link.ipv6, order.zone)
-        return { answer: { isTold }, fds: fd < 0 ? [] : [fd] }
+        const { fds, isTold } = await machine.openMeshNames(link.name, link.hosts, order.zone)
+        return { answer: { isTold }, fds }
+      }
+      case 'meshGrants':
+        return this.#grant(request.grants)
+      case 'meshNetworks':
+        return this.#lead(request.networks)
+      case 'linkSocket': {
+        if (this.#order.mesh === undefined) throw outOfTurn()
+        const fd = machine.openLinkSocket(request.family, request.port)
+        return { answer: {}, fds: fd < 0 ? [] : [fd] }
       }
       case 'wg':
         this.#wg?.remove()
@@ -145,10 +177,17 @@ export class Helper {
     }
   }
 
+  /** Nothing was asked yet: what an earlier run left of its devices' networks keeps nothing in. Throws what could not be undone. */
+  async handleStart(): Promise<void> {
+    const { mesh, journal } = this.#order
+    if (mesh !== undefined) await this.#machine.undoDeviceChanges(this.#machine.openChanges(journal))
+  }
+
   /** The daemon is gone, and its TUN with it. Throws what could not be undone. */
   async handleDaemonGone(): Promise<void> {
-    const { tunnel } = this.#order
+    const { tunnel, mesh, journal } = this.#order
     this.#wg?.remove()
+    if (mesh !== undefined) await this.#machine.undoDeviceChanges(this.#machine.openChanges(journal))
     if (tunnel?.kind === 'client' && tunnel.killSwitch) return
     await this.#restore()
   }
@@ -158,12 +197,13 @@ export class Helper {
     if (tunnel === undefined) throw outOfTurn()
     const changes = this.#machine.openChanges(journal)
     const tookOver = changes.pending().length > 0
-    const tun = this.#machine.openTun({ name: tunnel.name, offload: true, queues: request.queues })
+    const wantsOffload = tunnel.kind === 'exit' || tunnel.offload !== false
+    const tun = this.#machine.openTun({ name: tunnel.name, offload: wantsOffload, queues: request.queues })
     try {
       const { name, offload, fds } = tun
       if (tunnel.kind === 'exit') {
         const machine = await this.#openExit(changes, tun, request.mtu)
-        const outward = [...(machine.outward4 ? [4 as const] : []), ...(machine.outward6 ? [6 as const] : [])]
+        const outward = familiesOf(machine)
         return { answer: { opened: { name, offload, tookOver, killSwitch: false, outward } }, fds }
       }
       const network = clientNetwork(this.#order, tunnel, name, request)
@@ -204,9 +244,44 @@ export class Helper {
     if (order === undefined || (this.#mesh !== undefined && this.#machine.hasInterface(this.#mesh.name)))
       throw outOfTurn()
     if (!isWithin(ipv6, order.network) || (ipv4 !== null && !isWithin(ipv4, order.ipv4))) throw outOfRange()
-    const { name, fds } = await this.#machine.openMeshLink({ ipv6, ipv4, network: order.network })
-    this.#mesh = { name, ipv6, routes: [] }
+    const { name, fds } = await this.#machine.openMeshLink({
+      ...{ ipv6, ipv4, network: order.network },
+      ...(order.interface !== undefined && { name: order.interface }),
+    })
+    this.#mesh = { name, hosts: ipv4 === null ? [ipv6] : [ipv6, ipv4], routes: [] }
+    // They went with the interface before.
+    this.#networks = this.#networks.map(({ network }) => ({ network, isUp: false }))
     return { answer: { mesh: name }, fds }
+  }
+
+  async #grant(grants: readonly MeshGrant[]): Promise<Carried> {
+    const { link, order } = this.#meshNow()
+    const isOurs = (address: string) => isWithin(address, order.network) || isWithin(address, order.ipv4)
+    if (!grants.every(grant => grant.addresses.every(isOurs))) throw outOfRange()
+    const isOffered = (network: string) => isShareableNetwork(network, order.network)
+    if (!grants.every(grant => grant.networks.every(isOffered))) throw outOfRange()
+    const before = this.#sharing
+    const wanted = { tun: link.name, mtu: MESH_MTU, own: link.hosts, denied: order.denied, grants }
+    const changes = this.#machine.openChanges(this.#order.journal)
+    await this.#machine.applyDeviceSharing(
+      changes,
+      grants.length > 0 ? wanted : { ...(before ?? wanted), grants },
+      before,
+    )
+    this.#sharing = grants.length === 0 ? undefined : wanted
+    if (!grants.some(({ internet }) => internet)) return DONE
+    return { answer: { outward: familiesOf(await this.#machine.detectExitMachine()) }, fds: [] }
+  }
+
+  async #lead(networks: readonly DeviceRoute[]): Promise<Carried> {
+    const { link, order } = this.#meshNow()
+    const isOurs = (network: string) =>
+      isWithin(network, order.network) || isWithin(network, order.ipv4) || isShareableNetwork(network, order.network)
+    if (!networks.every(({ network }) => isOurs(network))) throw outOfRange()
+    const changes = this.#machine.openChanges(this.#order.journal)
+    await this.#machine.applyDeviceRoutes(changes, link.name, this.#networks, networks, kernelHasIpv6())
+    this.#networks = networks
+    return DONE
   }
 
   #meshNow() {
@@ -227,6 +302,10 @@ export class Helper {
     if (network === undefined || changes === undefined || name === undefined) throw outOfTurn()
     return { network, changes, name }
   }
+}
+
+function familiesOf({ outward4, outward6 }: Pick<ExitMachine, 'outward4' | 'outward6'>): Family[] {
+  return [...(outward4 === undefined ? [] : [4 as const]), ...(outward6 === undefined ? [] : [6 as const])]
 }
 
 const DONE: Carried = { answer: {}, fds: [] }
@@ -250,7 +329,7 @@ function clientNetwork(
   tun: string,
   { mtu, control }: { readonly mtu: number; readonly control: readonly Endpoint[] },
 ): ClientNetworkOptions {
-  const { addresses, dnsServers, dnsSearch, routes, lan, split, killSwitch } = order
+  const { addresses, dnsServers, dnsSearch, routes, lan, split, killSwitch, refused, devices } = order
   const mount = cgroupMount()
   return {
     tun,
@@ -267,6 +346,8 @@ function clientNetwork(
     routes,
     lan,
     split,
+    ...(refused !== undefined && { refused }),
+    ...(devices !== undefined && { devices: { interface: tun, ...devices } }),
     killSwitch,
     hasIpv6: kernelHasIpv6(),
     ...(mount !== undefined && { cgroupMount: mount }),

@@ -2,13 +2,22 @@
 // descriptor, so nothing has to be undone.
 
 import { leadNames } from './mesh-names.ts'
-import { AF_INET6, encodeSocketAddress } from './socket-address.ts'
-import { Memory, SOCK_DGRAM, SOCK_FLAGS, socketCalls } from './socket-calls.ts'
+import { AF_INET, AF_INET6, encodeSocketAddress } from './socket-address.ts'
+import {
+  Memory,
+  SO_REUSEADDR,
+  SOCK_DGRAM,
+  SOCK_FLAGS,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  setOption,
+  socketCalls,
+} from './socket-calls.ts'
 import { capture } from './steps.ts'
 import { openTun, type Tun } from './tun.ts'
 
 /** What every path between two devices carries. */
-const MTU = 1_280
+export const MESH_MTU = 1_280
 const DNS_PORT = 53
 
 export interface MeshLinkPlan {
@@ -16,14 +25,16 @@ export interface MeshLinkPlan {
   readonly ipv4: string | null
   /** The network that all devices' IPv6 addresses are of. */
   readonly network: string
+  /** The interface's name, if it matters. */
+  readonly name?: string
 }
 
 /** Makes it. Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING or CHANGE_FAILED. */
-export async function openMeshLink({ ipv6, ipv4, network }: MeshLinkPlan): Promise<Tun> {
-  const tun = openTun({ offload: false })
+export async function openMeshLink({ ipv6, ipv4, network, name }: MeshLinkPlan): Promise<Tun> {
+  const tun = openTun({ offload: false, ...(name !== undefined && { name }) })
   const ip = (...words: string[]) => capture({ run: ['ip', ...words] })
   try {
-    await ip('link', 'set', 'dev', tun.name, 'mtu', String(MTU), 'addrgenmode', 'none', 'up')
+    await ip('link', 'set', 'dev', tun.name, 'mtu', String(MESH_MTU), 'addrgenmode', 'none', 'up')
     await ip('address', 'add', `${ipv6}/128`, 'dev', tun.name, 'nodad')
     await ip('-6', 'route', 'replace', network, 'dev', tun.name)
     if (ipv4 !== null) await ip('address', 'add', `${ipv4}/32`, 'dev', tun.name)
@@ -43,19 +54,27 @@ export async function moveMeshRoutes(name: string, before: readonly string[], af
     if (!wanted.has(address)) await capture({ run: ['ip', 'route', 'del', `${address}/32`, 'dev', name] }, /./)
 }
 
-/** A socket for questions at its address, and whether the system was told; negative when it cannot be had. */
+/** For each of its addresses a socket for datagrams and one for connections, and whether the system was told of the first. */
 export async function openMeshNames(
   name: string,
-  ipv6: string,
+  hosts: readonly string[],
   zone: string,
-): Promise<{ fd: number; isTold: boolean }> {
-  const fd = socketCalls().socket(AF_INET6, SOCK_DGRAM | SOCK_FLAGS, 0)
-  const at = encodeSocketAddress({ host: ipv6, port: DNS_PORT })
+): Promise<{ readonly fds: readonly number[]; readonly isTold: boolean }> {
+  const fds = hosts.flatMap(host => [SOCK_DGRAM, SOCK_STREAM].map(type => openAt(host, type)))
+  if (fds.every(fd => fd >= 0)) return { fds, isTold: await leadNames(name, hosts[0] ?? '', zone) }
+  for (const fd of fds) if (fd >= 0) socketCalls().close(fd)
+  return { fds: [], isTold: false }
+}
+
+function openAt(host: string, type: number): number {
+  const fd = socketCalls().socket(host.includes(':') ? AF_INET6 : AF_INET, type | SOCK_FLAGS, 0)
+  if (fd < 0) return fd
+  // Of connections that ended the address is still in use.
+  if (type === SOCK_STREAM) setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+  const at = encodeSocketAddress({ host, port: DNS_PORT })
   const memory = new Memory(32)
   memory.bytes.set(at)
-  if (fd >= 0 && socketCalls().bind(fd, memory.pointer, at.length) !== 0) {
-    socketCalls().close(fd)
-    return { fd: -1, isTold: false }
-  }
-  return { fd, isTold: fd >= 0 && (await leadNames(name, ipv6, zone)) }
+  if (socketCalls().bind(fd, memory.pointer, at.length) === 0) return fd
+  socketCalls().close(fd)
+  return -1
 }

@@ -9,6 +9,8 @@ import { Memory, socketCalls } from './socket-calls.ts'
 import type { TunBatch, TunReaderData } from './tun-reader-worker.ts'
 
 export interface MeshTunOptions {
+  /** Whether the descriptor is somebody else's, and stays open. */
+  readonly stays?: boolean
   readonly mtu: number
   readonly headroom: number
   readonly tailroom: number
@@ -21,8 +23,8 @@ export interface MeshTun {
   close(): Promise<void>
 }
 
-/** Reads and writes it; the descriptor is its own from now on. */
-export function runMeshTun(fd: number, { mtu, headroom, tailroom, onPacket }: MeshTunOptions): MeshTun {
+/** Reads and writes it until it is closed, which closes the descriptor unless that is to stay. */
+export function runMeshTun(fd: number, { stays = false, mtu, headroom, tailroom, onPacket }: MeshTunOptions): MeshTun {
   const end = openEvent()
   const workerData: TunReaderData = { fd, endFd: end.fd, mtu, headroom, tailroom }
   const reader = new Worker(siblingModule(import.meta.url, './tun-reader-worker'), { workerData })
@@ -42,7 +44,7 @@ export function runMeshTun(fd: number, { mtu, headroom, tailroom, onPacket }: Me
       end.signal()
       await exited
       end.close()
-      fileCalls().close(fd)
+      if (!stays) fileCalls().close(fd)
     },
   }
 }

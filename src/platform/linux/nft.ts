@@ -63,6 +63,21 @@ export function replaceEndpoints(table: string, name: string, endpoints: readonl
   return `${lines.join('\n')}\n`
 }
 
+/** The two empty sets `NAME4` and `NAME6` of hosts. */
+export function hostSets(name: string): string[] {
+  return FAMILIES.map(family => `  set ${name}${family} { type ipv${family}_addr; }`)
+}
+
+/** The script that gives two such sets these hosts, and no others. */
+export function replaceHosts(table: string, name: string, hosts: readonly string[]): string {
+  const lines = FAMILIES.flatMap(family => {
+    const own = [...new Set(hosts.filter(host => familyOf(host) === family))]
+    const set = `inet ${table} ${name}${family}`
+    return [`flush set ${set}`, ...(own.length === 0 ? [] : [`add element ${set} { ${own.join(', ')} }`])]
+  })
+  return `${lines.join('\n')}\n`
+}
+
 /** The beginning of a rule for packets to one of the endpoints of a set, for both families. */
 export function toEndpoint(name: string): string[] {
   return [`ip daddr . meta l4proto . th dport @${name}4`, `ip6 daddr . meta l4proto . th dport @${name}6`]

@@ -13,12 +13,14 @@ export const EINVAL = 22
 export const EINTR = 4
 export const EMSGSIZE = 90
 
+export const SOCK_STREAM = 1
 export const SOCK_DGRAM = 2
 /** Non-blocking, closed on exec. */
 export const SOCK_FLAGS = 0o4000 | 0o2000000
 export const MSG_DONTWAIT = 0x40
 
 export const SOL_SOCKET = 1
+export const SO_REUSEADDR = 2
 export const SO_SNDBUF = 7
 export const SO_RCVBUF = 8
 export const SO_REUSEPORT = 15
