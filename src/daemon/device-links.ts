@@ -201,13 +201,13 @@ export class DeviceLinks {
     if (signal.begunMs !== link.theirsMs) {
       // Said by an earlier run of its program; unless its clock went back, which what it heard of us shows.
       if (signal.begunMs < link.theirsMs && !knowsUs) return
+      const isFirst = link.theirsMs === 0
       link.theirsMs = signal.begunMs
       link.epoch++
-      if (!knowsUs) {
-        // Its flow at the relay may still be there, and nobody in it.
-        if (link.isControlling) this.#endMeeting(link)
-        this.#engine?.send({ kind: 'restart', peer: link.peer })
-      }
+      // Its flow at the relay may still be there, and nobody in it.
+      if (!knowsUs && link.isControlling) this.#endMeeting(link)
+      // It may have heard what we said meanwhile, and has lost our session all the same.
+      if (!knowsUs || !isFirst) this.#engine?.send({ kind: 'restart', peer: link.peer })
     }
     if (!link.isControlling && signal.meeting !== undefined) this.#follow(link, signal.meeting)
     const offer = Uint8Array.from(signal.offer)

@@ -195,7 +195,10 @@ function carryOut(order: MeshOrder): void {
   }
 }
 
-port.on('message', (order: MeshOrder | 'close') => {
+/** What came before there were sockets. */
+const early: (MeshOrder | 'close')[] = []
+let isListening = false
+function handle(order: MeshOrder | 'close'): void {
   if (order !== 'close') return carryOut(order)
   void (async () => {
     clearTimeout(timer)
@@ -205,7 +208,13 @@ port.on('message', (order: MeshOrder | 'close') => {
     await tun?.close()
     process.exit(0)
   })()
+}
+port.on('message', (order: MeshOrder | 'close') => {
+  const isAwaited = order !== 'close' && order.kind === 'socket'
+  if (isListening || isAwaited) handle(order)
+  else early.push(order)
 })
+
 let boundPort = 0
 for (const family of [4, 6] as const) {
   const bound = await shell
@@ -215,8 +224,10 @@ for (const family of [4, 6] as const) {
   boundPort ||= bound?.port ?? 0
 }
 
+isListening = true
 tell({
   kind: 'ready',
   port: boundPort,
   ...(link !== undefined && ('fd' in link ? { interface: link.name } : link)),
 })
+for (const order of early) handle(order)

@@ -6,6 +6,8 @@ const relay = { address: '192.0.2.1', protocol: 'udp', port: 51_820 }
 const source = { address: '2001:db8::1', protocol: 'tcp', port: 443 }
 const open = { verb: 'open', mtu: 1_280, queues: 1, control: [source] }
 
+const grant = { addresses: ['fd68:6f70:6c69::7', '100.64.3.4'], networks: ['192.168.1.0/24'], internet: true }
+
 const GOOD = [
   open,
   { ...open, mtu: 65_535, queues: 64, control: Array.from({ length: MAX_ENDPOINTS }, () => source) },
@@ -19,6 +21,11 @@ const GOOD = [
   { verb: 'restore' },
   { verb: 'hooks', when: 'PostDown' },
   { verb: 'wg' },
+  { verb: 'meshGrants', grants: [] },
+  { verb: 'meshGrants', grants: [grant, { ...grant, networks: [], internet: false }] },
+  { verb: 'meshNetworks', networks: [{ network: '10.0.0.0/8', isUp: true }] },
+  { verb: 'linkSocket', family: 6, port: 0 },
+  { verb: 'linkSocket', family: 4, port: 65_535 },
 ]
 
 /** A number that JSON has and that is none of ours. */
@@ -34,6 +41,24 @@ const BAD: readonly unknown[] = [
   ...[0, 65, -1, 1.5, HUGE, '1', null].map(queues => ({ ...open, queues })),
   ...[null, {}, 'x', 7, Array.from({ length: MAX_ENDPOINTS + 1 }, () => source)].map(control => ({ ...open, control })),
   ...[0, 5, 46, '4', null, 4.5, [6]].map(family => ({ verb: 'socket', family })),
+  ...[
+    ...[{ ...grant, tun: 'eth0' }, { addresses: [], networks: [] }, { ...grant, internet: 1 }, null, [grant], 'eth0'],
+    ...[[''], ['10.0.0.0/33'], ['fe80::1%eth0/64'], ['1.1.1.1 }; flush ruleset; #'], [1], '10.0.0.0/8', null].map(
+      networks => ({ ...grant, networks }),
+    ),
+    ...[['localhost'], ['10.0.0.0/8'], [['10.0.0.1']], null].map(addresses => ({ ...grant, addresses })),
+  ].map(entry => ({ verb: 'meshGrants', grants: [entry] })),
+  ...[{}, null, Array.from({ length: MAX_ENDPOINTS + 1 }, () => grant)].map(grants => ({ verb: 'meshGrants', grants })),
+  ...[
+    ...[{ network: '10.0.0.0/8' }, { network: '10.0.0.0/8', isUp: 'yes' }, '10.0.0.0/8', null],
+    ...[
+      { network: '10.0.0.0/8', isUp: true, dev: 'eth0' },
+      { network: 'default', isUp: true },
+    ],
+  ].map(entry => ({ verb: 'meshNetworks', networks: [entry] })),
+  ...[22, 53, 1_023, 65_536, -1, '41000', null].map(port => ({ verb: 'linkSocket', family: 4, port })),
+  { verb: 'linkSocket', family: 5, port: 0 },
+  { verb: 'linkSocket', family: 4, port: 0, mark: 1 },
   // What is not said counts as much as what is.
   { verb: 'open', mtu: 1_280, queues: 1 },
   { ...open, name: 'eth0' },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { HopliteError } from '#api/errors.ts'
 import type { Changes } from './changes.ts'
+import type { DeviceSharing } from './device-network.ts'
 import { Helper, MACHINE } from './helper.ts'
 import type { ClientOrder, ExitOrder, HelperOrder, HelperRequest } from './helper-order.ts'
 import type { Tun } from './tun.ts'
@@ -28,6 +29,13 @@ const EXIT: ExitOrder = {
 }
 const OPEN: HelperRequest = { verb: 'open', mtu: 1_400, queues: 2, control: [] }
 const END = { address: '192.0.2.1', protocol: 'udp', port: 7 } as const
+
+const OUTWARD = { outward4: 'eth0', outward6: undefined, isRouter: false, listensToRouters: false, hasIpv6: true }
+const MESH: Partial<HelperOrder> = {
+  mesh: { network: 'fd68:6f70:6c69::/48', ipv4: '100.64.0.0/10', zone: 'hop', denied: ['10.0.0.0/8'] },
+}
+const OPEN_MESH: HelperRequest = { verb: 'openMesh', ipv6: 'fd68:6f70:6c69::7', ipv4: '100.64.3.4' }
+const GRANT = { addresses: ['fd68:6f70:6c69::8', '100.64.3.5'], networks: ['192.168.1.0/24'], internet: true }
 
 /** A helper over a machine that only writes down what is done to it. */
 function record(order: Partial<HelperOrder> = {}, faults: readonly string[] = []) {
@@ -69,7 +77,7 @@ function record(order: Partial<HelperOrder> = {}, faults: readonly string[] = []
     applyExitNetwork: async () => {
       did('exit')
       pending = ['firewall']
-      return { outward4: 'eth0', outward6: undefined, isRouter: false, listensToRouters: false, hasIpv6: true }
+      return OUTWARD
     },
     updateRelays: async (...words: unknown[]) => did('relays', ...words),
     updateControl: async (_: unknown, __: unknown, control: unknown) => did('control', control),
@@ -79,6 +87,24 @@ function record(order: Partial<HelperOrder> = {}, faults: readonly string[] = []
       did('hooks', when, name)
       return ['3']
     },
+    openMeshLink: async ({ name = 'hoplite9' }): Promise<Tun> => {
+      did('mesh', name)
+      return { name, fds: [70], offload: 'none', close: () => did('close') }
+    },
+    hasInterface: () => false,
+    openLinkSocket: (family: 4 | 6, port: number) => {
+      did('link', family, port)
+      return 80
+    },
+    applyDeviceSharing: async (
+      _: Changes,
+      { tun, own, denied, grants }: DeviceSharing,
+      before: DeviceSharing | undefined,
+    ) => did('share', tun, own, denied, grants, before?.tun ?? 'none'),
+    applyDeviceRoutes: async (_: Changes, tun: string, before: unknown, after: unknown) =>
+      did('route', tun, before, after),
+    undoDeviceChanges: async () => did('undo devices'),
+    detectExitMachine: async () => OUTWARD,
   } as typeof MACHINE
   const helper = new Helper({ tunnel: CLIENT, journal: '/j', uid: 61_200, hooks: [], ...order }, machine)
   return { helper, done, take: () => done.splice(0) }
@@ -201,4 +227,55 @@ test('the socket for wg goes with the tunnel', async () => {
   assert.deepEqual((await helper.handle({ verb: 'wg' })).fds, [60])
   await helper.handle({ verb: 'restore' })
   assert.deepEqual(take(), ['wg hoplite7', 'wg removed', 'undoAll'])
+})
+
+test('devices reach behind the machine what they are granted, from addresses of devices, and private networks alone', async () => {
+  const { helper, take } = record(MESH)
+  const grants = (...list: (typeof GRANT)[]): HelperRequest => ({ verb: 'meshGrants', grants: list })
+  await assert.rejects(helper.handle(grants(GRANT)), outOfTurn)
+  await helper.handle(OPEN_MESH)
+  take()
+  const bad = [
+    ...['192.0.2.1', '100.128.0.1', 'fd68:6f70:6c6a::1'].map(address => ({ ...GRANT, addresses: [address] })),
+    ...['0.0.0.0/0', '8.8.8.0/24', '100.64.0.0/24', '::/0', 'fd68:6f70:6c69::/64'].map(network => {
+      return { ...GRANT, networks: [network] }
+    }),
+  ]
+  for (const grant of bad) await assert.rejects(helper.handle(grants(GRANT, grant)), outOfTurn)
+  assert.deepEqual(take(), [])
+  const { answer } = await helper.handle(grants(GRANT))
+  assert.deepEqual(answer, { outward: [4] })
+  const own = '["fd68:6f70:6c69::7","100.64.3.4"] ["10.0.0.0/8"]'
+  assert.deepEqual(take(), ['journal /j', `share hoplite9 ${own} ${JSON.stringify([GRANT])} none`])
+  assert.deepEqual((await helper.handle(grants())).answer, {})
+  assert.deepEqual(take(), ['journal /j', `share hoplite9 ${own} [] hoplite9`])
+})
+
+test('networks of devices lead into their interface: private ones and those of devices, and nothing public', async () => {
+  const { helper, take } = record(MESH)
+  const to = (network: string): HelperRequest => ({ verb: 'meshNetworks', networks: [{ network, isUp: true }] })
+  await assert.rejects(helper.handle(to('192.168.1.0/24')), outOfTurn)
+  await helper.handle(OPEN_MESH)
+  take()
+  for (const network of ['0.0.0.0/0', '8.8.8.8/32', '::/0', '2001:db8::/48', 'fc00::/7', '127.0.0.0/8'])
+    await assert.rejects(helper.handle(to(network)), outOfTurn)
+  assert.deepEqual(take(), [])
+  await helper.handle(to('192.168.1.0/24'))
+  await helper.handle(to('100.64.3.5/32'))
+  const [lan, device] = ['192.168.1.0/24', '100.64.3.5/32'].map(network => [{ network, isUp: true }])
+  assert.deepEqual(take(), [
+    ...['journal /j', `route hoplite9 [] ${JSON.stringify(lan)}`],
+    ...['journal /j', `route hoplite9 ${JSON.stringify(lan)} ${JSON.stringify(device)}`],
+  ])
+})
+
+test("who has no devices gets no socket of theirs; what they changed goes with the daemon, and a client's wall stays", async () => {
+  const alone = record()
+  await assert.rejects(alone.helper.handle({ verb: 'linkSocket', family: 4, port: 0 }), outOfTurn)
+  const { helper, take } = record(MESH)
+  assert.deepEqual((await helper.handle({ verb: 'linkSocket', family: 4, port: 41_000 })).fds, [80])
+  await helper.handle(OPEN)
+  take()
+  await helper.handleDaemonGone()
+  assert.deepEqual(take(), ['journal /j', 'undo devices'])
 })
