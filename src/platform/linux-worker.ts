@@ -20,7 +20,8 @@ const { worker, bells } = settings
 const counters = new Counters(settings.counters, worker)
 const memory = new WorkerMemory(settings.memory)
 memory.setThread(worker, socketCalls().gettid())
-const loop = new EventLoop(memory.descriptors(worker))
+const descriptors = memory.descriptors(worker)
+const loop = new EventLoop(descriptors)
 const handOver = memory.workers > 1 ? new HandOver({ memory, worker, bells, counters, loop }) : undefined
 
 let reports: Report[] = []
@@ -44,7 +45,7 @@ handOver?.start({
   receiveFromPort: (buffer, offset, length) => packets.send(buffer, offset, length),
   flush: () => linux.endBatch(),
 })
-const warmUp = new WarmUp()
+const warmUp = new WarmUp(descriptors)
 
 const woken = new Memory(8)
 const wake = () => {

@@ -20,6 +20,7 @@ import { EventLoop } from './event-loop.ts'
 import { fileCalls } from './libc.ts'
 import { type LinuxPlane, openLinuxPlane } from './linux-plane.ts'
 import { batchCalls, Memory, openPair, word } from './socket-calls.ts'
+import type { ThreadDescriptors } from './thread-descriptors.ts'
 
 /** Round trips that are enough, by measurement. */
 const ROUND_TRIPS = 2_000
@@ -39,12 +40,18 @@ export class WarmUp {
   readonly #counters = new Counters()
   #rig: Rig | undefined
   #left = ROUND_TRIPS
+  readonly #descriptors: ThreadDescriptors | undefined
+
+  /** @param descriptors where those are noted that are open */
+  constructor(descriptors?: ThreadDescriptors) {
+    this.#descriptors = descriptors
+  }
 
   /** Some round trips, for two milliseconds. */
   step(): void {
     if (this.isDone) return
     try {
-      this.#rig ??= new Rig(this.#counters)
+      this.#rig ??= new Rig(this.#counters, this.#descriptors)
       for (const untilMs = monotonicMs() + STEP_MS; monotonicMs() < untilMs; ) {
         if (this.#left-- === 0 || !this.#rig.roundTrip()) return this.close()
       }
@@ -68,10 +75,10 @@ export class WarmUp {
 
 /** The three nodes with what lies between them. */
 class Rig {
-  readonly #loop = new EventLoop()
+  readonly #loop: EventLoop
   readonly #nodes: LinuxPlane[] = []
-  readonly #near = new End(packetOf(CLIENT, FAR))
-  readonly #far = new End(packetOf(FAR, INSIDE))
+  readonly #near: End
+  readonly #far: End
   #nowMs = 0
   readonly #turn = {
     now: () => (this.#nowMs = monotonicMs()),
@@ -80,7 +87,10 @@ class Rig {
     },
   }
 
-  constructor(counters: Counters) {
+  constructor(counters: Counters, descriptors: ThreadDescriptors | undefined) {
+    this.#loop = new EventLoop(descriptors)
+    this.#near = new End(packetOf(CLIENT, FAR), descriptors)
+    this.#far = new End(packetOf(FAR, INSIDE), descriptors)
     const open = () => {
       let address: Address = { host: '127.0.0.1', port: 0 }
       const settings = { ...address, maxStreamDatagram: MTU, counters: counters.shared }
@@ -147,8 +157,12 @@ class End {
   readonly #packet = new Memory(PACKET_BYTES)
   readonly #received = new Memory(PACKET_BYTES)
 
-  constructor(packet: Uint8Array) {
+  readonly #descriptors: ThreadDescriptors | undefined
+
+  constructor(packet: Uint8Array, descriptors: ThreadDescriptors | undefined) {
     const [near, far] = openPair()
+    this.#descriptors = descriptors
+    descriptors?.add(near)
     this.#fd = near
     this.portFd = far
     this.#packet.bytes.set(packet)
@@ -163,6 +177,7 @@ class End {
   }
 
   close(): void {
+    this.#descriptors?.delete(this.#fd)
     fileCalls().close(this.#fd)
   }
 }
