@@ -201,10 +201,8 @@ class Machine {
   }
 
   /** Everything of the network that a tunnel may change. */
-  async network(): Promise<string[]> {
-    const parts = await Promise.all(NETWORK.map(words => this.run(...words)))
-    // The link's own address is still being tried while the network is young.
-    return parts.map(part => part.replace(/^.*fe80::.*\n/gm, ''))
+  network(): Promise<string[]> {
+    return Promise.all(NETWORK.map(words => this.run(...words)))
   }
 }
 
