@@ -174,7 +174,7 @@ export class EntryNetwork implements AsyncDisposable {
   async startPeer(name: PeerName): Promise<void> {
     const file = path.join(this.#directory, `${name}.toml`)
     const words = [COMMAND, 'peer', '--json', '--config', file, '--state-dir', this.state(name)]
-    this.#hosts[name].start(process.execPath, words)
+    this.#hosts[name].start(process.execPath, words, { stdio: ['ignore', 'ignore', 'inherit'] })
     const { pid } = await waitFor(
       async () => callAction(socketPath(this.state(name)), 'status', {}).catch(() => undefined),
       `the peer ${name}`,

@@ -201,8 +201,10 @@ class Machine {
   }
 
   /** Everything of the network that a tunnel may change. */
-  network(): Promise<string[]> {
-    return Promise.all(NETWORK.map(words => this.run(...words)))
+  /** All of it but the link's own address, which the kernel takes into use when it has looked for duplicates. */
+  async network(): Promise<string[]> {
+    const shown = await Promise.all(NETWORK.map(words => this.run(...words)))
+    return shown.map(text => text.replaceAll(/^local fe80::.*\n/gm, ''))
   }
 }
 

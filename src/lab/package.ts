@@ -20,7 +20,7 @@ interface Manifest {
 }
 
 /** Stages the package in `folder`/package and packs it into `folder`; returns the tarball's path. Throws when a step fails. */
-export function makePackage(folder: string): string {
+function makePackage(folder: string): string {
   const stage = path.join(folder, 'package')
   stagePackage(stage)
   const report = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {

@@ -5,15 +5,12 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
 import { monotonicMs } from './clock.ts'
-import { DataPlane } from './data-plane.ts'
 import type { LinuxWorkerData } from './engine.ts'
 import { EventLoop } from './linux/event-loop.ts'
 import { HandOver } from './linux/hand-over.ts'
-import { addressOf } from './linux/libc.ts'
-import { LinuxDatagrams } from './linux/linux-datagrams.ts'
+import { openLinuxPlane } from './linux/linux-plane.ts'
 import { Memory, socketCalls } from './linux/socket-calls.ts'
-import { TunPort } from './linux/tun-port.ts'
-import { Tunnel } from './linux/tunnel.ts'
+import { WarmUp } from './linux/warm-up.ts'
 import { WorkerMemory } from './linux/worker-memory.ts'
 
 const port = parentPort
@@ -29,58 +26,15 @@ const handOver = memory.workers > 1 ? new HandOver({ memory, worker, bells, coun
 let reports: Report[] = []
 // The clock is read once in a turn of the loop: no packet waits long enough to notice.
 let turnMs = monotonicMs()
-const now = () => turnMs
-const datagrams = new LinuxDatagrams({ counters, loop, now })
-let flushTunnel = () => {}
-const plane = new DataPlane({
+const linux = openLinuxPlane({
   settings,
   counters,
-  datagrams,
+  loop,
   report: report => reports.push(report),
-  now,
+  now: () => turnMs,
   ...(handOver && { others: handOver }),
-  openTunnel: (plan, { forwarder, entries }) => {
-    const tunnel = new Tunnel({
-      plan,
-      forwarder,
-      entries,
-      counters,
-      loop,
-      known: datagrams.known,
-      flush: () => datagrams.flush(),
-      report: report => reports.push(report),
-      now,
-    })
-    flushTunnel = () => tunnel.flush()
-    return tunnel
-  },
-  openPort: ({ fd, offload, mtu }, { forwarder, packets }) => {
-    const take = (buffer: Uint8Array, offset: number, length: number) => packets.send(buffer, offset, length)
-    return new TunPort({
-      fd,
-      offload,
-      mtu,
-      slab: forwarder.slab,
-      known: datagrams.known,
-      counters,
-      loop,
-      onPacket: take,
-      onTooBig: take,
-      now,
-      flush: () => {
-        datagrams.flush()
-        packets.flush()
-      },
-    })
-  },
 })
-datagrams.onBatch = () => {
-  flushTunnel()
-  plane.packets.flush()
-}
-datagrams.onStanding = isStanding => {
-  plane.forwarder.shedsNext = isStanding
-}
+const { plane } = linux
 const { forwarder, packets } = plane
 handOver?.start({
   slab: forwarder.slab,
@@ -88,13 +42,9 @@ handOver?.start({
   receiveFromMeeting: (to, from, buffer, offset, length) =>
     forwarder.receiveFromMeeting(to, from, buffer, offset, length),
   receiveFromPort: (buffer, offset, length) => packets.send(buffer, offset, length),
-  flush: () => {
-    datagrams.onBatch()
-    datagrams.flush()
-  },
+  flush: () => linux.endBatch(),
 })
-const { buffer } = forwarder.slab
-datagrams.known.add(buffer, Number(addressOf(buffer)))
+const warmUp = new WarmUp()
 
 const woken = new Memory(8)
 const wake = () => {
@@ -110,20 +60,23 @@ loop.watch(settings.wakeFd, wake, false)
 try {
   loop.run({
     settle: () => {
-      datagrams.flush()
+      linux.flush()
       handOver?.signal()
       if (reports.length === 0) return
       port.postMessage(reports)
       reports = []
     },
-    deadline: () => plane.deadline(),
-    handleDeadline: now => plane.handleDeadline(now),
+    deadline: () => (warmUp.isDone ? plane.deadline() : 0),
+    handleDeadline: now => {
+      plane.handleDeadline(now)
+      warmUp.step()
+    },
     now: () => (turnMs = monotonicMs()),
   })
 } finally {
   // The kernel keeps what a thread leaves open, and the next engine wants the ports.
-  plane.close()
-  datagrams.close()
+  warmUp.close()
+  linux.close()
   loop.close()
 }
 process.exit(0)

@@ -38,6 +38,7 @@ interface Reader {
 export class EventLoop {
   readonly #fd = socketCalls().epoll_create1(0o2000000)
   readonly #events = new Memory(MAX_EVENTS * EPOLL_EVENT_BYTES)
+  readonly #ready = new DataView(this.#events.bytes.buffer)
   readonly #event = new Memory(EPOLL_EVENT_BYTES)
   readonly #readers = new Map<number, Reader>()
   /** Those that have more to do, and memory for those of the turn after. */
@@ -79,26 +80,35 @@ export class EventLoop {
 
   /** Runs until `stop`. */
   run(turn: Turn): void {
-    const view = new DataView(this.#events.bytes.buffer)
     turn.settle()
     while (!this.#isStopped) {
       const sleep = this.#more.length > 0 ? 0 : Math.ceil(turn.deadline() - turn.now())
-      const wait = Math.min(Math.max(sleep, 0), MAX_SLEEP_MS)
-      const count = batchCalls().epoll_wait(word(this.#fd), this.#events.pointer, word(MAX_EVENTS), word(wait))
-      if (count < 0 && errno() !== EINTR) throw new Error(`wait for packets: error ${errno()}`)
+      this.#wait(Math.min(Math.max(sleep, 0), MAX_SLEEP_MS), turn)
       const now = turn.now()
-      this.#turn++
-      const more = this.#more
-      this.#more = this.#moreNext
-      this.#moreNext = more
-      for (let i = 0; i < count; i++) {
-        this.#call(this.#readers.get(view.getUint32(i * EPOLL_EVENT_BYTES + EPOLL_DATA_OFFSET, true)))
-      }
-      for (const reader of more) if (this.#readers.get(reader.fd) === reader) this.#call(reader)
-      more.length = 0
       if (turn.deadline() <= now) turn.handleDeadline(now)
       turn.settle()
     }
+  }
+
+  /** One turn that does not sleep. */
+  poll(turn: Pick<Turn, 'settle' | 'now'>): void {
+    this.#wait(0, turn)
+    turn.settle()
+  }
+
+  #wait(sleepMs: number, turn: Pick<Turn, 'now'>): void {
+    const count = batchCalls().epoll_wait(word(this.#fd), this.#events.pointer, word(MAX_EVENTS), word(sleepMs))
+    if (count < 0 && errno() !== EINTR) throw new Error(`wait for packets: error ${errno()}`)
+    turn.now()
+    this.#turn++
+    const more = this.#more
+    this.#more = this.#moreNext
+    this.#moreNext = more
+    for (let i = 0; i < count; i++) {
+      this.#call(this.#readers.get(this.#ready.getUint32(i * EPOLL_EVENT_BYTES + EPOLL_DATA_OFFSET, true)))
+    }
+    for (const reader of more) if (this.#readers.get(reader.fd) === reader) this.#call(reader)
+    more.length = 0
   }
 
   #call(reader: Reader | undefined): void {

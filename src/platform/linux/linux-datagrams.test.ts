@@ -7,7 +7,7 @@ import { EventLoop } from './event-loop.ts'
 import { LinuxDatagrams } from './linux-datagrams.ts'
 
 /** More than are read in a turn, and no two that follow each other alike: they are not joined. */
-const WAITING = 600
+const WAITING = 2_400
 const TURNS = 8
 
 /** Reads a queue that is never empty, in turns `everyMs` apart; how often it was said that it stands. */

@@ -59,6 +59,7 @@ function bindSockets() {
     socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
     bind: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
     connect: { arguments: ['int32', 'pointer', 'uint32'], return: 'int32' },
+    socketpair: { arguments: ['int32', 'int32', 'int32', 'pointer'], return: 'int32' },
     listen: { arguments: ['int32', 'int32'], return: 'int32' },
     getsockname: { arguments: ['int32', 'pointer', 'pointer'], return: 'int32' },
     setsockopt: { arguments: ['int32', 'int32', 'int32', 'pointer', 'uint32'], return: 'int32' },
@@ -127,6 +128,16 @@ export class Memory {
     this.words[offset >>> 2] = value >>> 0
     this.words[(offset >>> 2) + 1] = Math.floor(value / 0x1_0000_0000)
   }
+}
+
+const AF_UNIX = 1
+
+/** Two descriptors that are joined: what is written to one is read from the other, packet by packet. */
+export function openPair(): readonly [number, number] {
+  const pair = new Memory(8)
+  if (socketCalls().socketpair(AF_UNIX, SOCK_DGRAM | SOCK_FLAGS, 0, pair.pointer) !== 0)
+    throw new Error(`join two sockets: error ${errno()}`)
+  return [pair.words[0] ?? -1, pair.words[1] ?? -1]
 }
 
 const option = { memory: undefined as Memory | undefined }

@@ -3,21 +3,17 @@ import { test } from 'node:test'
 import { Counters } from '#forward/counters.ts'
 import { makePacket } from '#lab/packets.ts'
 import { VIRTIO_HEADER_BYTES } from '#packet/virtio-net-header.ts'
-import { bind } from './libc.ts'
 import {
   batchCalls,
   Memory,
+  openPair,
   SO_SNDBUFFORCE,
-  SOCK_DGRAM,
-  SOCK_FLAGS,
   SOL_SOCKET,
   setOption,
   socketCalls,
   word,
 } from './socket-calls.ts'
 import { TunQueue } from './tun-queue.ts'
-
-const AF_UNIX = 1
 
 /** A descriptor that gives packets whole, as a TUN does, and another to put them in. */
 class Pipe {
@@ -26,13 +22,9 @@ class Pipe {
   readonly #memory = new Memory(70_000)
 
   constructor() {
-    const pair = new Memory(8)
-    const { socketpair } = bind({
-      socketpair: { arguments: ['int32', 'int32', 'int32', 'pointer'], return: 'int32' },
-    })
-    assert.equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_FLAGS, 0, pair.pointer), 0)
-    this.near = pair.words[0] ?? 0
-    this.#far = pair.words[1] ?? 0
+    const [near, far] = openPair()
+    this.near = near
+    this.#far = far
     setOption(this.#far, SOL_SOCKET, SO_SNDBUFFORCE, 16_000_000)
   }
 
