@@ -10,6 +10,7 @@ import { useAction } from './action.ts'
 import { Choice } from './choice.tsx'
 import { Failure } from './failure.tsx'
 import { Notice } from './notice.tsx'
+import { Values } from './values.tsx'
 import type { HeldFile } from './vpn-file.ts'
 
 type Said = Output<'entry.check'>
@@ -67,14 +68,7 @@ function WhatItSays({ said }: { said: Said }): JSX.Element {
   ]
   return (
     <>
-      <dl class="values">
-        {rows.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd class="wrap">{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Values rows={rows} />
       {asksName && <p class="muted">{words.said.asksName}</p>}
       {hooks.length > 0 && (
         <>

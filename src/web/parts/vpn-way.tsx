@@ -6,6 +6,7 @@ import { bytes, host, milliseconds, since } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { texts } from '../texts.ts'
 import { Copy } from './copy.tsx'
+import { Values } from './values.tsx'
 
 type Status = Output<'status'>
 type Entry = Status['routes'][number]
@@ -106,14 +107,5 @@ function Peer({ peer }: { peer: Interface['peers'][number] }): JSX.Element {
     [words.allowed, peer.allowedIps.join(', ')],
     [words.psk, peer.hasPresharedKey ? words.on : words.off],
   ]
-  return (
-    <dl class="values">
-      {rows.map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd class="wrap">{value}</dd>
-        </div>
-      ))}
-    </dl>
-  )
+  return <Values rows={rows} />
 }
