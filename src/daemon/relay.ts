@@ -13,6 +13,7 @@ import { StunServer } from '#path/stun-server.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
 import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
+import { openFiles } from '#platform/process-limits.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { serveWebSocketRelay, type WebSocketRelay } from '#platform/websocket-relay.ts'
@@ -166,6 +167,7 @@ class Relay {
         keys: keys.hop,
         limits: { maxSessions: max_sessions, maxFlows: max_flows, maxFlowsPerSession: MAX_FLOWS_PER_SESSION },
         random: systemRandom,
+        hasRoom: () => openFiles.hasRoom(),
         place: () => this.#engine.place(),
         mayReachHop: address =>
           (config.network.allow_private_addresses || isPublicAddress(address.host)) &&
@@ -352,6 +354,7 @@ class Relay {
       hop: this.#hop,
       run: change => this.#loop.run(change),
       send: command => this.#engine.send(command),
+      hasRoom: () => openFiles.hasRoom(),
     })
   }
 
@@ -465,6 +468,7 @@ class Relay {
         ...this.#engine.counters.snapshot(),
         ...Object.fromEntries(this.#hop.counters),
         ...this.#desk?.counters,
+        refusedForFiles: (this.#hop.counters.get('refusedForFiles') ?? 0) + (this.#exit?.refusedForFiles ?? 0),
       },
     }
   }
