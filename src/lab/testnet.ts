@@ -50,6 +50,8 @@ export interface TestnetOptions {
   readonly prepare?: (net: Testnet) => Promise<void>
   /** Further WireGuard servers that peers lead to. */
   readonly servers?: readonly string[]
+  /** How long the client may take to its first route, in milliseconds. */
+  readonly startMs?: number
   /** The issuer whose credits relays ask for, and what they ask. */
   readonly credit?: TestCredit
 }
@@ -180,12 +182,15 @@ export class Testnet {
   /** Waits until the client has a route and, with more than one hop, a spare way. */
   async waitReady(withSpare = false, client = this.client): Promise<Status> {
     const { process: child, log } = client
-    return waitFor(async () => {
+    let why = 'it does not answer'
+    const ask = async () => {
       if (child.exitCode !== null) throw new Error(`the client ended with code ${child.exitCode}: ${log()}`)
       const status = await this.status(client)
+      if (status !== undefined) why = status.problem ?? status.state
       if (status?.state !== 'ready') return undefined
       return withSpare && status.routes[0]?.spare === undefined ? undefined : status
-    }, 'the client to have a route')
+    }
+    return waitFor(ask, () => `the client to have a route (${why})`, this.#options.startMs)
   }
 
   async status(node: TestNode): Promise<Status | undefined> {
@@ -304,14 +309,18 @@ export class Testnet {
 }
 
 /** Asks until there is something; throws after half a minute. */
-export async function waitFor<T>(ask: () => Promise<T | undefined>, what: string, limitMs = START_MS): Promise<T> {
+export async function waitFor<T>(
+  ask: () => Promise<T | undefined>,
+  what: string | (() => string),
+  limitMs = START_MS,
+): Promise<T> {
   const until = performance.now() + limitMs
   while (performance.now() < until) {
     const answer = await ask()
     if (answer !== undefined) return answer
     await new Promise(resolve => setTimeout(resolve, POLL_MS))
   }
-  throw new Error(`waited ${limitMs} ms in vain for ${what}`)
+  throw new Error(`waited ${limitMs} ms in vain for ${typeof what === 'string' ? what : what()}`)
 }
 
 function exited(child: ChildProcess): Promise<void> {
