@@ -30,6 +30,19 @@ describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
     assert.equal(fetched.status, 200)
   }
 
+  test('a relay that is told to stop is gone from the directories of others at once', async t => {
+    const bootstrap = net.nodes.find(({ role }) => role === 'bootstrap') ?? assert.fail()
+    const spare = net.startRelay({ host: '127.29.0.1', operator: 'elder', isExit: false })
+    const knows = (relays: number) =>
+      waitFor(async () => ((await net.status(bootstrap))?.directory === relays ? true : undefined), `${relays} relays`)
+    await knows(SIX_RELAYS.length + 1)
+    const startedMs = performance.now()
+    spare.process.kill('SIGTERM')
+    await knows(SIX_RELAYS.length)
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
+    assert.match(spare.log(), /"event":"descriptor withdrawn","stored":[1-9]/)
+  })
+
   test('a client that was killed has its route back soon after its start', async t => {
     await net.kill(net.client)
     const startedMs = performance.now()
