@@ -190,9 +190,9 @@ export async function openSocket(): Promise<Socket> {
   return socket
 }
 
-/** Waits, seconds at most, until what other threads do has happened. */
+/** Waits, a minute at most, until what other threads do has happened. */
 export async function until(holds: () => boolean, what = holds.toString()): Promise<void> {
-  const untilMs = performance.now() + 10_000
+  const untilMs = performance.now() + 60_000
   while (!holds()) {
     if (performance.now() > untilMs) assert.fail(`waited in vain until ${what}`)
     await new Promise(resolve => setImmediate(resolve))
