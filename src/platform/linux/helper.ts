@@ -260,6 +260,7 @@ export class Helper {
     if (!grants.every(grant => grant.addresses.every(isOurs))) throw outOfRange()
     const isOffered = (network: string) => isShareableNetwork(network, order.network)
     if (!grants.every(grant => grant.networks.every(isOffered))) throw outOfRange()
+    if (!grants.every(grant => grant.onward.every(to => isOurs(to) || isOffered(to)))) throw outOfRange()
     const before = this.#sharing
     const wanted = { tun: link.name, mtu: MESH_MTU, own: link.hosts, denied: order.denied, grants }
     const changes = this.#machine.openChanges(this.#order.journal)
