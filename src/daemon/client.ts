@@ -8,6 +8,7 @@ import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
 import { NetworkWatch } from '#platform/network-watch.ts'
+import { openFiles } from '#platform/process-limits.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { ProxyServer } from '#stream/proxy.ts'
@@ -206,6 +207,7 @@ class Client {
         this.#routes.assertOn()
         return streams.associate(isolation, signal, lost)
       },
+      hasRoom: () => openFiles.hasRoom(),
     })
     this.#face = new ClientFace({
       route: () => routes.find(''),

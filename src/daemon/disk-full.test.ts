@@ -53,7 +53,10 @@ test('a node goes on when the disk is full, says so, and writes again when it is
   await callAction(socket, 'token.create', { name: 'first', permission: 'read' })
   const isTold = async () => /"level":"error".*"event":"state file not written"/.test(said) || undefined
   await waitFor(isTold, 'the log to say so')
-  assert.equal((await callAction(socket, 'status', {})).state, 'off')
+  const full = await callAction(socket, 'status', {})
+  assert.equal(full.state, 'off')
+  assert.match(full.problem ?? '', /^0\.\d MiB are left on the disk where the state is/)
+  assert.match(full.advice ?? '', /make room/)
 
   rmSync(filler)
   said = ''

@@ -32,7 +32,11 @@ async function node(
   return made
 }
 
-function descriptor(n: number, control: readonly string[]): Uint8Array {
+function descriptor(
+  n: number,
+  control: readonly string[],
+  { identity = generateIdentity(), capacityKbit = 1 } = {},
+): Uint8Array {
   const now = Date.now()
   const fields = {
     hopKey: generateX25519().publicKey,
@@ -46,10 +50,10 @@ function descriptor(n: number, control: readonly string[]): Uint8Array {
     family: [],
     hasTunnel: false,
     exitPorts: [],
-    capacityKbit: 1,
+    capacityKbit,
     software: 'test',
   }
-  return makeDescriptor(fields, generateIdentity())
+  return makeDescriptor(fields, identity)
 }
 
 test('relays publish over libp2p, and a client takes all of them from several sources', async () => {
@@ -71,6 +75,22 @@ test('who listens nowhere publishes all the same, and others learn of it', async
   assert.deepEqual(publisher.addresses, [])
   assert.ok((await publisher.publish(descriptor(1, []))) > 0)
   assert.equal(kept.size, 1)
+})
+
+test('a relay that leaves is gone from the directories of others, and from a client at its next refresh', async () => {
+  const [kept, known] = [new Directory(), new Directory()]
+  const bootstrap = await node('server', [], kept)
+  const relay = await node('server', bootstrap.addresses)
+  const identity = generateIdentity()
+  const client = await node('client', bootstrap.addresses, known)
+  await relay.publish(descriptor(1, relay.addresses, { identity }))
+  await client.refresh()
+  assert.deepEqual([kept.size, known.size], [1, 1])
+  await new Promise(resolve => setTimeout(resolve, 2))
+  assert.ok((await relay.withdraw(descriptor(1, [], { identity, capacityKbit: 0 }))) > 0)
+  assert.equal(kept.size, 0)
+  await client.refresh()
+  assert.equal(known.size, 0)
 })
 
 test('garbage at the port, and a source that is no source, disturb nobody', async () => {

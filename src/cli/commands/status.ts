@@ -44,6 +44,8 @@ export function describe(status: Status): string {
   if (status.peer !== undefined) lines.push(`peer       ${describePeer(status.peer)}`)
   const drops = Object.entries(status.counters).filter(([name, count]) => name.startsWith('drop') && count > 0)
   if (drops.length > 0) lines.push(`dropped    ${drops.map(([name, count]) => `${name.slice(4)} ${count}`).join(', ')}`)
+  for (const { problem, advice } of status.limits ?? [])
+    if (problem !== status.problem) lines.push(`limit      ${problem}`, `           ${advice}`)
   if (status.problem !== undefined) lines.push(`problem    ${status.problem}`)
   if (status.advice !== undefined) lines.push(`advice     ${status.advice}`)
   return lines.join('\n')
