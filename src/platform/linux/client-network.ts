@@ -20,7 +20,7 @@ import {
   ofFamily,
   parseInterface,
 } from './networks.ts'
-import { clampRules, FAMILIES, replaceEndpoints, replaceHosts, runNft } from './nft.ts'
+import { clampRules, FAMILIES, listTable, replaceEndpoints, replaceHosts, runNft } from './nft.ts'
 import { type Command, capture } from './steps.ts'
 
 /** Behind any metric that a route through the TUN has. */
@@ -59,6 +59,28 @@ export function planClientNetwork(options: ClientNetworkOptions): Change[] {
  */
 export async function applyClientNetwork(changes: Changes, options: ClientNetworkOptions): Promise<void> {
   await changes.makeAll(planClientNetwork(options))
+}
+
+/** Makes again what of these changes others may have taken away: the firewall, and what leads to it. Throws as `applyClientNetwork`. */
+export async function mendClientNetwork(changes: Changes, options: ClientNetworkOptions): Promise<void> {
+  const guarded = planClientNetwork(options).filter(({ id }) =>
+    /^(firewall|routes|rules|control|tunnel rule) /.test(id),
+  )
+  for (const change of guarded) await changes.make({ ...change, replaces: true })
+}
+
+/** Our tables and rules as they are now; what is in sets of hosts is left out. */
+export async function lookAtClientNetwork(options: ClientNetworkOptions): Promise<string> {
+  const own = new RegExp(
+    `^(${Object.values(RULE)
+      .map(place => options.priority + place)
+      .join('|')}):`,
+  )
+  const rules = families(options).map(async family => {
+    const all = await capture({ run: ['ip', `-${family}`, 'rule', 'show'] })
+    return all.split('\n').filter(line => own.test(line))
+  })
+  return [await listTable(clientTable(options.tun)), ...(await Promise.all(rules)).flat()].join('\n')
 }
 
 /** Lets marked sockets send to these relays and no others, at one moment. At most 1024. */
