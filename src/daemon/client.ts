@@ -133,6 +133,8 @@ class Client {
   readonly #machine: ShutNetwork | undefined
   readonly #via: ViaPlan | undefined
   #payments: Payments | undefined
+  /** Whether whoever ends it wants the machine's network left as it is. */
+  #staysShut = false
 
   constructor(config: Config, options: RunOptions, { machine, via, parts }: ClientSurroundings = {}) {
     const network = machine?.network
@@ -287,7 +289,8 @@ class Client {
         ...this.#face.handlers,
         ...this.#meeting.handlers(),
         status: () => this.#status(),
-        down: () => {
+        down: ({ staysShut = false }) => {
+          this.#staysShut = staysShut
           setImmediate(() => this.#stop.abort())
           return { stopping: true }
         },
@@ -319,7 +322,8 @@ class Client {
     this.#routes.close()
     this.#relayMeetings.end()
     const hasFailed = this.#stop.signal.reason instanceof HopliteError
-    await this.#tunnel.end(hasFailed)
+    const isLeftShut = hasFailed || this.#staysShut
+    await this.#tunnel.end(isLeftShut)
     this.#watch[Symbol.dispose]()
     this.#detour[Symbol.dispose]()
     const { listening } = this.#proxy
@@ -331,7 +335,7 @@ class Client {
       this.#engine?.close(),
       this.#payments?.close(),
     ])
-    await this.#tunnel.restore(hasFailed)
+    await this.#tunnel.restore({ hasFailed, isLeftShut })
   }
 
   #makeTunnel(network: ShutNetwork['network'] | undefined): ClientTunnel {
@@ -439,6 +443,7 @@ class Client {
       ...(payments && { credits: walletStatus(payments.wallet) }),
       ...this.#tunnel.link,
       ...(this.#via && { via: this.#via.name }),
+      ...(this.#machine && { flags: [...this.#machine.flags] }),
       counters: {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),

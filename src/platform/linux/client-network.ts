@@ -6,6 +6,8 @@
 // unreachable one: when the TUN goes with the process that held it, packets do not fall through to main.
 
 import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { HopliteError } from '#api/errors.ts'
 import type { Change, Changes } from './changes.ts'
 import { clientTable, planClientFirewall } from './client-firewall.ts'
 import { type ClientNetworkOptions, checkClientOptions, isSelective, marksOf, walledOff } from './client-options.ts'
@@ -58,7 +60,18 @@ export function planClientNetwork(options: ClientNetworkOptions): Change[] {
  * TUN is there already, and down. When a change fails the firewall stays, the rest is undone and the error is thrown.
  */
 export async function applyClientNetwork(changes: Changes, options: ClientNetworkOptions): Promise<void> {
+  assertCgroups(options)
   await changes.makeAll(planClientNetwork(options))
+}
+
+/** The firewall looks a cgroup up once, when it is put up. Throws CHANGE_FAILED where one is missing. */
+function assertCgroups({ split, cgroupMount }: ClientNetworkOptions): void {
+  for (const name of [...(split.excludeCgroups ?? []), ...(split.onlyCgroups ?? [])]) {
+    const folder = path.join('/sys/fs/cgroup', cgroupMount ?? '', name)
+    if (existsSync(folder)) continue
+    const advice = `make it first: mkdir ${folder}; systemd-cgls lists those there are`
+    throw new HopliteError('CHANGE_FAILED', `find the cgroup ${name}: there is no ${folder}`, advice)
+  }
 }
 
 /** Makes again what of these changes others may have taken away: the firewall, and what leads to it. Throws as `applyClientNetwork`. */
