@@ -112,6 +112,19 @@ test('a hostile daemon', async t => {
     assert.deepEqual([code, stdout], [42, '65500 true undefined\n'])
   })
 
+  await t.test('has a home, though nobody entered its user and the service manager named none', async t => {
+    const { code, stdout, stateDir } = await run(
+      t,
+      host,
+      `import { homedir } from 'node:os'
+       console.log(homedir())
+       process.exit(0)`,
+      same,
+      ['env', '-u', 'HOME'],
+    )
+    assert.deepEqual([code, stdout], [0, `${stateDir}\n`])
+  })
+
   await t.test('keeps the right to bind low ports where its configuration has one, and no other', async t => {
     const { code, stdout } = await run(
       t,

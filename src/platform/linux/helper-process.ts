@@ -101,10 +101,10 @@ async function answer(line: string): Promise<HelperReply> {
   }
 }
 
-/** The daemon's: not the watchdog's process id, which is this one's. */
+/** The daemon's: not the watchdog's process id, which is this one's, and a home, which a user that nobody entered has none of. */
 function environment(): NodeJS.ProcessEnv {
-  const { WATCHDOG_PID: _, ...rest } = process.env
-  return { ...rest, ...launch.env, [HELPER_VARIABLE]: `${LINES} ${FILES}` }
+  const { WATCHDOG_PID: _, HOME = stateDir, ...rest } = process.env
+  return { ...rest, ...launch.env, HOME, [HELPER_VARIABLE]: `${LINES} ${FILES}` }
 }
 
 function say(error: unknown): void {
