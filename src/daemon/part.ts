@@ -125,7 +125,7 @@ export class Part {
     this.#child = child
     this.#upAtMs = undefined
     this.#heartbeat = new Heartbeat()
-    this.#watching = watchFor(this.#heartbeat, () => this.#handleSilence(child), this.#options.beatMs)
+    this.#watching = watchFor(this.#heartbeat, () => this.#handleSilence(child), { everyMs: this.#options.beatMs })
     child.on('message', (message: FromPart) => this.#handleMessage(message))
     // Without a listener a channel that breaks while something is sent would be an error of ours.
     child.on('error', () => this.#handleEnd(child))

@@ -39,6 +39,19 @@ test('a night in which nobody counted is one turn', t => {
   assert.equal(silent, 1)
 })
 
+test('while the watcher is busy nothing is missed', t => {
+  t.mock.timers.enable({ apis: ['setInterval'] })
+  const heartbeat = new Heartbeat()
+  let [silent, isBusy] = [0, true]
+  using _ = watchFor(heartbeat, () => silent++, { isBusy: () => isBusy })
+  heartbeat.handleBeat()
+  t.mock.timers.tick(100 * BEAT_MS)
+  assert.equal(silent, 0)
+  isBusy = false
+  t.mock.timers.tick(7 * BEAT_MS)
+  assert.equal(silent, 1)
+})
+
 test('signs do not pile up before somebody who does not read', t => {
   t.mock.timers.enable({ apis: ['setInterval'] })
   const waiting: (() => void)[] = []

@@ -40,10 +40,20 @@ export function giveSigns(send: (done: () => void) => void, everyMs = BEAT_MS): 
   return { [Symbol.dispose]: () => clearInterval(timer) }
 }
 
-/** Calls `onSilent` when no sign came for too long, until it is disposed of. Holds no process open. */
-export function watchFor(heartbeat: Heartbeat, onSilent: () => void, everyMs = BEAT_MS): Disposable {
+/**
+ * Calls `onSilent` when no sign came for too long, until it is disposed of. While the watcher itself is busy with what it was asked,
+ * and reads no signs, none is missed. Holds no process open.
+ */
+export function watchFor(
+  heartbeat: Heartbeat,
+  onSilent: () => void,
+  {
+    everyMs = BEAT_MS,
+    isBusy = () => false,
+  }: { readonly everyMs?: number | undefined; readonly isBusy?: () => boolean } = {},
+): Disposable {
   const timer = setInterval(() => {
-    if (heartbeat.handleTurn()) onSilent()
+    if (!isBusy() && heartbeat.handleTurn()) onSilent()
   }, everyMs).unref()
   return { [Symbol.dispose]: () => clearInterval(timer) }
 }

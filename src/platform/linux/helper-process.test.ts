@@ -184,6 +184,19 @@ test('a hostile daemon', async t => {
     assert.equal(code, 137)
   })
 
+  await t.test('that blocks its loop is ended and started again, and after five times left alone', async t => {
+    const { code, stdout } = await run(
+      t,
+      host,
+      `console.log((await ask('{"verb":"open","mtu":1400,"queues":1,"control":[]}')).answer.opened.tookOver)
+       console.log((await ask('{"verb":"alive"}')).fds)
+       for (;;) {}`,
+      start => ({ ...start, beatMs: 40 }),
+    )
+    assert.deepEqual([code, stdout.replaceAll(/hoplite: the node hung\n.*\n/g, '')], [137, 'false\n0\n'.repeat(5)])
+    assert.equal(await picture(), before)
+  })
+
   await t.test('that asks and never reads fills no memory', async t => {
     const { code, stdout } = await run(
       t,

@@ -119,6 +119,8 @@ export class Helper {
   async handle(request: HelperRequest): Promise<Carried> {
     const machine = this.#machine
     switch (request.verb) {
+      case 'alive':
+        return DONE
       case 'open':
         return this.#openTunnel(request)
       case 'socket':
