@@ -1,5 +1,5 @@
 // A copy of this machine that is thrown away, with systemd as its process 1: a file system laid over this one, in namespaces of
-// its own, with nothing on its network but loopback and an interface that leads nowhere.
+// its own, with nothing on its network but loopback and a bridge that leads nowhere.
 //
 //   await using machine = await SystemdMachine.boot()
 //   await machine.run('systemctl', 'start', 'hoplite')
@@ -59,7 +59,10 @@ else
   mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd
 fi
 ip link set lo up
-ip link add out type dummy && ip link set out up && ip address add 192.0.2.2/24 dev out && ip route add default via 192.0.2.1
+ip link add out type bridge
+ip link set out up
+ip address add 192.0.2.2/24 dev out
+ip route add default via 192.0.2.1
 rm -f etc/machine-id etc/resolv.conf
 echo 0123456789abcdef0123456789abcdef > etc/machine-id
 echo nameserver 192.0.2.53 > etc/resolv.conf

@@ -84,6 +84,12 @@ class ServiceDesk {
     return Number(await this.show(name, 'MainPID'))
   }
 
+  /** The first child of a process. */
+  async childOf(pid: number): Promise<number> {
+    const children = await this.machine.run('cat', `/proc/${pid}/task/${pid}/children`)
+    return Number(children.trim().split(' ')[0])
+  }
+
   /** What proc(5) says of a process of the machine. */
   async status(pid: number): Promise<Readonly<Record<string, string>>> {
     const text = await this.machine.run('cat', `/proc/${pid}/status`)
@@ -186,7 +192,9 @@ async function confined(desk: ServiceDesk, name: string): Promise<void> {
   for (const [, key = '', value = ''] of wanted) if ((await desk.show(name, key)) !== value) refused.push(key)
   bench.promise(`systemd has all ${wanted.length} options of its sandbox${refused.join()}`, refused.length === 0)
   const inside = async (script: string) =>
-    machine.run('nsenter', '--target', String(pid), '--mount', '--root', '--wd', 'sh', '-c', script).then(text => text.trim())
+    machine
+      .run('nsenter', '--target', String(pid), '--mount', '--root', '--wd', 'sh', '-c', script)
+      .then(text => text.trim())
   const tried = await inside(
     'for place in / /usr /etc /home /root /var/lib /proc/sys; do touch $place/x 2>/dev/null && echo $place; done; true',
   )
@@ -237,8 +245,7 @@ async function withTunnel(desk: ServiceDesk, role: 'client' | 'relay', name: str
   await machine.run('hoplite', 'install-service', role, ...flags)
   figure(`${role}TunnelStartMs`, Math.round(performance.now() - beganMs))
   const helper = await desk.main(name)
-  const children = (await machine.run('cat', `/proc/${helper}/task/${helper}/children`)).trim().split(' ').map(Number)
-  const node = await desk.status(children[0] ?? 0)
+  const node = await desk.status(await desk.childOf(helper))
   const root = await desk.status(helper)
   promise(`${role} with a tunnel: its main process is root's`, root['Uid']?.startsWith('0') === true)
   const bounds = (BigInt(`0x${root['CapBnd']}`).toString(2).match(/1/g) ?? []).length
@@ -255,18 +262,22 @@ async function withTunnel(desk: ServiceDesk, role: 'client' | 'relay', name: str
     promise('its firewall stands when the helper was killed', (await desk.network()).includes('table'))
   figure(`${role}TunnelBackMs`, await desk.back(name, helper))
   const again = await desk.main(name)
-  await desk.kill(
-    'KILL',
-    Number((await machine.run('cat', `/proc/${again}/task/${again}/children`)).trim().split(' ')[0]),
-  )
+  await desk.kill('KILL', await desk.childOf(again))
   figure(`${role}TunnelBackAfterNodeMs`, await desk.back(name, again))
+
+  await desk.dropIn(name, `WatchdogSec=${WATCHDOG_S}`)
+  await desk.systemctl('restart', name)
+  const third = await desk.main(name)
+  await desk.kill('STOP', await desk.childOf(third))
+  figure(`${role}TunnelBackAfterHangMs`, await desk.back(name, third))
 
   await desk.systemctl('stop', name)
   const after = await desk.network()
   promise(`${role} with a tunnel: stopped, the machine is as it was`, after === before)
   if (after !== before) bench.say(difference(before, after))
   await machine.run('hoplite', 'install-service', role, ...flags, '--remove')
-  const left = readdirSync(machine.file('/etc/systemd/system')).filter(file => file.startsWith(name))
+  await machine.run('rm', '-r', `/etc/systemd/system/${name}.service.d`)
+  const left = readdirSync(machine.file('/etc/systemd/system')).filter(file => file.startsWith(`${name}.`))
   promise('removed, its unit is gone', left.length === 0)
 }
 
