@@ -11,7 +11,7 @@ import type { Status } from '#api/table.ts'
 import { socketPath } from '#platform/directories.ts'
 import { siblingModule } from '#platform/module-url.ts'
 
-const START_MS = 30_000
+const START_MS = 120_000
 const STOP_MS = 4_000
 const POLL_MS = 40
 const CLIENT_HOST = '127.10.0.1'
@@ -50,8 +50,6 @@ export interface TestnetOptions {
   readonly prepare?: (net: Testnet) => Promise<void>
   /** Further WireGuard servers that peers lead to. */
   readonly servers?: readonly string[]
-  /** How long the client may take to its first route, in milliseconds. */
-  readonly startMs?: number
   /** The issuer whose credits relays ask for, and what they ask. */
   readonly credit?: TestCredit
 }
@@ -190,7 +188,7 @@ export class Testnet {
       if (status?.state !== 'ready') return undefined
       return withSpare && status.routes[0]?.spare === undefined ? undefined : status
     }
-    return waitFor(ask, () => `the client to have a route (${why})`, this.#options.startMs)
+    return waitFor(ask, () => `the client to have a route (${why})`)
   }
 
   async status(node: TestNode): Promise<Status | undefined> {
@@ -308,7 +306,7 @@ export class Testnet {
   }
 }
 
-/** Asks until there is something; throws after half a minute. */
+/** Asks until there is something; throws after two minutes. */
 export async function waitFor<T>(
   ask: () => Promise<T | undefined>,
   what: string | (() => string),

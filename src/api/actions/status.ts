@@ -88,6 +88,8 @@ export const nodeStatus = z.strictObject({
   mtu: z.number().optional(),
   /** Whether the firewall keeps in what that interface does not carry. */
   killSwitch: z.boolean().optional(),
+  /** What `up --tun` was told of the whole machine's tunnel, as words of the command line. */
+  flags: z.array(z.string()).optional(),
   /** The device of one's own that the whole machine goes through, in place of a route. */
   via: z.string().optional(),
   counters: z.record(z.string(), z.number()),
