@@ -40,7 +40,8 @@ describe('after a failure', { skip: reason }, () => {
     spare.process.kill('SIGTERM')
     await knows(SIX_RELAYS.length)
     t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
-    assert.match(spare.log(), /"event":"descriptor withdrawn","stored":[1-9]/)
+    const isSaid = async () => /"event":"descriptor withdrawn","stored":[1-9]/.test(spare.log()) || undefined
+    await waitFor(isSaid, 'the relay to say so')
   })
 
   test('a client that was killed has its route back soon after its start', async t => {
