@@ -55,6 +55,8 @@ import { VERSION } from './version.ts'
 
 const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
 const PUBLISH_MS = 3_600_000
+/** How long a relay may take to its first connection. */
+const YOUNG_MS = 20_000
 /** Changes that come together are told together. */
 const ADOPT_MS = 200
 /** How long a relay that ends takes to say so. */
@@ -502,6 +504,17 @@ class Relay {
     )
   }
 
+  /** Why nobody finds this relay; nothing while it may still be connecting. */
+  #loneliness(): Pick<Status, 'problem' | 'advice'> {
+    const isYoung = monotonicMs() - this.#startedMs < YOUNG_MS
+    if (this.#discovery === undefined || this.#discovery.connections > 0 || isYoung) return {}
+    const advice =
+      this.#config.network.bootstrap.length === 0
+        ? 'set bootstrap in [network]: without it nobody learns of this relay'
+        : 'check the network connection and the bootstrap nodes: hoplite doctor'
+    return { problem: 'no other node is connected: nobody can find this relay', advice }
+  }
+
   #status(): Status {
     return {
       ...commonStatus(this.#startedMs),
@@ -519,6 +532,7 @@ class Relay {
       streams: this.#exit?.streams ?? 0,
       ...(this.#peer && { peer: this.#peer.status() }),
       ...(this.#toll && { credits: this.#toll.status() }),
+      ...this.#loneliness(),
       ...(this.#tunnel && { interface: this.#tunnel.name, mtu: this.#tunnel.hop.mtu }),
       counters: {
         ...this.#engine.counters.snapshot(),
