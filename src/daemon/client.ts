@@ -427,7 +427,13 @@ class Client {
   }
 
   get #advice(): string {
-    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size, this.#choice.unaffordable)
+    const problem = this.#routes.routes.problem('')
+    return adviceFor(
+      problem,
+      this.#config.network.bootstrap.length > 0,
+      this.#directory.size,
+      this.#choice.unaffordable,
+    )
   }
 
   #status(): Status {
@@ -455,7 +461,7 @@ class Client {
         ...this.#meeting.counters,
       },
       ...through,
-      ...(payments?.problem !== undefined && { problem: payments.problem }),
+      ...(payments?.problem !== undefined && { problem: payments.problem, advice: payments.advice }),
     }
   }
 }

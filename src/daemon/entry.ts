@@ -428,7 +428,8 @@ class Entry {
   #status(): Status {
     const routes = this.#servers.addresses.map((server, i) => this.#routeStatus(i + 1, server))
     const isReady = routes.every(({ state }) => state === 'ready')
-    const problem = this.#payments?.problem ?? routes.find(route => route.problem !== undefined)?.problem
+    const unpaid = this.#payments?.problem
+    const problem = unpaid ?? routes.find(route => route.problem !== undefined)?.problem
     return {
       ...commonStatus(this.#startedMs),
       role: 'entry',
@@ -453,9 +454,9 @@ class Entry {
       },
       ...(problem !== undefined && {
         problem,
-        advice: isReady
-          ? 'see what it holds: hoplite wallet'
-          : 'nothing is sent until a peer is found; it goes on trying',
+        advice:
+          (unpaid !== undefined && this.#payments?.advice) ||
+          'nothing is sent until a peer is found; it goes on trying',
       }),
     }
   }
