@@ -228,6 +228,7 @@ class Client {
         this.#meeting.handleServersKnown()
         this.#routes.run(now => routes.handleDeadline(now))
       },
+      isStuck: () => this.#routes.isOn && routes.find('')?.state !== 'ready' && routes.problem('') !== undefined,
       guards: () => this.#choice.guardSources(),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })

@@ -152,6 +152,8 @@ class Entry {
         this.#choice.save()
         this.#loop.run(now => this.#routes.retry(now))
       },
+      isStuck: () =>
+        this.#servers.addresses.some((server, i) => this.#routeStatus(i + 1, server).problem !== undefined),
       guards: () => [],
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
