@@ -286,6 +286,7 @@ export class DeviceLinks {
       mapsPorts: config.meet.map_port && this.#options.onHosts === undefined,
       tun: hasTun && process.platform === 'linux' ? tun : ({ kind: 'none' } as const),
       mark: LINK_MARK,
+      engine: config.engine.kind,
     }
     return start(
       settings,
