@@ -17,7 +17,13 @@ interface Side {
   readonly privateKey: Uint8Array
 }
 
-function start(t: TestContext, number: number, engine: EngineKind, onOffer: (offer: Uint8Array) => void): Side {
+function start(
+  t: TestContext,
+  number: number,
+  engine: EngineKind,
+  onOffer: (offer: Uint8Array) => void,
+  onFailure: (error: Error) => void = error => assert.fail(error),
+): Side {
   const { privateKey, publicKey } = x25519FromPrivate(seededRandom(`engine ${number}`)(32))
   const ipv6 = `fd68:6f70:6c69::${number}`
   const events: MeshEvent[] = []
@@ -39,7 +45,7 @@ function start(t: TestContext, number: number, engine: EngineKind, onOffer: (off
       events.push(event)
       if (event.kind === 'offer') onOffer(event.offer)
     },
-    error => assert.fail(error),
+    onFailure,
   )
   t.after(() => started.close())
   const self = (isControlling: boolean) => ({
@@ -100,5 +106,27 @@ test('garbage as an offer changes nothing, and closing twice is no error', async
   const pong = await until(() => side.events.find(event => event.kind === 'pong'))
   assert.deepEqual(pong, { kind: 'pong', request: 7, rttMs: undefined })
   await side.engine.close()
+  await side.engine.close()
+})
+
+test('when the thread that carries packets dies of a bug, that is told, and closing still ends', {
+  skip: onLinux,
+}, async t => {
+  const failures: string[] = []
+  const side = start(
+    t,
+    4,
+    'linux',
+    () => undefined,
+    error => failures.push(error.message),
+  )
+  const other = start(t, 5, 'linux', () => undefined)
+  await until(() => side.events.find(event => event.kind === 'ready'))
+  side.engine.send({ kind: 'peers', privateKey: side.privateKey, peers: [other.self(true)] })
+  const nowhere = { host: 'no address', port: 9 }
+  const meeting = { address: nowhere, relay: nowhere, token: new Uint8Array(32), isControlling: true }
+  side.engine.send({ kind: 'meeting', peer: 1, meeting })
+  await until(() => failures[0])
+  assert.deepEqual(failures, ['encode a socket address: the host is not an IP address'])
   await side.engine.close()
 })
