@@ -1,4 +1,4 @@
-// A meeting at a relay: between the carrier of devices' packets and the data plane, which has the session with the relay.
+// A meeting at a relay: between the mesh plane and the data plane, which has the session with the relay.
 //
 // Nobody has an address in a flow that a relay joins to another. Two addresses of the discard-only prefix 100::/64 (RFC 6666),
 // which both sides make of the token, stand for the two ends.

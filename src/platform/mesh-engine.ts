@@ -8,8 +8,8 @@ import type { Address } from '#wire/address.ts'
 import type { EngineKind } from './engine.ts'
 import { type HelperChannel, helperFor, helperProcess } from './linux/helper-channel.ts'
 import type { MeetingPort } from './meeting-port.ts'
-import type { CarrierReport } from './mesh-carrier.ts'
-import type { CarrierTun } from './mesh-carrier-worker.ts'
+import type { MeshPlaneReport } from './mesh-plane-orders.ts'
+import type { MeshTun } from './mesh-plane-worker.ts'
 import { siblingModule } from './module-url.ts'
 
 export interface MeshSettings {
@@ -45,7 +45,7 @@ export interface MeshWorkerData extends MeshSettings {
   readonly asksForSockets: boolean
 }
 
-type OpenedLink = ({ readonly name: string } & CarrierTun) | { readonly problem: string } | undefined
+type OpenedLink = ({ readonly name: string } & MeshTun) | { readonly problem: string } | undefined
 
 /** A device to keep a tunnel to. */
 export interface LinkPeer extends MeshPeer {
@@ -79,7 +79,7 @@ export type MeshEvent =
   | { readonly kind: 'hosts'; readonly hosts: readonly string[] }
   | { readonly kind: 'path'; readonly peer: number; readonly path: LinkPath | undefined }
   /** Of the tunnels themselves; without a fresh secret with a peer its tunnel stands still. */
-  | Extract<CarrierReport, { kind: 'secret' | 'pong' | 'status' }>
+  | Extract<MeshPlaneReport, { kind: 'secret' | 'pong' | 'status' }>
 
 /** Sockets for questions at our own addresses, and whether the system asks there. */
 export interface MeshNames {

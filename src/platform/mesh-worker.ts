@@ -1,17 +1,17 @@
-// The thread of one's devices' paths: checks, offers, the router at home, meetings at relays. Packets go by a carrier (mesh-carrier.ts),
-// which has the sockets, the tunnels and the TUN, and does what is ordered here.
+// The thread of one's devices' paths: checks, offers, the router at home, meetings at relays. Packets are the mesh plane's
+// (mesh-plane.ts), which has the sockets, the tunnels and the TUN, and does what is ordered here.
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { systemRandom } from '#crypto/random.ts'
 import type { Path } from '#path/ground.ts'
 import type { Address } from '#wire/address.ts'
 import { decodePathOffer } from '#wire/path-offer.ts'
-import { CarrierSockets } from './carrier-sockets.ts'
-import { type Carrier, startCarrierThread, startPortableCarrier } from './carrier-thread.ts'
 import { type MeetingPort, otherEnd } from './meeting-port.ts'
-import type { CarrierReport } from './mesh-carrier.ts'
 import type { LinkPeer, MeshEvent, MeshOrder, MeshWish, MeshWorkerData } from './mesh-engine.ts'
+import type { MeshPlaneReport } from './mesh-plane-orders.ts'
+import { type RunningMeshPlane, startMeshPlane, startPortableMeshPlane } from './mesh-plane-thread.ts'
 import { PathShell } from './path-shell.ts'
+import { PlaneSockets } from './plane-sockets.ts'
 
 /** Generations of an offer within one epoch. */
 const EPOCH = 2 ** 20
@@ -23,23 +23,23 @@ const settings = workerData as MeshWorkerData
 const { link } = settings
 const tun = link !== undefined && 'fd' in link ? link : undefined
 const tell = (event: MeshEvent) => port.postMessage(event)
-const carrier = startCarrier()
+const plane = startPlane()
 
-function startCarrier(): Carrier {
+function startPlane(): RunningMeshPlane {
   const { privateKey, ipv6, ipv4, turnServers, engine, mark } = settings
   const addresses = ipv4 === undefined ? [ipv6] : [ipv6, ipv4]
   const ours = { privateKey, addresses, turnServers: turnServers.map(({ address }) => address) }
   const isPortable = tun === undefined && (engine === 'portable' || process.platform !== 'linux')
-  if (isPortable) return startPortableCarrier(ours, hear)
+  if (isPortable) return startPortableMeshPlane(ours, hear)
   try {
-    return startCarrierThread({ ...ours, tun, mark: settings.asksForSockets ? 0 : mark }, hear)
+    return startMeshPlane({ ...ours, tun, mark: settings.asksForSockets ? 0 : mark }, hear)
   } catch (error) {
     if (tun !== undefined || engine === 'linux') throw error
-    return startPortableCarrier(ours, hear)
+    return startPortableMeshPlane(ours, hear)
   }
 }
 
-function hear(report: CarrierReport): void {
+function hear(report: MeshPlaneReport): void {
   switch (report.kind) {
     case 'opened':
       return sockets?.handleOpened(report.local, report.port)
@@ -84,12 +84,12 @@ function handleHost(host: string): void {
   })
 }
 
-/** Paths as the carrier knows them. */
+/** Paths as the plane knows them. */
 const paths = new Map<number, Path>()
 function setPath(peer: number, path: Path | undefined): void {
   if (path === undefined) paths.delete(peer)
   else paths.set(peer, path)
-  carrier.order({ kind: 'path', peer, path })
+  plane.order({ kind: 'path', peer, path })
 }
 
 /** A TURN server binds a channel some time after the path is there, and may forget it: then packets go another way. */
@@ -100,7 +100,7 @@ function followChannel(peer: number): void {
   if (path?.kind === 'turn' && path.channel !== known.channel) setPath(peer, path)
 }
 
-let sockets: CarrierSockets | undefined
+let sockets: PlaneSockets | undefined
 const shell = new PathShell({
   random: systemRandom,
   stunServers: settings.stunServers,
@@ -108,7 +108,7 @@ const shell = new PathShell({
   learnsLifetime: true,
   mapsPorts: settings.mapsPorts,
   onHost: handleHost,
-  sockets: () => (sockets = new CarrierSockets(carrier, askForSocket)),
+  sockets: () => (sockets = new PlaneSockets(plane, askForSocket)),
   onOffer: (peer, offer) => tell({ kind: 'offer', peer, offer }),
   onPath: (peer, path) => {
     const meeting = meetings.get(peer)
@@ -116,12 +116,12 @@ const shell = new PathShell({
     tell({ kind: 'path', peer, path: path && to && { kind: path.kind, to } })
     setPath(peer, path)
   },
-  onPacket: ({ bytes, local, from }) => carrier.order({ kind: 'packet', local, from, bytes }),
+  onPacket: ({ bytes, local, from }) => plane.order({ kind: 'packet', local, from, bytes }),
 })
 
 const linked = new Set<number>()
 function setPeers(privateKey: Uint8Array, peers: readonly LinkPeer[]): void {
-  carrier.order({ kind: 'peers', privateKey, peers })
+  plane.order({ kind: 'peers', privateKey, peers })
   const wanted = new Set(peers.map(({ peer }) => peer))
   for (const peer of linked) {
     if (wanted.has(peer)) continue
@@ -144,8 +144,8 @@ function meet(peer: number, meeting: MeetingPort): void {
   endMeeting(peer)
   const from = otherEnd(meeting)
   const local = shell.attachMeeting(peer, from, own => {
-    carrier.order({ kind: 'openMeeting', local: own, at: meeting.address, from })
-    return (to, bytes) => carrier.order({ kind: 'send', local: own, to, bytes })
+    plane.order({ kind: 'openMeeting', local: own, at: meeting.address, from })
+    return (to, bytes) => plane.order({ kind: 'send', local: own, to, bytes })
   })
   meetings.set(peer, { local, relay: meeting.relay })
 }
@@ -155,7 +155,7 @@ function endMeeting(peer: number): void {
   if (meeting === undefined) return
   meetings.delete(peer)
   shell.detach(meeting.local)
-  carrier.order({ kind: 'close', local: meeting.local })
+  plane.order({ kind: 'close', local: meeting.local })
 }
 
 function carryOut(order: MeshOrder): void {
@@ -169,7 +169,7 @@ function carryOut(order: MeshOrder): void {
       return shell.do((endpoint, at) => endpoint.handleOffer(order.peer, { ...offer, generation }, at))
     }
     case 'restart':
-      carrier.order({ kind: 'restart', peer: order.peer })
+      plane.order({ kind: 'restart', peer: order.peer })
       return shell.do((endpoint, at) => endpoint.restart(order.peer, at))
     case 'meeting':
       return meet(order.peer, order.meeting)
@@ -177,7 +177,7 @@ function carryOut(order: MeshOrder): void {
       return endMeeting(order.peer)
     case 'ping':
     case 'status':
-      return carrier.order(order)
+      return plane.order(order)
     case 'socket':
       awaited.get(order.request)?.(order.fd)
       return void awaited.delete(order.request)
@@ -192,7 +192,7 @@ function handle(order: MeshOrder | 'close'): void {
   void (async () => {
     // What ends in order says so by the sockets: those go last.
     await shell[Symbol.asyncDispose]()
-    await carrier.close()
+    await plane.close()
     process.exit(0)
   })()
 }

@@ -1,4 +1,4 @@
-// The carrier of one's devices' packets over the linux engine's sockets and TUN, in a loop of its own.
+// The mesh plane over the linux engine's sockets and TUN, in a loop of its own.
 
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import type { TunOffload } from '#forward/commands.ts'
@@ -13,18 +13,19 @@ import { LinuxDatagrams } from './linux/linux-datagrams.ts'
 import { Memory, socketCalls } from './linux/socket-calls.ts'
 import { TunPort } from './linux/tun-port.ts'
 import { copyDescriptor, prepareForBatches } from './linux/udp-socket.ts'
-import { type CarrierOrder, type CarrierReport, type CarrierSettings, MeshCarrier } from './mesh-carrier.ts'
+import { MeshPlane } from './mesh-plane.ts'
+import type { MeshPlaneOrder, MeshPlaneReport, MeshPlaneSettings } from './mesh-plane-orders.ts'
 
-export interface CarrierWorkerData extends CarrierSettings {
+export interface MeshPlaneWorkerData extends MeshPlaneSettings {
   /** SO_MARK of the sockets, where it can be set. */
   readonly mark: number
-  readonly tun: CarrierTun | undefined
+  readonly tun: MeshTun | undefined
   /** An event descriptor: written to, it wakes the thread. */
   readonly wakeFd: number
 }
 
 /** The TUN; one that `stays` is somebody else's to close. */
-export interface CarrierTun {
+export interface MeshTun {
   readonly fd: number
   readonly offload: TunOffload
   readonly stays: boolean
@@ -32,7 +33,7 @@ export interface CarrierTun {
 
 const port = parentPort
 if (port === null) throw new Error('carry the packets of devices: not in a worker')
-const { mark, tun, wakeFd, ...settings } = workerData as CarrierWorkerData
+const { mark, tun, wakeFd, ...settings } = workerData as MeshPlaneWorkerData
 const counters = new Counters()
 const loop = new EventLoop()
 // The clock is read once in a turn of the loop: no packet waits long enough to notice.
@@ -41,7 +42,7 @@ const now = () => turnMs
 const datagrams = new LinuxDatagrams({ counters, loop, now })
 const slab = new Slab()
 datagrams.known.add(slab.buffer, Number(addressOf(slab.buffer)))
-let reports: CarrierReport[] = []
+let reports: MeshPlaneReport[] = []
 
 const device =
   tun &&
@@ -49,10 +50,10 @@ const device =
     fd: tun.stays ? copyDescriptor(tun.fd) : tun.fd,
     offload: tun.offload,
     ...{ mtu: MESH_MTU, slab, known: datagrams.known, counters, loop, now },
-    onPacket: (buffer, offset, length) => carrier.send(buffer, offset, length),
+    onPacket: (buffer, offset, length) => plane.send(buffer, offset, length),
     flush: () => datagrams.flush(),
   })
-const carrier = new MeshCarrier({
+const plane = new MeshPlane({
   ...{ settings, datagrams, counters, now, slab },
   report: report => reports.push(report),
   planOf: ({ family, port: at, fd: given }) => {
@@ -66,7 +67,7 @@ const carrier = new MeshCarrier({
 })
 datagrams.onBatch = () => device?.flush()
 datagrams.onStanding = isStanding => {
-  carrier.shedsNext = isStanding
+  plane.shedsNext = isStanding
 }
 
 /** Marked, where that is permitted. */
@@ -81,10 +82,10 @@ loop.watch(
   () => {
     socketCalls().read(wakeFd, woken.pointer, 8)
     for (;;) {
-      const received = receiveMessageOnPort(port) as { message: CarrierOrder | 'close' } | undefined
+      const received = receiveMessageOnPort(port) as { message: MeshPlaneOrder | 'close' } | undefined
       if (received === undefined) return
       if (received.message === 'close') return loop.stop()
-      carrier.carryOut(received.message)
+      plane.carryOut(received.message)
       // What lies in the slab goes before there is more of it.
       device?.flush()
     }
@@ -100,13 +101,13 @@ try {
       port.postMessage(reports)
       reports = []
     },
-    deadline: () => carrier.deadline(),
-    handleDeadline: at => carrier.handleDeadline(at),
+    deadline: () => plane.deadline(),
+    handleDeadline: at => plane.handleDeadline(at),
     now: () => (turnMs = monotonicMs()),
   })
 } finally {
   // The kernel keeps what a thread leaves open, and the next one wants the port.
-  carrier.close()
+  plane.close()
   datagrams.close()
   device?.close()
   loop.close()

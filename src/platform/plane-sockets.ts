@@ -1,8 +1,8 @@
-// Sockets of a path machine that a carrier has: opened, closed and sent by with orders.
+// Sockets of a path machine that the mesh plane has: opened, closed and sent by with orders.
 
 import type { Family } from '#path/base.ts'
 import type { Address } from '#wire/address.ts'
-import type { Carrier } from './carrier-thread.ts'
+import type { RunningMeshPlane } from './mesh-plane-thread.ts'
 import type { PathSockets } from './path-sockets.ts'
 
 interface Opening {
@@ -10,14 +10,14 @@ interface Opening {
   readonly reject: (error: Error) => void
 }
 
-export class CarrierSockets implements PathSockets {
-  readonly #carrier: Carrier
+export class PlaneSockets implements PathSockets {
+  readonly #plane: RunningMeshPlane
   readonly #descriptorOf: (family: Family, port: number) => Promise<number>
   readonly #opening = new Map<number, Opening>()
 
-  /** @param descriptorOf a socket that is open and bound already, or a negative number where the carrier is to open it */
-  constructor(carrier: Carrier, descriptorOf: (family: Family, port: number) => Promise<number>) {
-    this.#carrier = carrier
+  /** @param descriptorOf a socket that is open and bound already, or a negative number where the plane is to open it */
+  constructor(plane: RunningMeshPlane, descriptorOf: (family: Family, port: number) => Promise<number>) {
+    this.#plane = plane
     this.#descriptorOf = descriptorOf
   }
 
@@ -25,11 +25,11 @@ export class CarrierSockets implements PathSockets {
     const fd = await this.#descriptorOf(family, port)
     return new Promise((resolve, reject) => {
       this.#opening.set(local, { resolve, reject })
-      this.#carrier.order({ kind: 'open', local, family, port, fd })
+      this.#plane.order({ kind: 'open', local, family, port, fd })
     })
   }
 
-  /** The carrier says what became of it. */
+  /** The plane says what became of it. */
   handleOpened(local: number, port: number | undefined): void {
     const opening = this.#opening.get(local)
     this.#opening.delete(local)
@@ -38,14 +38,14 @@ export class CarrierSockets implements PathSockets {
   }
 
   send(local: number, to: Address, bytes: Uint8Array): void {
-    this.#carrier.order({ kind: 'send', local, to, bytes })
+    this.#plane.order({ kind: 'send', local, to, bytes })
   }
 
   close(local: number): void {
-    this.#carrier.order({ kind: 'close', local })
+    this.#plane.order({ kind: 'close', local })
   }
 
-  /** They are the carrier's, and end with it. */
+  /** They are the plane's, and end with it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#opening.clear()
   }

@@ -1,32 +1,33 @@
-// A carrier as the paths' thread sees it: of the linux engine in a thread of its own, or over `node:dgram` in this one.
+// The mesh plane as the paths' thread sees it: over the linux engine's sockets in a thread of its own, or over `node:dgram` in this one.
 
 import { Worker } from 'node:worker_threads'
 import { Counters } from '#forward/counters.ts'
 import { monotonicMs } from './clock.ts'
 import { openEvent } from './linux/event-descriptor.ts'
-import { type CarrierOrder, type CarrierReport, type CarrierSettings, MeshCarrier } from './mesh-carrier.ts'
-import type { CarrierWorkerData } from './mesh-carrier-worker.ts'
+import { MeshPlane } from './mesh-plane.ts'
+import type { MeshPlaneOrder, MeshPlaneReport, MeshPlaneSettings } from './mesh-plane-orders.ts'
+import type { MeshPlaneWorkerData } from './mesh-plane-worker.ts'
 import { siblingModule } from './module-url.ts'
 import { PortableDatagrams } from './portable-datagrams.ts'
 
-export interface Carrier {
-  order(order: CarrierOrder): void
+export interface RunningMeshPlane {
+  order(order: MeshPlaneOrder): void
   /** Sends what is under way and closes everything. */
   close(): Promise<void>
 }
 
-type Hear = (report: CarrierReport) => void
+type Hear = (report: MeshPlaneReport) => void
 
 /** Starts the thread. Throws FFI_MISSING where the system cannot be called. */
-export function startCarrierThread(settings: Omit<CarrierWorkerData, 'wakeFd'>, hear: Hear): Carrier {
+export function startMeshPlane(settings: Omit<MeshPlaneWorkerData, 'wakeFd'>, hear: Hear): RunningMeshPlane {
   const wake = openEvent()
-  const workerData: CarrierWorkerData = { ...settings, wakeFd: wake.fd }
-  const worker = new Worker(siblingModule(import.meta.url, './mesh-carrier-worker'), {
+  const workerData: MeshPlaneWorkerData = { ...settings, wakeFd: wake.fd }
+  const worker = new Worker(siblingModule(import.meta.url, './mesh-plane-worker'), {
     workerData,
     resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 4 },
   })
   let isClosed = false
-  worker.on('message', (reports: readonly CarrierReport[]) => {
+  worker.on('message', (reports: readonly MeshPlaneReport[]) => {
     for (const report of reports) if (!isClosed) hear(report)
   })
   // Nothing works without it: whoever has started this thread hears of it as of our own death.
@@ -39,7 +40,7 @@ export function startCarrierThread(settings: Omit<CarrierWorkerData, 'wakeFd'>, 
       resolve()
     }),
   )
-  const post = (message: CarrierOrder | 'close') => {
+  const post = (message: MeshPlaneOrder | 'close') => {
     worker.postMessage(message)
     wake.signal()
   }
@@ -56,27 +57,27 @@ export function startCarrierThread(settings: Omit<CarrierWorkerData, 'wakeFd'>, 
 }
 
 /** One in this thread, without a TUN. */
-export function startPortableCarrier(settings: CarrierSettings, hear: Hear): Carrier {
+export function startPortableMeshPlane(settings: MeshPlaneSettings, hear: Hear): RunningMeshPlane {
   const counters = new Counters()
   let armedMs = Number.POSITIVE_INFINITY
   let timer: NodeJS.Timeout | undefined
   const arm = () => {
-    const due = carrier.deadline()
+    const due = plane.deadline()
     if (due >= armedMs) return
     armedMs = due
     clearTimeout(timer)
     timer = setTimeout(
       () => {
         armedMs = Number.POSITIVE_INFINITY
-        carrier.handleDeadline(monotonicMs())
+        plane.handleDeadline(monotonicMs())
         arm()
       },
       Math.min(Math.max(due - monotonicMs(), 0), MAX_WAIT_MS),
     )
   }
-  // Every buffer of a carrier without a TUN is made anew.
+  // Without a TUN every buffer is made anew.
   const datagrams = new PortableDatagrams(counters, () => undefined)
-  const carrier = new MeshCarrier({
+  const plane = new MeshPlane({
     ...{ settings, counters, now: monotonicMs },
     report: hear,
     datagrams: {
@@ -95,12 +96,12 @@ export function startPortableCarrier(settings: CarrierSettings, hear: Hear): Car
   })
   return {
     order(order) {
-      carrier.carryOut(order)
+      plane.carryOut(order)
       arm()
     },
     async close() {
       clearTimeout(timer)
-      carrier.close()
+      plane.close()
     },
   }
 }

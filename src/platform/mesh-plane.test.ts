@@ -1,4 +1,4 @@
-// Two carriers over sockets of a test: what goes out of which, behind which header, and what is told.
+// Two mesh planes over sockets of a test: what goes out of which, behind which header, and what is told.
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -15,7 +15,8 @@ import { encodeStun, STUN_METHOD } from '#wire/stun.ts'
 import { writeChannelHeader } from '#wire/stun-value.ts'
 import type { SocketHandlers, SocketPlan } from './datagrams.ts'
 import { MEETING_HEADER } from './meeting-port.ts'
-import { type CarrierReport, MeshCarrier } from './mesh-carrier.ts'
+import { MeshPlane } from './mesh-plane.ts'
+import type { MeshPlaneReport } from './mesh-plane-orders.ts'
 
 const PSK = new Uint8Array(32).fill(9)
 const TURN: Address = { host: '192.0.2.9', port: 3_478 }
@@ -37,26 +38,26 @@ interface Sent {
   readonly bytes: Uint8Array
 }
 
-/** A carrier with a socket of port 41000 and a meeting at port 7 of loopback. */
+/** One with a socket of port 41000 and a meeting at port 7 of loopback. */
 class Side {
   now = 1_000
   readonly sent: Sent[] = []
-  readonly reports: CarrierReport[] = []
+  readonly reports: MeshPlaneReport[] = []
   readonly inside: Uint8Array[] = []
   readonly closed: number[] = []
   readonly counters = new Counters()
-  readonly carrier: MeshCarrier
+  readonly plane: MeshPlane
   readonly peer: MeshPeer
   readonly #sockets = new Map<number, SocketHandlers>()
   readonly #slab = new Slab()
   readonly #privateKey: Uint8Array
 
   constructor(number: number) {
-    const { privateKey, publicKey } = x25519FromPrivate(seededRandom(`carrier ${number}`)(32))
+    const { privateKey, publicKey } = x25519FromPrivate(seededRandom(`plane ${number}`)(32))
     const addresses = [`fd68::${number}`]
     this.#privateKey = privateKey
     this.peer = { peer: number, publicKey, presharedKey: PSK, addresses, rules: [] }
-    this.carrier = new MeshCarrier({
+    this.plane = new MeshPlane({
       settings: { privateKey, addresses, turnServers: [TURN] },
       datagrams: { open: (plan, handlers) => this.#open(plan, handlers) },
       counters: this.counters,
@@ -66,24 +67,24 @@ class Side {
       toTunnel: (buffer, offset, length) => this.inside.push(Uint8Array.from(buffer.subarray(offset, offset + length))),
       slab: this.#slab,
     })
-    this.carrier.carryOut({ kind: 'open', local: SOCKET, family: 4, port: 41_000, fd: -1 })
+    this.plane.carryOut({ kind: 'open', local: SOCKET, family: 4, port: 41_000, fd: -1 })
     const at = { host: '127.0.0.1', port: 7 }
-    this.carrier.carryOut({ kind: 'openMeeting', local: MEETING, at, from: RELAYED })
+    this.plane.carryOut({ kind: 'openMeeting', local: MEETING, at, from: RELAYED })
   }
 
   know(peers: readonly MeshPeer[]): void {
-    this.carrier.carryOut({ kind: 'peers', privateKey: this.#privateKey, peers })
+    this.plane.carryOut({ kind: 'peers', privateKey: this.#privateKey, peers })
   }
 
   path(peer: number, path: Path | undefined): void {
-    this.carrier.carryOut({ kind: 'path', peer, path })
+    this.plane.carryOut({ kind: 'path', peer, path })
   }
 
   /** A packet of the TUN, where the TUN's port would have put it. */
   send(packet: Uint8Array): void {
     const at = this.#slab.take(packet.length) + HEADROOM
     this.#slab.buffer.set(packet, at)
-    this.carrier.send(this.#slab.buffer, at, packet.length)
+    this.plane.send(this.#slab.buffer, at, packet.length)
   }
 
   hear(bytes: Uint8Array, from: Address, port = 41_000): void {
@@ -91,8 +92,8 @@ class Side {
     this.#sockets.get(port)?.onDatagram(room, 32, bytes.length, from)
   }
 
-  told<K extends CarrierReport['kind']>(kind: K): Extract<CarrierReport, { kind: K }>[] {
-    return this.reports.filter((report): report is Extract<CarrierReport, { kind: K }> => report.kind === kind)
+  told<K extends MeshPlaneReport['kind']>(kind: K): Extract<MeshPlaneReport, { kind: K }>[] {
+    return this.reports.filter((report): report is Extract<MeshPlaneReport, { kind: K }> => report.kind === kind)
   }
 
   #open({ bind, connect }: SocketPlan, handlers: SocketHandlers) {
@@ -197,7 +198,7 @@ test('until a channel is bound a packet is given to who can send it, and what ca
   assert.equal(a.sent.length, 0)
   const [wrapped] = a.told('outward')
   assert.equal(wrapped?.peer, 2)
-  b.carrier.carryOut({ kind: 'packet', local: -1, from: THERE, bytes: wrapped?.bytes ?? new Uint8Array(0) })
+  b.plane.carryOut({ kind: 'packet', local: -1, from: THERE, bytes: wrapped?.bytes ?? new Uint8Array(0) })
   assert.equal(b.inside.length, 1)
 })
 
@@ -281,7 +282,7 @@ test('a queue that stands has one packet marked, where its sender understands th
   capable[1] = 0x20
   const shed = (packet: Uint8Array) => {
     const { bytes } = outward(a, packet)
-    b.carrier.shedsNext = true
+    b.plane.shedsNext = true
     b.hear(bytes, THERE)
     return b.inside.splice(0)
   }
@@ -292,14 +293,14 @@ test('a queue that stands has one packet marked, where its sender understands th
 
 test('a port that is taken is told, and nothing is sent by what was never opened or is closed', () => {
   const a = new Side(1)
-  a.carrier.carryOut({ kind: 'open', local: 1_005, family: 4, port: 41_000, fd: -1 })
+  a.plane.carryOut({ kind: 'open', local: 1_005, family: 4, port: 41_000, fd: -1 })
   assert.deepEqual(a.told('opened'), [
     { kind: 'opened', local: SOCKET, port: 41_000 },
     { kind: 'opened', local: 1_005, port: undefined },
   ])
-  a.carrier.carryOut({ kind: 'close', local: SOCKET })
-  for (const local of [SOCKET, 1_005, 7_777]) a.carrier.carryOut({ kind: 'send', local, to: THERE, bytes: BINDING })
+  a.plane.carryOut({ kind: 'close', local: SOCKET })
+  for (const local of [SOCKET, 1_005, 7_777]) a.plane.carryOut({ kind: 'send', local, to: THERE, bytes: BINDING })
   assert.deepEqual([a.sent.length, a.closed], [0, [41_000]])
-  a.carrier.close()
+  a.plane.close()
   assert.deepEqual(a.closed, [41_000, 7])
 })
