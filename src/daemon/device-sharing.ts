@@ -8,19 +8,19 @@ import { HopliteError } from '#api/errors.ts'
 import type { Output } from '#api/table.ts'
 import { DEVICE_NETWORK, type DeviceAddresses } from '#meet/device-address.ts'
 import type { Device } from '#meet/devices.ts'
-import { INTERNET, Sharing } from '#meet/sharing.ts'
+import { DEVICES, INTERNET, Sharing } from '#meet/sharing.ts'
 import type { PortRule } from '#mesh/firewall.ts'
 import { MESH_MTU } from '#mesh/mesh.ts'
 import type { DeviceGrant, DeviceRoute } from '#platform/linux/device-network.ts'
 import { NOT_PUBLIC_NETWORKS } from '#stream/exit-policy.ts'
 import { MAX_SHARED_NETWORKS, type Shared } from '#wire/device-sharing.ts'
-import { type IpPrefix, parsePrefix } from '#wire/ip-prefix.ts'
+import { formatPrefix, type IpPrefix, parsePrefix } from '#wire/ip-prefix.ts'
 import type { Config } from './config.ts'
 import type { Kernel } from './device-kernel.ts'
 import { KernelSharing, type WantedSharing } from './kernel-sharing.ts'
 import type { Log } from './log.ts'
 import { SharingFile } from './sharing-file.ts'
-import { isPartOf, normalNetwork, readOffer, SharingRules, type Someone } from './sharing-rules.ts'
+import { isPartOf, listed, normalNetwork, offerable, SharingRules, type Someone } from './sharing-rules.ts'
 
 const EVERYTHING = { 4: { address: '0.0.0.0', prefix: 0 }, 6: { address: '::', prefix: 0 } } as const
 const NAMES = (['udp', 'tcp'] as const).map(protocol => ({ protocol, fromPort: 53, toPort: 53 }))
@@ -92,7 +92,7 @@ export class DeviceSharing {
     this.#self = self
     this.#devices = devices
     this.#phones = phones
-    this.#rules.update(devices, phones)
+    this.#rules.update(devices)
     // Before it is known what can be served, nothing is taken back that was told in an earlier run.
     if (this.#kernel.isSettled) this.#sharing.update(new Map(devices.map(({ id }) => [id, this.#sharedWith(id)])), now)
     else this.#sharing.keep(new Set(devices.map(({ id }) => id)), self.name)
@@ -144,15 +144,23 @@ export class DeviceSharing {
     const served = this.#kernel.served.get(id) ?? []
     const isThere = this.#devices.some(device => device.id === id) || served.length > 0
     if (!isThere) return NOTHING
-    const reaches = served.flatMap(network =>
-      network === INTERNET ? [EVERYTHING[4], EVERYTHING[6]] : (parsePrefix(network) ?? []),
-    )
+    const reaches = served.flatMap(network => this.#rules.prefixesOf(network))
     return {
       networks: [...this.#rules.accepted(id).flatMap(network => parsePrefix(network) ?? []), ...this.#viaNetworks(id)],
       reaches,
       // Who goes to the internet through this machine asks it for names.
       rules: served.includes(INTERNET) ? NAMES : [],
     }
+  }
+
+  /** What a phone may use, in words; the internet only if it wants that. */
+  reachesOf(phone: Pick<Someone, 'id' | 'name'>, wantsInternet: boolean): readonly string[] {
+    return this.#rules.granted(phone).filter(network => network !== INTERNET || wantsInternet)
+  }
+
+  /** What leads to that, as a phone's WireGuard has to know it. Devices that are paired later have IPv6 alone. */
+  networksOf(reaches: readonly string[]): readonly IpPrefix[] {
+    return this.#rules.networksOf(reaches)
   }
 
   /** Whether a device or phone with this address asks us for names of the internet too. */
@@ -188,7 +196,7 @@ export class DeviceSharing {
       const isToAll = this.#sharing.offers.some(offered => offered.network === network && offered.to.includes('*'))
       const to = isToAll
         ? ['*']
-        : everybody.filter(({ id }) => this.#rules.granted(id).some(isPartOf(network))).map(({ name }) => name)
+        : everybody.filter(each => this.#rules.granted(each).some(isPartOf(network))).map(({ name }) => name)
       return { network, to, isSetting: settings.includes(network) }
     })
   }
@@ -223,14 +231,34 @@ export class DeviceSharing {
 
   /** Offers a network to devices, by their ids or `*`; gives it in its one form. Throws REQUEST_INVALID. */
   offer(text: string, to: readonly string[]): string {
-    const name = readOffer(text)
-    if (name === undefined) {
-      const advice = 'write a private network like 192.168.1.0/24, or "internet"'
-      throw new HopliteError('REQUEST_INVALID', `offer "${text}": it cannot be offered`, advice)
+    const name = offerable(text)
+    const isForPhones = to.every(id => this.#phones.some(phone => phone.id === id))
+    if (this.#rules.isOnward(name) && !isForPhones) {
+      const why =
+        name === DEVICES ? 'devices reach each other' : 'it lies behind another device, which offers it itself'
+      throw new HopliteError('REQUEST_INVALID', `offer ${name}: ${why}`, 'offer it to a phone: --to PHONE')
     }
-    if (!this.#sharing.offer({ network: name, to }))
-      throw new HopliteError('REQUEST_INVALID', `offer ${name}: there are ${MAX_SHARED_NETWORKS}`, 'withdraw one')
+    this.#offer(name, to)
     return name
+  }
+
+  /** Offers networks to a phone that is being added, besides those who may use them already. Throws REQUEST_INVALID. */
+  offerToPhone(texts: readonly string[], phone: Pick<Someone, 'id' | 'name'>): void {
+    for (const name of texts.map(offerable)) {
+      if (this.#rules.granted(phone).some(granted => granted === name)) continue
+      const to = this.#sharing.offers.find(({ network }) => network === name)?.to ?? []
+      this.#offer(name, [...to, phone.id])
+    }
+  }
+
+  /** That phone is gone: what was offered to it alone is offered no more. */
+  forgetPhone(id: string): void {
+    for (const { network, to } of this.#sharing.offers) {
+      if (!to.includes(id)) continue
+      const others = to.filter(each => each !== id)
+      if (others.length === 0) this.#sharing.withdraw(network)
+      else this.#sharing.offer({ network, to: others })
+    }
   }
 
   /** Ends an offer. Throws REQUEST_INVALID. */
@@ -269,6 +297,11 @@ export class DeviceSharing {
     await this.#kernel.close()
   }
 
+  #offer(network: string, to: readonly string[]): void {
+    if (this.#sharing.offer({ network, to })) return
+    throw new HopliteError('REQUEST_INVALID', `offer ${network}: there are ${MAX_SHARED_NETWORKS}`, 'withdraw one')
+  }
+
   /** What is told to a device: what is served, which is not always what is wanted. */
   #sharedWith(id: string): Shared {
     const served = this.#kernel.served.get(id) ?? []
@@ -292,12 +325,17 @@ export class DeviceSharing {
     if (this.#self === undefined) return undefined
     const served = new Map<string, readonly string[]>()
     const grants: DeviceGrant[] = []
-    for (const { id, addresses } of [...this.#devices, ...this.#phones]) {
-      const granted = this.#rules.granted(id)
+    for (const each of [...this.#devices, ...this.#phones]) {
+      const granted = this.#rules.granted(each)
       if (granted.length === 0) continue
-      served.set(id, granted)
-      const networks = granted.filter(network => network !== INTERNET)
-      grants.push({ addresses: listed(addresses), networks, internet: granted.includes(INTERNET) })
+      served.set(each.id, granted)
+      const [onward, behind] = [true, false].map(is => granted.filter(network => this.#rules.isOnward(network) === is))
+      grants.push({
+        addresses: listed(each.addresses),
+        networks: (behind ?? []).filter(network => network !== INTERNET),
+        onward: (onward ?? []).flatMap(network => this.#rules.prefixesOf(network).map(formatPrefix)),
+        internet: granted.includes(INTERNET),
+      })
     }
     if (grants.length === 0) return undefined
     const { addresses } = this.#self
@@ -314,8 +352,4 @@ export class DeviceSharing {
     const own = [DEVICE_NETWORK, ...everybody.map(address => `${address}/32`)]
     return [...own.map(network => ({ network, isUp: true })), ...accepted]
   }
-}
-
-function listed({ ipv4, ipv6 }: DeviceAddresses): string[] {
-  return ipv4 === undefined ? [ipv6] : [ipv6, ipv4]
 }

@@ -200,9 +200,9 @@ export async function openSocket(): Promise<Socket> {
   return socket
 }
 
-/** Waits, seconds at most, until what other threads do has happened. */
+/** Waits, a minute at most, until what other threads do has happened. */
 export async function until(holds: () => boolean, what: string | (() => string) = holds.toString()): Promise<void> {
-  const untilMs = performance.now() + 10_000
+  const untilMs = performance.now() + 60_000
   while (!holds()) {
     if (performance.now() > untilMs) assert.fail(`waited in vain until ${typeof what === 'string' ? what : what()}`)
     await new Promise(resolve => setImmediate(resolve))

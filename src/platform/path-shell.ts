@@ -5,6 +5,7 @@
 //
 // Bounds: what a loop of datagrams causes is sent at once, nothing is queued here; sockets are those that the machine asked for.
 
+import type { Socket } from 'node:dgram'
 import type { Family } from '#path/base.ts'
 import { Endpoint, type EndpointOptions, type Inbound } from '#path/endpoint.ts'
 import type { Path } from '#path/ground.ts'
@@ -12,7 +13,7 @@ import type { Address } from '#wire/address.ts'
 import { decodePathOffer, encodePathOffer } from '#wire/path-offer.ts'
 import { monotonicMs } from './clock.ts'
 import { machineAddresses, NetworkWatch } from './network-watch.ts'
-import { DgramSockets, type Hear, type PathSockets } from './path-sockets.ts'
+import { DgramSockets, type GivenSocket, type Hear, type PathSockets } from './path-sockets.ts'
 import { PortMapper } from './port-mapping.ts'
 
 export interface PathShellOptions extends EndpointOptions {
@@ -24,6 +25,10 @@ export interface PathShellOptions extends EndpointOptions {
   readonly mapsPorts?: boolean
   /** Sockets of the shell's own, which `hear` what comes; of `node:dgram` without it. */
   readonly sockets?: (hear: Hear) => PathSockets
+  /** One more descriptor of a socket of `node:dgram`, for `handOver`; without it, whoever takes one over binds its port anew. */
+  readonly copySocket?: (socket: Socket) => number | undefined
+  /** What was handed over is of no use to paths any more. */
+  readonly onReturned?: (local: number) => void
   /** Something is about to be sent to a host that was not among the last 256. */
   readonly onHost?: (host: string) => void
   /**
@@ -67,7 +72,7 @@ export class PathShell implements AsyncDisposable {
     this.#options = options
     this.#endpoint = new Endpoint(options)
     const hear: Hear = (bytes, from, local) => this.deliver(bytes, from, local)
-    this.#sockets = options.sockets?.(hear) ?? new DgramSockets(hear)
+    this.#sockets = options.sockets?.(hear) ?? new DgramSockets(hear, options.copySocket)
   }
 
   /** Opens a socket for everything, on every address of that family; gives its number and port. `port` 0 is any. */
@@ -136,6 +141,17 @@ export class PathShell implements AsyncDisposable {
     if (path.kind === 'turn') return this.do(endpoint => endpoint.send(peer, bytes, now))
     this.#send(path.local, path.to, bytes)
     return true
+  }
+
+  /**
+   * Gives one of the sockets that ports were guessed with to somebody who reads it from now on: its descriptor, where the system has
+   * such, and the port that it is bound to. What `attach` says of STUN and of sending holds for it then. `undefined` when it is none
+   * of ours.
+   */
+  handOver(local: number, send: Send): GivenSocket | undefined {
+    const given = this.#listening.has(local) ? undefined : this.#sockets.handOver(local)
+    if (given !== undefined) this.#attached.set(local, send)
+    return given
   }
 
   /** Forgets a peer. */
@@ -209,6 +225,7 @@ export class PathShell implements AsyncDisposable {
             break
           case 'closeSocket':
             this.#sockets.close(command.local)
+            if (this.#attached.delete(command.local)) this.#options.onReturned?.(command.local)
             break
           case 'offer':
             this.#options.onOffer(command.peer, encodePathOffer(command.offer))

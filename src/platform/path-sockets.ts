@@ -10,6 +10,14 @@ export interface PathSockets extends AsyncDisposable {
   /** Sends without waiting; nothing is sent by a number that is not open. */
   send(local: number, to: Address, bytes: Uint8Array): void
   close(local: number): void
+  /** Lets go of one for somebody else to read; `undefined` when there is none that can be given. */
+  handOver(local: number): GivenSocket | undefined
+}
+
+/** A descriptor, where the system has such, and the port that it is bound to. */
+export interface GivenSocket {
+  readonly fd: number | undefined
+  readonly port: number
 }
 
 /** Takes a datagram that came by the socket of that number. */
@@ -19,10 +27,13 @@ const BUFFER_BYTES = 4 * 1024 * 1024
 
 export class DgramSockets implements PathSockets {
   readonly #hear: Hear
+  readonly #copy: ((socket: dgram.Socket) => number | undefined) | undefined
   readonly #sockets = new Map<number, dgram.Socket>()
 
-  constructor(hear: Hear) {
+  /** @param copy one more descriptor of a socket, for `handOver` */
+  constructor(hear: Hear, copy?: (socket: dgram.Socket) => number | undefined) {
     this.#hear = hear
+    this.#copy = copy
   }
 
   async open(local: number, family: Family, port: number): Promise<number> {
@@ -51,6 +62,15 @@ export class DgramSockets implements PathSockets {
   close(local: number): void {
     this.#sockets.get(local)?.close()
     this.#sockets.delete(local)
+  }
+
+  handOver(local: number): GivenSocket | undefined {
+    const socket = this.#sockets.get(local)
+    if (socket === undefined) return undefined
+    const { port } = socket.address()
+    const fd = this.#copy?.(socket)
+    this.close(local)
+    return { fd, port }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

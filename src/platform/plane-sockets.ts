@@ -45,6 +45,10 @@ export class PlaneSockets implements PathSockets {
     this.#plane.order({ kind: 'close', local })
   }
 
+  handOver(): undefined {
+    return undefined
+  }
+
   /** They are the plane's, and end with it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#opening.clear()
