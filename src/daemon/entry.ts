@@ -195,6 +195,7 @@ class Entry {
     const plan = this.#plan
     this.#choice.load()
     this.#payments = this.#openPayments()
+    if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch()
     const socket = await this.#network?.socket(this.#config.client.bind)
     this.#network?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
@@ -221,7 +222,7 @@ class Entry {
       observation: () => this.#laboratory.observation(this.#engine),
     })
     log.info('entry is up', { kind: own(plan.kind) })
-    if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch(address)
+    this.#search?.begin({ socket: address, takesSockets: engine.takesSockets })
     this.#keeper.start()
     this.#loop.run(now => this.#routes.handleDeadline(now))
     await tellHooks(plan, this.#options, 'PostUp')
@@ -246,14 +247,12 @@ class Entry {
     await tellHooks(plan, this.#options, 'PostDown')
   }
 
-  #openSearch(socket: Address): PeerSearch {
+  #openSearch(): PeerSearch {
     const network = this.#network
     return new PeerSearch({
       config: this.#config,
       log: this.#options.log,
       choice: this.#choice,
-      socket,
-      takesSockets: this.#engine?.takesSockets === true,
       ...(network !== undefined && { openSocket: () => network.socket(this.#config.client.bind) }),
       send: commands => this.#gate.send(commands),
       inUse: () => this.#routes.hops,
