@@ -198,10 +198,12 @@ export class Meeting {
     return {
       pair: async ({ kind }) => {
         await this.#post()
+        this.#links.prepare(this.#devices.own, this.#devices.addresses)
         return this.#change(now => this.#desk.host(kind, now))
       },
       'pair.join': async ({ code }) => {
         await this.#post()
+        this.#links.prepare(this.#devices.own, this.#devices.addresses)
         return this.#change(now => this.#desk.join(code, now))
       },
       'pair.status': () => this.#desk.status(),
