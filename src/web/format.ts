@@ -82,3 +82,9 @@ export function countryName(code: string): string {
 export function since(at: number, now: number): string | undefined {
   return at === 0 ? undefined : duration(Math.max(0, now - at))
 }
+
+/** What a daemon says in passing, as a sentence: "no route: try again" → "No route: try again." */
+export function sentence(text: string): string {
+  if (text === '') return ''
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`
+}

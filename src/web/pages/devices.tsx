@@ -13,8 +13,9 @@ import { Copy } from '../parts/copy.tsx'
 import { DeviceCard } from '../parts/device-card.tsx'
 import { Offers } from '../parts/device-networks.tsx'
 import { Failure } from '../parts/failure.tsx'
-import { Notice } from '../parts/notice.tsx'
+import { PageHead } from '../parts/page-head.tsx'
 import { Pairing } from '../parts/pairing.tsx'
+import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
 
 type Book = Output<'devices'>
@@ -22,19 +23,13 @@ const ASK_MS = 2_000
 const HOUR_MS = 3_600_000
 
 export function DevicesPage({ live }: { live: Live }): JSX.Element {
-  const { value: book, problem, atMs, ask } = useAsked('devices', ASK_MS)
+  const { value: book, wrong, atMs, ask } = useAsked('devices', ASK_MS)
   return (
     <>
-      <h1>{texts.pages.devices}</h1>
-      <p class="intro">{texts.devices.intro}</p>
-      {book === undefined && problem !== undefined && (
-        <Notice kind="bad" title={texts.failed}>
-          <p>{problem}</p>
-        </Notice>
-      )}
+      <PageHead page="devices">{texts.devices.intro}</PageHead>
       <Pairing onPaired={ask} />
       {book === undefined ? (
-        <p role="status">{texts.loading}</p>
+        <Waiting wrong={wrong} />
       ) : (
         <>
           {book.devices.length === 0 ? (

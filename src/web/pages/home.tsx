@@ -11,7 +11,8 @@ import { useAsked } from '../parts/asked.ts'
 import { SpeedChart } from '../parts/chart.tsx'
 import { Copy } from '../parts/copy.tsx'
 import { Failure } from '../parts/failure.tsx'
-import { Notice } from '../parts/notice.tsx'
+import { Trouble } from '../parts/trouble.tsx'
+import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
 
 type Route = EventData<'route'>
@@ -25,13 +26,7 @@ export function HomePage({ live }: { live: Live }): JSX.Element {
     <>
       <h1 class="sr">{texts.pages.home}</h1>
       <Hero live={live} route={route} />
-      {route.problem !== undefined && (
-        <Notice kind="warn" title={texts.home.problem}>
-          <p>
-            {route.problem}. {route.advice}
-          </p>
-        </Notice>
-      )}
+      <Trouble wrong={route} />
       <div class="grid">
         <Seen live={live} route={route} />
         <RouteLine live={live} route={route} />
@@ -271,7 +266,7 @@ function Proxy({ live }: { live: Live }): JSX.Element {
 /** A relay, a peer or a bootstrap node: it has no route, and carries for others. */
 function NodePage({ live }: { live: Live }): JSX.Element {
   const { status } = live
-  if (status === undefined) return <p>{texts.loading}</p>
+  if (status === undefined) return <Waiting />
   const words = texts.node
   const [title, text] =
     status.role === 'relay'

@@ -48,6 +48,7 @@ export const route = {
   notThere: 'No exit in a country that you prefer fits now, so another is used.',
   keep: 'Keep these choices',
   keepText: 'Number of hops and countries go into the settings; without that they hold until Hoplite ends.',
+  keepNot: (file: string) => `They hold until Hoplite ends: it may not write ${file} here.`,
   kept: 'Kept in the settings.',
   newRoute: 'New route',
   newRouteText: 'Other relays. Open connections are reset.',

@@ -4,6 +4,7 @@ export const settings = {
   intro: 'Everything in the configuration file.',
   file: (file: string) => `Kept in ${file}`,
   noFile: (file: string) => `There is no file yet; saving makes ${file}`,
+  readOnly: 'Nothing can be changed here',
   sections: {
     network: 'Network',
     client: 'Your routes',
