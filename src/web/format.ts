@@ -29,6 +29,11 @@ export function speed(bytesPerSecond: number): string {
   return `${(bits / 1_000_000).toFixed(bits < 100_000_000 ? 1 : 0)} Mbit/s`
 }
 
+/** The same as a mark on an axis, without what is nothing: "16 Mbit/s" */
+export function speedMark(bytesPerSecond: number): string {
+  return speed(bytesPerSecond).replace('.0 ', ' ')
+}
+
 /** 0.42 → "0.4 ms" */
 export function milliseconds(ms: number | undefined): string {
   return ms === undefined ? '–' : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`

@@ -35,8 +35,8 @@ export function CreditsPage({ live }: { live: Live }): JSX.Element {
         <>
           <div class="grid">
             <Balance wallet={wallet} />
-            <Voucher onChanged={ask} />
             <Buy onChanged={ask} />
+            <Voucher onChanged={ask} />
             <GiveBack wallet={wallet} onChanged={ask} />
             <SpendLimit spent={live.status?.counters['credits.paid'] ?? 0} />
             <Account wallet={wallet} onChanged={ask} />
@@ -51,7 +51,7 @@ export function CreditsPage({ live }: { live: Live }): JSX.Element {
 
 function Balance({ wallet }: { wallet: Wallet }): JSX.Element {
   return (
-    <section class="card" aria-live="polite">
+    <section class="card card-wide card-figure" aria-live="polite">
       <h2>
         <Icon name="credits" /> {words.balance}
       </h2>

@@ -36,6 +36,7 @@ export function DevicesPage({ live }: { live: Live }): JSX.Element {
             <section class="card empty">
               <Icon name="devices" size={40} />
               <p>{texts.devices.none}</p>
+              <p class="small">{texts.devices.noneText}</p>
             </section>
           ) : (
             <ul class="device-list" aria-label={texts.devices.paired}>
@@ -60,17 +61,26 @@ function Own({ book }: { book: Book }): JSX.Element {
   const { name, ipv6, ipv4 } = book.own
   const doing = useAction()
   return (
-    <section class="card">
+    <section class="card card-wide">
       <h2>
         {texts.devices.own}: {name}
       </h2>
       <p class="muted">{book.interface === undefined ? texts.devices.noInterface : texts.devices.reach(name)}</p>
-      <Copy text={ipv6} />
-      {ipv4 !== undefined && <Copy text={ipv4} />}
-      <p class="muted">{texts.devices.rotateText}</p>
-      <button type="button" disabled={doing.isBusy} onClick={() => doing.run(() => call('device.rotate', {}))}>
-        <Icon name="refresh" size={18} /> {texts.devices.rotate}
-      </button>
+      <div class="copies">
+        <Copy text={ipv6} />
+        {ipv4 !== undefined && <Copy text={ipv4} />}
+      </div>
+      <div class="row">
+        <p class="muted small">{texts.devices.rotateText}</p>
+        <button
+          type="button"
+          class="quiet"
+          disabled={doing.isBusy}
+          onClick={() => doing.run(() => call('device.rotate', {}))}
+        >
+          <Icon name="refresh" size={16} /> {texts.devices.rotate}
+        </button>
+      </div>
       <Failure doing={doing} />
     </section>
   )

@@ -89,25 +89,28 @@ export function SettingsPage(): JSX.Element {
           <p>{texts.settings.saved(later)}</p>
         </Notice>
       )}
-      {[...sectionsOf(settings)].map(([section, fields], i) => (
-        <details class="card section" open={i < 2} key={section}>
-          <summary>
-            <h2>{texts.settings.sections[section] ?? spoken(section)}</h2>
-            <code>[{section}]</code>
-          </summary>
-          {fields.map(field => (
-            <SettingField
-              field={field}
-              change={changes[field.key]}
-              problem={problems.get(field.key)}
-              isReadOnly={isReadOnly}
-              onChange={value => change(field.key, value)}
-              onRead={isRead => mark(field.key, isRead)}
-              key={`${field.key} ${round}`}
-            />
-          ))}
-        </details>
-      ))}
+      <div class="sections">
+        {[...sectionsOf(settings)].map(([section, fields], i) => (
+          <details class="card section" open={i < 2} key={section}>
+            <summary>
+              <h2>{texts.settings.sections[section] ?? spoken(section)}</h2>
+              <SetHere count={fields.filter(({ inFile }) => inFile !== undefined).length} />
+              <code>[{section}]</code>
+            </summary>
+            {fields.map(field => (
+              <SettingField
+                field={field}
+                change={changes[field.key]}
+                problem={problems.get(field.key)}
+                isReadOnly={isReadOnly}
+                onChange={value => change(field.key, value)}
+                onRead={isRead => mark(field.key, isRead)}
+                key={`${field.key} ${round}`}
+              />
+            ))}
+          </details>
+        ))}
+      </div>
       <Failure doing={doing} />
       {count + wrongs > 0 && (
         <div class="save-bar" role="status">
@@ -122,6 +125,11 @@ export function SettingsPage(): JSX.Element {
       )}
     </>
   )
+}
+
+/** How many keys of a section the file has. */
+function SetHere({ count }: { count: number }): JSX.Element | null {
+  return count === 0 ? null : <span class="pill">{texts.settings.set(count)}</span>
 }
 
 function sectionsOf({ fields }: Settings): Map<string, Settings['fields']> {

@@ -15,6 +15,7 @@ import { Failure } from '../parts/failure.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { PageHead } from '../parts/page-head.tsx'
 import { Trouble } from '../parts/trouble.tsx'
+import { Values } from '../parts/values.tsx'
 import { VpnCredits } from '../parts/vpn-credits.tsx'
 import { VpnDrop } from '../parts/vpn-drop.tsx'
 import { type HeldFile, heldFile, holdFile, saveAs } from '../parts/vpn-file.ts'
@@ -80,11 +81,34 @@ function Own({ live }: { live: Live }): JSX.Element {
         <Trouble kind="bad" title={words.failed} wrong={part} />
       )}
       {isOff && part.isKept && file === undefined && <Kept part={part} onChanged={ask} />}
-      {isOff && file === undefined && <VpnDrop onFile={hold} />}
+      {isOff && file === undefined && (
+        <>
+          <VpnDrop onFile={hold} />
+          <Learns />
+        </>
+      )}
       {isOff && file !== undefined && (
         <VpnStart file={file} onBegin={setBeginning} onChanged={ask} onAnother={() => hold(undefined)} />
       )}
     </>
+  )
+}
+
+/** Who learns what by it, before anything is begun. */
+function Learns(): JSX.Element {
+  return (
+    <section class="card">
+      <h2>
+        <Icon name="route" /> {words.learns.title}
+      </h2>
+      <ol class="route-line">
+        {words.learns.way.map(name => (
+          <li key={name}>{name}</li>
+        ))}
+      </ol>
+      <Values rows={words.learns.rows} />
+      <p class="muted small">{words.learns.not}</p>
+    </section>
   )
 }
 

@@ -60,7 +60,7 @@ export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.El
         <span class={isUp ? 'pill pill-good' : 'pill'}>{path === undefined ? words.noPath : words.paths[path]}</span>
       </div>
       <Copy text={device.ipv6} />
-      <p class="row">
+      <p class="facts">
         <span>
           <Icon name="down" size={16} /> <span class="sr">{texts.home.down} </span>
           {bytes(device.rxBytes)} <span class="muted">{speed(received)}</span>

@@ -71,6 +71,7 @@ export function RouteChange({ relays, exit, onChanged, isOff }: RouteChangeProps
           </select>
         </label>
         <div class="field">
+          <span>{words.another}</span>
           <button
             type="button"
             class="primary"

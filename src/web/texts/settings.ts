@@ -20,6 +20,7 @@ export const settings = {
     log: 'Log',
     lab: 'Laboratory',
   } as Record<string, string>,
+  set: (count: number) => `${count} set`,
   default: (value: string) => `Default: ${value}`,
   empty: 'empty',
   reset: 'Back to the default',
