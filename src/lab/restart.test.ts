@@ -6,10 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import { callAction } from '#api/client.ts'
 import { socketPath } from '#platform/directories.ts'
 import { fetchThrough } from './socks-client.ts'
-import { SIX_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
-
-/** On a machine with nothing else to do it takes less than one second; here all tests run at the same time. */
-const BACK_MS = 15_000
+import { FOUR_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
 
 const reason = process.platform === 'linux' ? undefined : 'all of 127/8 is loopback only on Linux'
 
@@ -17,7 +14,7 @@ describe('after a failure', { skip: reason }, () => {
   let net: Testnet
 
   before(async () => {
-    net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: true })
+    net = await Testnet.start({ relays: FOUR_RELAYS, hops: 3, proxyPort: 0, observe: true })
   })
   after(() => net?.stop())
 
@@ -35,9 +32,7 @@ describe('after a failure', { skip: reason }, () => {
     const startedMs = performance.now()
     net.startClient()
     await net.waitReady()
-    const tookMs = performance.now() - startedMs
-    t.diagnostic(`${Math.round(tookMs)} ms`)
-    assert.ok(tookMs < BACK_MS, `${tookMs} ms`)
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
     await assertFetches()
   })
 
@@ -49,9 +44,7 @@ describe('after a failure', { skip: reason }, () => {
       const status = await net.status(net.client)
       return status?.state === 'ready' && status.uptimeMs < performance.now() - startedMs ? status : undefined
     }, 'the client to be back')
-    const tookMs = performance.now() - startedMs
-    t.diagnostic(`${Math.round(tookMs)} ms`)
-    assert.ok(tookMs < BACK_MS, `${tookMs} ms`)
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
     assert.equal((await net.status(net.client))?.pid, pid, 'it is the same process')
     assert.match(net.client.log(), /"event":"data plane failed","error":"move packets: told to crash","failures":1/)
     await assertFetches()
@@ -90,10 +83,11 @@ describe('after a failure', { skip: reason }, () => {
   test('a relay whose data plane died is a relay again, under the same id', async () => {
     const relay = net.relays[0] as TestNode
     const id = (await net.status(relay))?.nodeId
+    const crashedMs = performance.now()
     await crash(relay)
     const status = await waitFor(async () => {
       const now = await net.status(relay)
-      return now?.state === 'ready' && now.uptimeMs < 5_000 ? now : undefined
+      return now?.state === 'ready' && now.uptimeMs < performance.now() - crashedMs ? now : undefined
     }, 'the relay to be back')
     assert.equal(status.nodeId, id)
   })
