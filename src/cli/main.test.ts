@@ -142,6 +142,25 @@ test('without a daemon, status ends with 69 and says how to start one; down is n
   assert.deepEqual([down.code, json(down.stdout)], [0, { ok: true, wasRunning: false }])
 })
 
+test('a daemon that was killed is told from one that never ran, and one that hangs from both', async t => {
+  const directory = temporary(t)
+  const child = spawn(process.execPath, ['-e', ''])
+  await new Promise(resolve => child.once('exit', resolve))
+  writeFileSync(path.join(directory, 'daemon.pid'), `${child.pid} 1\n`)
+  const { code, stderr } = await hoplite('status', '--state-dir', directory)
+  assert.equal(code, 69)
+  assert.match(stderr, new RegExp(`process ${child.pid} did not end in order.*\n.*hoplite logs`))
+  rmSync(path.join(directory, 'daemon.pid'))
+  const unlock = lockState(directory)
+  t.after(unlock)
+  const [status, logs] = await Promise.all([
+    hoplite('status', '--state-dir', directory),
+    hoplite('logs', '--state-dir', directory),
+  ])
+  assert.match(status.stderr, new RegExp(`process ${process.pid} runs and does not answer\n.*kill -9 ${process.pid}`))
+  assert.match(logs.stderr, /there is no log: the node runs in the foreground\n.*journalctl/)
+})
+
 test('a wrong configuration ends with 78 before anything starts', async t => {
   const directory = temporary(t)
   const file = path.join(directory, 'hoplite.toml')

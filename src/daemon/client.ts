@@ -427,7 +427,7 @@ class Client {
   }
 
   get #advice(): string {
-    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size)
+    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size, this.#choice.unaffordable)
   }
 
   #status(): Status {

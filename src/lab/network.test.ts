@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -150,6 +150,34 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     const direct = addresses.filter(address => ports.includes(address))
     assert.deepEqual(direct, [], 'no datagram to or from a relay')
     await net.kill(client)
+  })
+
+  test('a relay reads its rules and limits again, and what is open goes on', async () => {
+    const exits = net.relays.filter(({ host }) => FOUR_RELAYS.some(plan => plan.host === host && plan.isExit))
+    const held = await socksConnect(await net.proxy(), net.originHost, net.originHttpPort)
+    const rules = '[[exit.rules]]\naction = "deny"\n'
+    const files = exits.map(({ name }) => path.join(net.directory, `${name}.toml`))
+    const texts = files.map(file => readFileSync(file, 'utf8'))
+    const reload = () => Promise.all(exits.map(({ stateDir }) => callAction(socketPath(stateDir), 'reload', {})))
+    const fetched = () => fetchThrough(proxy, net.originHost, net.originHttpPort, '/page')
+    const proxy = await net.proxy()
+    for (const [i, file] of files.entries()) {
+      const text = (texts[i] ?? '').replace('capacity_kbit = 100000', 'capacity_kbit = 50000\nmax_sessions = 99')
+      writeFileSync(file, `${text.replace(/^allow_private = .*$/m, '')}\n${rules}`)
+    }
+    try {
+      for (const { applied, later } of await reload()) {
+        const expected = ['exit.allow_private', 'exit.rules', 'relay.capacity_kbit', 'relay.max_sessions']
+        assert.deepEqual([applied.toSorted(), later], [expected, []])
+      }
+      await assert.rejects(fetched(), /reply 2/, 'what is opened now is refused')
+      held.write('GET /page HTTP/1.1\r\nHost: origin\r\nConnection: close\r\n\r\n')
+      assert.match((await held.toArray()).join(''), /^HTTP\/1\.1 200/)
+    } finally {
+      for (const [i, file] of files.entries()) writeFileSync(file, texts[i] ?? '')
+      await reload()
+    }
+    assert.equal((await fetched()).status, 200)
   })
 
   test('a client starts from its copy of the directory with every bootstrap node dead', async () => {

@@ -27,6 +27,20 @@ describe('after a failure', { skip: reason }, () => {
     assert.equal(fetched.status, 200)
   }
 
+  test('a relay that is told to stop is gone from the directories of others at once', async t => {
+    const bootstrap = net.nodes.find(({ role }) => role === 'bootstrap') ?? assert.fail()
+    const spare = net.startRelay({ host: '127.29.0.1', operator: 'elder', isExit: false })
+    const knows = (relays: number) =>
+      waitFor(async () => ((await net.status(bootstrap))?.directory === relays ? true : undefined), `${relays} relays`)
+    await knows(SIX_RELAYS.length + 1)
+    const startedMs = performance.now()
+    spare.process.kill('SIGTERM')
+    await knows(SIX_RELAYS.length)
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
+    const isSaid = async () => /"event":"descriptor withdrawn","stored":[1-9]/.test(spare.log()) || undefined
+    await waitFor(isSaid, 'the relay to say so')
+  })
+
   test('a client that was killed has its route back soon after its start', async t => {
     await net.kill(net.client)
     const startedMs = performance.now()

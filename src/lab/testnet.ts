@@ -195,12 +195,15 @@ export class Testnet {
   /** Waits until the client has a route and, with more than one hop, a spare way. */
   async waitReady(withSpare = false, client = this.client): Promise<Status> {
     const { process: child, log } = client
-    return waitFor(async () => {
+    let why = 'it does not answer'
+    const ask = async () => {
       if (child.exitCode !== null) throw new Error(`the client ended with code ${child.exitCode}: ${log()}`)
       const status = await this.status(client)
+      if (status !== undefined) why = status.problem ?? status.state
       if (status?.state !== 'ready') return undefined
       return withSpare && status.routes[0]?.spare === undefined ? undefined : status
-    }, 'the client to have a route')
+    }
+    return waitFor(ask, () => `the client to have a route (${why})`)
   }
 
   async status(node: TestNode): Promise<Status | undefined> {
@@ -331,14 +334,18 @@ export class Testnet {
 }
 
 /** Asks until there is something; throws after two minutes. */
-export async function waitFor<T>(ask: () => Promise<T | undefined>, what: string, limitMs = START_MS): Promise<T> {
+export async function waitFor<T>(
+  ask: () => Promise<T | undefined>,
+  what: string | (() => string),
+  limitMs = START_MS,
+): Promise<T> {
   const until = performance.now() + limitMs
   while (performance.now() < until) {
     const answer = await ask()
     if (answer !== undefined) return answer
     await new Promise(resolve => setTimeout(resolve, POLL_MS))
   }
-  throw new Error(`waited ${limitMs} ms in vain for ${what}`)
+  throw new Error(`waited ${limitMs} ms in vain for ${typeof what === 'string' ? what : what()}`)
 }
 
 function exited(child: ChildProcess): Promise<void> {
