@@ -248,7 +248,7 @@ class Client {
         // The other engine has no TUN, and no marks.
         config:
           this.#needsTunnel || this.#machine !== undefined
-            ? { ...this.#config, engine: { kind: 'linux' } }
+            ? { ...this.#config, engine: { ...this.#config.engine, kind: 'linux' } }
             : this.#config,
         log,
         ...(socket !== undefined && { sockets: [socket] }),

@@ -249,7 +249,10 @@ class Relay {
       listen,
       {
         // The other engine has no TUN.
-        config: this.#tunnel === undefined ? this.#config : { ...this.#config, engine: { kind: 'linux' } },
+        config:
+          this.#tunnel === undefined
+            ? this.#config
+            : { ...this.#config, engine: { ...this.#config.engine, kind: 'linux' } },
         log,
         workers,
         ...(sockets !== undefined && { sockets }),

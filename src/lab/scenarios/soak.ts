@@ -32,7 +32,7 @@ export const soak: Scenario = async bench => {
   const seed = bench.size ?? 1
   const endMs = performance.now() + (bench.minutes ?? USUAL_MINUTES) * MINUTE_MS
   bench.figure('seed', seed)
-  const net = await Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: true })
+  const net = await Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: true, warmsUp: true })
   try {
     await net.waitReady(true)
     const traffic = new Traffic(net)
