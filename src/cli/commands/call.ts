@@ -9,6 +9,8 @@ import { socketPath, stateDirectory } from '#platform/directories.ts'
 
 interface Property {
   readonly type?: string
+  readonly description?: string
+  readonly items?: { readonly type?: string }
   readonly enum?: readonly string[]
 }
 
@@ -47,12 +49,22 @@ async function call(name: ActionName, given: unknown, flags: Record<string, unkn
   process.stdout.write(`${JSON.stringify(output, undefined, flags['json'] ? undefined : 2)}\n`)
 }
 
-function optionFor(field: string, { type, enum: choices }: Property, isRequired: boolean): Option {
-  if (type === 'boolean') return new Option(`--${field}`)
-  const option = new Option(`--${field} <${type === 'string' ? 'text' : (type ?? 'JSON')}>`)
+function optionFor(field: string, property: Property, isRequired: boolean): Option {
+  const { type, enum: choices, description, items } = property
+  const meaning = `${description ?? ''}${isRequired ? ' (needed)' : ''}`.trim()
+  const make = (value: string) => new Option(`--${field} ${value}`, meaning)
+  if (type === 'boolean') return make('[true|false]').preset('true').argParser(asBoolean)
+  if (type === 'array' && items?.type === 'string') return make('<text...>')
+  const option = make(`<${type === 'string' ? 'text' : type === 'integer' || type === 'number' ? 'n' : 'JSON'}>`)
   if (choices !== undefined) option.choices(choices)
   else if (type !== 'string') option.argParser(asJson)
   return isRequired ? option.makeOptionMandatory() : option
+}
+
+function asBoolean(text: string): boolean {
+  if (text === 'true') return true
+  if (text === 'false') return false
+  throw new InvalidArgumentError('true or false.')
 }
 
 function asJson(text: string): unknown {
