@@ -172,6 +172,14 @@ test('call has help, lists and switches as the schemas say', async t => {
   assert.match(help.stdout, /--countries <text\.\.\.> +Where the exit is to be/)
   assert.match(list.stderr, /two letters of a country, like CH/)
   assert.match(wrong.stderr, /true or false/)
+  writeFileSync(path.join(directory, 'code'), 'x'.repeat(65))
+  const code = `@${path.join(directory, 'code')}`
+  const [long, missing] = await Promise.all([
+    hoplite('call', 'redeemVoucher', '--code', code, '--state-dir', directory),
+    hoplite('call', 'redeemVoucher', '--code', '@/nowhere/code', '--state-dir', directory),
+  ])
+  assert.match(long.stderr, /<=64/, 'what the file has is read')
+  assert.match(missing.stderr, /the file cannot be read: ENOENT/)
   const off = await hoplite(
     'call',
     'entry.start',

@@ -1,5 +1,6 @@
 // `hoplite call ACTION`: every action of the API's table as a command, with its flags and help made from its schemas.
 
+import { readFileSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { z } from 'zod'
 import { callAction } from '#api/client.ts'
@@ -22,6 +23,10 @@ export function addCalls(parent: Command): void {
       .description(summary)
       .option('--state-dir <dir>', 'keys, state and control socket')
       .option('--json', 'one line of JSON')
+      .addHelpText(
+        'after',
+        '\nA text may be @FILE, or @- for standard input, so that it stands in no list of processes.',
+      )
     const { properties = {}, required = [] } = z.toJSONSchema(input) as {
       properties?: Record<string, Property>
       required?: string[]
@@ -57,8 +62,19 @@ function optionFor(field: string, property: Property, isRequired: boolean): Opti
   if (type === 'array' && items?.type === 'string') return make('<text...>')
   const option = make(`<${type === 'string' ? 'text' : type === 'integer' || type === 'number' ? 'n' : 'JSON'}>`)
   if (choices !== undefined) option.choices(choices)
-  else if (type !== 'string') option.argParser(asJson)
+  else option.argParser(type === 'string' ? asText : asJson)
   return isRequired ? option.makeOptionMandatory() : option
+}
+
+/** What is secret stands in no list of processes. */
+function asText(text: string): string {
+  if (!text.startsWith('@')) return text
+  const file = text.slice(1)
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8')
+  } catch (error) {
+    throw new InvalidArgumentError(`the file cannot be read: ${(error as NodeJS.ErrnoException).code}.`)
+  }
 }
 
 function asBoolean(text: string): boolean {
