@@ -71,7 +71,7 @@ function asText(text: string): string {
   if (!text.startsWith('@')) return text
   const file = text.slice(1)
   try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
+    return readFileSync(file === '-' ? 0 : file, 'utf8').replace(/\r?\n$/, '')
   } catch (error) {
     throw new InvalidArgumentError(`the file cannot be read: ${(error as NodeJS.ErrnoException).code}.`)
   }
