@@ -115,10 +115,7 @@ export class DeviceLinks {
     this.#told = told
     this.#engine.send({ kind: 'peers', privateKey, peers })
     // The relay is spoken to while it is still found out where we are.
-    for (const { id } of ready) {
-      const link = this.#links.get(id)
-      if (link !== undefined && link.path === undefined && link.offer === undefined) this.#meet(link)
-    }
+    for (const { id } of ready) this.#links.get(id)?.meetEarly()
   }
 
   /** A device is about to be paired: the tunnels start meanwhile, once it is known whom to ask for our address. */
