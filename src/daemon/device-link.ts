@@ -126,6 +126,11 @@ export class DeviceLink {
     if (this.#path === undefined) this.#say()
   }
 
+  /** Nothing is known yet of where we are: the relay is gone to meanwhile. */
+  meetEarly(): void {
+    if (this.#path === undefined && this.#offer === undefined) this.#meet()
+  }
+
   /** Relays may be known now. */
   meetAtLast(): void {
     if (this.#path !== undefined || this.#offer === undefined || this.#meeting !== undefined) return

@@ -68,6 +68,7 @@ export class DeviceLinks {
   readonly #waiting = new Map<number, (event: MeshEvent) => void>()
   readonly #ports: DevicePorts
   #update: () => void = () => undefined
+  #prepare: () => void = () => undefined
   #engine: MeshEngine | undefined
   #interface: string | undefined
   #port: number | undefined
@@ -113,10 +114,24 @@ export class DeviceLinks {
     if (told === this.#told) return
     this.#told = told
     this.#engine.send({ kind: 'peers', privateKey, peers })
+    // The relay is spoken to while it is still found out where we are.
+    for (const { id } of ready) this.#links.get(id)?.meetEarly()
+  }
+
+  /** A device is about to be paired: the tunnels start meanwhile, once it is known whom to ask for our address. */
+  prepare(self: OwnDevice, addresses: DeviceAddresses): void {
+    const { config } = this.#options
+    if (!config.meet.tunnel) return
+    this.#prepare = () => {
+      const knowsServers = this.#stunServers().length > 0 || config.network.bootstrap.length === 0
+      if (knowsServers && !this.#isRestarting) this.#engine ??= this.#start(self, addresses)
+    }
+    this.#prepare()
   }
 
   /** More servers and relays may be known: tunnels that began without any, and reach nobody, begin anew. */
   async handleServersKnown(): Promise<void> {
+    this.#prepare()
     const isStuck = ![...this.#links.values()].some(({ path }) => path !== undefined)
     if (this.#engine === undefined || this.#hasStun || !isStuck || this.#stunServers().length === 0) {
       for (const link of this.#links.values()) link.meetAtLast()

