@@ -8,7 +8,7 @@ import type { Report } from '#forward/commands.ts'
 import { waitFor } from '#lab/testnet.ts'
 import { encodeStun, STUN_METHOD } from '#wire/stun.ts'
 import { startEngineOf } from './engine.ts'
-import { descriptorOf } from './linux/socket-mark.ts'
+import { descriptorOf } from './linux/socket-descriptor.ts'
 import { copyDescriptor } from './linux/udp-socket.ts'
 
 const STAND_IN = { host: '100::7', port: 1 }
