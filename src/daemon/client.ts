@@ -270,7 +270,7 @@ class Client {
     try {
       this.#proxyAddress = await this.#proxy.listen(listen.host, listen.port)
     } catch (error) {
-      const advice = 'stop the program that uses it, or choose another with --proxy'
+      const advice = 'stop the program that uses it, or choose another: proxy in [client], or hoplite up --proxy'
       throw new HopliteError(
         'ADDRESS_IN_USE',
         `listen on ${formatAddress(listen)}: ${(error as NodeJS.ErrnoException).code}`,

@@ -118,7 +118,7 @@ export class Meeting {
     })
     this.#phoneDesk = new PhoneDesk({
       ...{ phones: this.#phones, devices: this.#devices, sharing: this.#sharing },
-      port: () => this.#links.port ?? options.config.meet.udp_port,
+      port: options.config.meet.udp_port,
     })
     this.#deviceNames = new DeviceNames({
       log: options.log,

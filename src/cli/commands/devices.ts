@@ -16,9 +16,12 @@ interface Options {
 }
 
 export async function list(options: Options): Promise<void> {
-  const { own, devices, phones } = await callAction(await socketOf(options), 'devices', {})
+  const { own, devices, phones, interface: link } = await callAction(await socketOf(options), 'devices', {})
+  // While nobody is reached there may be none yet.
+  const isBare = link === undefined && devices.some(({ path }) => path !== undefined)
+  const bare = isBare ? ['no network interface (Linux, root): only hoplite ping reaches the others'] : []
   const rows = [
-    { ...own, note: 'this device', more: offersOf(own) },
+    { ...own, note: 'this device', more: [...bare, ...offersOf(own)] },
     ...devices.map(device => ({ ...device, note: noteOf(device), more: offeredBy(device) })),
     ...phones.map(phone => ({ ...phone, note: phone.isUp ? 'phone, connected' : 'phone', more: fileOf(phone) })),
   ]
