@@ -32,9 +32,9 @@ const upCommand = command('up', 'connect: start the daemon if none runs, and wai
   .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
   .option('--tun', 'send everything this machine says through the route (as root)')
 machineOptions(upCommand).action(async options => (await import('./commands/up.ts')).up(options))
-command('down', 'disconnect: stop the daemon').action(async options =>
-  (await import('./commands/down.ts')).down(options),
-)
+command('down', 'disconnect: stop the daemon')
+  .option('--stay-shut', 'with a kill switch: let nothing leave until it is started again')
+  .action(async options => (await import('./commands/down.ts')).down(options))
 command('recover', 'undo what a node that died has changed of the network').action(async options =>
   (await import('./commands/recover.ts')).recover(options),
 )

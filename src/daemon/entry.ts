@@ -110,6 +110,8 @@ class Entry {
   #uapi: UapiServer | undefined
   #api: { close(): Promise<void> } | undefined
   #moves = 0
+  /** Whether whoever ends it wants the machine's network left as it is. */
+  #staysShut = false
 
   private constructor(
     config: Config,
@@ -205,7 +207,8 @@ class Entry {
     if (plan.kind === 'tunnel' && this.#network !== undefined) await this.#startTunnel(plan, this.#network)
     this.#api = await openFace(this.#config, this.#options, {
       status: () => this.#status(),
-      down: () => {
+      down: ({ staysShut = false }) => {
+        this.#staysShut = staysShut
         setImmediate(() => this.#stop.abort())
         return { stopping: true }
       },
@@ -235,7 +238,7 @@ class Entry {
     await this.#engine?.close()
     await this.#payments?.close()
     if (this.#stop.signal.reason instanceof HopliteError) this.#network?.close()
-    if (opensNetwork || this.#network?.killSwitch === false) await this.#network?.restore()
+    if ((opensNetwork && !this.#staysShut) || this.#network?.killSwitch === false) await this.#network?.restore()
     else if (this.#network !== undefined)
       log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
     await tellHooks(plan, this.#options, 'PostDown')

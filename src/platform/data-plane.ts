@@ -238,12 +238,19 @@ export class DataPlane implements Outlet {
     if (entry === undefined || this.#taps.has(session)) return
     const { datagrams, settings } = this.#options
     const plan = { connect: address, isBusy: true }
+    let hasFailed = false
     const socket = datagrams.open(plan, {
       onDatagram: (buffer, offset, length) =>
         this.forwarder.receiveFromTap(entry, buffer, offset, length, settings.maxStreamDatagram),
       onOpen: own => this.report({ kind: 'tapReady', session, address: own }),
-      onFailed: code => this.report({ kind: 'failed', what: `connect a tap: ${code}` }),
+      onFailed: code => {
+        hasFailed = true
+        this.#taps.delete(session)
+        entry.hasTap = false
+        this.report({ kind: 'failed', what: `connect a tap: ${code}` })
+      },
     })
+    if (hasFailed) return
     this.#taps.set(session, socket)
     entry.hasTap = true
   }

@@ -83,9 +83,14 @@ export class MeetingRoom {
     else this.#origins.delete(guest.origin)
   }
 
+  /** Whether nobody else can wait here. */
+  get isFull(): boolean {
+    return this.#guests.size >= this.#limits.maxFlows
+  }
+
   #hasRoom({ session, origin }: Guest): boolean {
     const { maxFlows } = this.#limits
-    if (this.#guests.size >= maxFlows) return false
+    if (this.isFull) return false
     // Whoever makes session after session does not take every place.
     if ((this.#origins.get(origin) ?? 0) >= Math.ceil(maxFlows / 4)) return false
     let ofSession = 0

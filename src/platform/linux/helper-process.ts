@@ -17,7 +17,7 @@ import { lockStateSoon } from '../state-lock.ts'
 import { prepareJournal } from './changes.ts'
 import { asDaemon, giveState } from './daemon-user.ts'
 import { descriptorPair, passDescriptors } from './descriptors.ts'
-import { closeAll, Helper } from './helper.ts'
+import { closeAll, Helper, MACHINE } from './helper.ts'
 import { HELPER_VARIABLE, type HelperReply } from './helper-channel.ts'
 import { MAX_LINE_BYTES, parseRequest } from './helper-order.ts'
 import { type HelperStart, START_VARIABLE } from './helper-start.ts'
@@ -34,7 +34,7 @@ prepareJournal(order.journal)
 // One that ends with its daemon may still be undoing what that left.
 const unlock = await lockStateSoon(order.journal).catch(fail)
 giveState(stateDir, launch)
-const helper = new Helper(order)
+const helper = new Helper(order, MACHINE, sayChanged)
 await helper.handleStart().catch(fail)
 const [ours, theirs] = descriptorPair()
 const stage = mkdtempSync(path.join(tmpdir(), 'hoplite-stage-'))
@@ -105,6 +105,13 @@ async function answer(line: string): Promise<HelperReply> {
 function environment(): NodeJS.ProcessEnv {
   const { WATCHDOG_PID: _, ...rest } = process.env
   return { ...rest, ...launch.env, [HELPER_VARIABLE]: `${LINES} ${FILES}` }
+}
+
+function sayChanged(error?: unknown): void {
+  if (error !== undefined) return say(error)
+  process.stderr.write(
+    'hoplite: another program has changed the firewall or the rules of the tunnel; they are put back\n',
+  )
 }
 
 function say(error: unknown): void {

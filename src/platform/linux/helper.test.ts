@@ -110,6 +110,7 @@ function record(order: Partial<HelperOrder> = {}, faults: readonly string[] = []
       did('route', tun, before, after),
     undoDeviceChanges: async () => did('undo devices'),
     detectExitMachine: async () => OUTWARD,
+    openChangeNews: () => undefined,
   } as typeof MACHINE
   const helper = new Helper({ tunnel: CLIENT, journal: '/j', uid: 61_200, hooks: [], ...order }, machine)
   return { helper, done, take: () => done.splice(0) }
