@@ -448,7 +448,8 @@ export class Meeting {
       ...{ id: self.id, name: self.name, generation, offers, ...present(addresses) },
       ...(problem !== undefined && { problem }),
     }
-    return { own, devices, phones, ...(link !== undefined && { interface: link }) }
+    const { isTold: knowsNames } = this.#deviceNames
+    return { own, devices, phones, ...(link !== undefined && { interface: link, knowsNames }) }
   }
 
   async #serveNames(listen: string): Promise<DnsServer> {

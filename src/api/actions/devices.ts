@@ -72,6 +72,8 @@ export const devices = defineAction({
     ),
     /** The network interface of the tunnels, where there is one. */
     interface: z.string().optional(),
+    /** Where there is one: whether this system asks for the names of devices by itself. */
+    knowsNames: z.boolean().optional(),
   }),
 })
 
