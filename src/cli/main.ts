@@ -154,6 +154,7 @@ const daemonCommand = command('daemon', 'run the client in the foreground', true
   .option('--avoid-country <code...>', 'no exit in these')
   .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
   .option('--off', 'build no route until told to')
+  .option('--devices', 'a network of devices is wanted')
   .option('--tun', 'send everything this machine says through the route')
 machineOptions(daemonCommand).action(async options => (await import('./commands/run.ts')).daemon(options))
 command('run', 'run one command whose traffic can go through a route only; needs no root')
