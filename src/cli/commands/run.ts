@@ -114,6 +114,7 @@ function helpClient(options: DaemonOptions): void {
       hooks: [],
     }),
     bindsLowPorts: [client.proxy, metrics.listen, meet.dns].some(isLow),
+    ...(meet.folder !== '' && { folder: meet.folder }),
   })
 }
 
