@@ -1,7 +1,7 @@
 // A part and its process: what is said to it, how it ends, when it is started again, and that it ends with its daemon.
 
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -134,6 +134,36 @@ test('where no process may be started, that is what is said', async () => {
   const part = new Part({ name: 'a part', socket: '/nowhere/control.sock', log: silent, launch })
   await assert.rejects(part.start(SHARE), { code: 'PART_FAILED', message: /ERR_ACCESS_DENIED/ })
   assert.equal(part.state, 'failed')
+})
+
+const HANGS = `
+  process.send({ kind: 'alive' })
+  process.on('message', ({ kind }) => {
+    if (kind === 'stop') process.exit(0)
+    process.send({ kind: 'up' })
+    if (process.env.HANGS === 'yes') setTimeout(() => { for (;;) {} }, 20)
+    else setInterval(() => process.send({ kind: 'alive' }), 50)
+  })
+`
+
+test('a real process whose loop is blocked is ended and started again, and one whose loop turns is left alone', async t => {
+  const script = path.join(folder(t), 'hangs.cjs')
+  writeFileSync(script, HANGS)
+  const children: ChildProcess[] = []
+  const launch = () => {
+    const child = fork(script, { env: { HANGS: children.length === 0 ? 'yes' : 'no' } })
+    children.push(child)
+    t.after(() => child.kill('SIGKILL'))
+    return child
+  }
+  const part = new Part({ name: 'a part', socket: '/nowhere/control.sock', log: silent, launch, beatMs: 100 })
+  await part.start(SHARE)
+  await waitFor(async () => (part.state === 'waiting' ? true : undefined), 'its end')
+  assert.deepEqual([children[0]?.signalCode, part.problem?.message], ['SIGKILL', 'run a part: its process hung'])
+  await waitFor(async () => (part.state === 'running' ? true : undefined), 'the next one')
+  await new Promise(resolve => setTimeout(resolve, 1_000))
+  assert.deepEqual([part.state, children.length, part.problem], ['running', 2, undefined])
+  await part.stop()
 })
 
 function folder(t: TestContext): string {

@@ -113,7 +113,7 @@ class World implements AsyncDisposable {
     /** What the firewall would let through at each datagram. */
     const targets: string[][] = []
     const search = new PeerSearch({
-      ...{ config, log, choice, socket: { host: '0.0.0.0', port: ASKER.port } },
+      ...{ config, log, choice },
       send: commands => {
         targets.push(search.targets.map(formatAddress))
         this.send(ASKER, commands)
@@ -121,6 +121,7 @@ class World implements AsyncDisposable {
       ...{ inUse: () => [], onReached: () => undefined, onFewerTargets: () => undefined },
       open: async () => ({ carriers: [this.carrier()], lines: undefined, close: async () => undefined }),
     })
+    search.begin({ socket: { host: '0.0.0.0', port: ASKER.port }, takesSockets: false })
     this.#hosts.set(formatAddress(ASKER), (bytes, from) => search.handleReport({ kind: 'stun', bytes, from }))
     this.closing.push(async () => {
       await search.close()

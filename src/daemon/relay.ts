@@ -321,6 +321,7 @@ class Relay {
       directory: this.#directory,
       carriers,
       socket: this.#address,
+      takesSockets: this.#engine?.takesSockets === true,
       send: (...commands) => this.#engine?.send(...commands),
       isOpen: () => {
         const gate = this.#peer?.gate
@@ -358,7 +359,9 @@ class Relay {
     })
   }
 
-  #handleReport(report: Report, now: number): void {
+  #handleReport(reported: Report, now: number): void {
+    const report = this.#desk === undefined ? reported : this.#desk.inward(reported)
+    if (report === undefined) return
     this.#hop.handleReport(report, now)
     this.#laboratory.handleReport(report)
     this.#desk?.handleReport(report)
@@ -377,7 +380,8 @@ class Relay {
     for (const session of this.#hop.takeEnded()) {
       this.#exit?.endSession(session)
     }
-    this.#engine?.send(...this.#hop.take())
+    const commands = this.#hop.take()
+    this.#engine?.send(...(this.#desk?.outward(commands) ?? commands))
   }
 
   /** Lets in clients whose network has no UDP. */

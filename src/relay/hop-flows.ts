@@ -110,6 +110,14 @@ export class HopFlows {
     this.#answer(session.session, number, { kind: 'meet' })
   }
 
+  /** Tells a client where the other is that it meets. */
+  tellOther({ session }: HopSession, number: number, flow: number): void {
+    const host = this.#options.meetings?.hostOfOther(session, flow)
+    if (host === undefined || parseIp(host) === undefined)
+      this.#answer(session, number, { kind: 'refused', request: 'other', reason: REFUSAL.hostUnreachable })
+    else this.#answer(session, number, { kind: 'other', host })
+  }
+
   /** The first request opens the flow; the same again may change how long its packets are. */
   openTunnel(session: HopSession, number: number, flow: number, wanted: number): void {
     const { tunnel } = this.#options

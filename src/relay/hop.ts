@@ -216,6 +216,8 @@ export class Hop {
         return this.#flows.openTunnel(session, number, request.flow, request.mtu)
       case 'meet':
         return this.#flows.meet(session, number, request, now)
+      case 'other':
+        return this.#flows.tellOther(session, number, request.flow)
       case 'pay': {
         const { token, acceptedBytes } = request
         const command = this.#options.till?.pay(session.session, token, { number, acceptedBytes })

@@ -15,7 +15,9 @@ import type { RunOptions } from '#daemon/node.ts'
 import { assertNothingPending } from '#daemon/tunnel-network.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { configFile, stateDirectory } from '#platform/directories.ts'
+import { giveSigns } from '#platform/heartbeat.ts'
 import { journalDirectory } from '#platform/linux/changes.ts'
+import { helperProcess } from '#platform/linux/helper-channel.ts'
 import { openServiceWatch } from '#platform/linux/service-notify.ts'
 import { becomeHelper, needsHelper } from '../become-helper.ts'
 import { type DaemonFlags, daemonWords } from '../daemon-words.ts'
@@ -135,6 +137,8 @@ export async function run(
   const stateDir = stateDirectory(options.stateDir)
   keepLogShort(config, stateDir)
   const watch = process.platform === 'linux' ? openServiceWatch(process.env) : undefined
+  const helper = helperProcess()
+  if (helper !== undefined) giveSigns(done => void helper.ask({ verb: 'alive' }).then(done, done))
   const runOptions: RunOptions = {
     onUp: () => watch?.ready(),
     stateDir,

@@ -89,6 +89,8 @@ export interface HelperOrder {
 }
 
 export type HelperRequest =
+  /** The daemon's loop turns: who has said so once and is silent for half a minute is ended, and started again. */
+  | { readonly verb: 'alive' }
   /** Makes the TUN and changes the network, in the place of an earlier tunnel. Gives `queues` descriptors. */
   | { readonly verb: 'open'; readonly mtu: number; readonly queues: number; readonly control: readonly Endpoint[] }
   /** Gives a UDP socket with large buffers and, for a client, the mark. */
@@ -185,6 +187,7 @@ function readRequest(found: Readonly<Record<string, unknown>>): HelperRequest | 
         port: port === 0 ? 0 : integer(port, 1_024, 65_535),
       }
     }
+    case 'alive':
     case 'reset':
     case 'restore':
     case 'meshNames':

@@ -112,6 +112,19 @@ test('a hostile daemon', async t => {
     assert.deepEqual([code, stdout], [42, '65500 true undefined\n'])
   })
 
+  await t.test('has a home, though nobody entered its user and the service manager named none', async t => {
+    const { code, stdout, stateDir } = await run(
+      t,
+      host,
+      `import { homedir } from 'node:os'
+       console.log(homedir())
+       process.exit(0)`,
+      same,
+      ['env', '-u', 'HOME'],
+    )
+    assert.deepEqual([code, stdout], [0, `${stateDir}\n`])
+  })
+
   await t.test('keeps the right to bind low ports where its configuration has one, and no other', async t => {
     const { code, stdout } = await run(
       t,
@@ -169,6 +182,19 @@ test('a hostile daemon', async t => {
   await t.test('that says a line without an end is killed', async t => {
     const { code } = await run(t, host, `setInterval(() => {}, 1e3); lines.write('x'.repeat(2 ** 20))`)
     assert.equal(code, 137)
+  })
+
+  await t.test('that blocks its loop is ended and started again, and after five times left alone', async t => {
+    const { code, stdout } = await run(
+      t,
+      host,
+      `console.log((await ask('{"verb":"open","mtu":1400,"queues":1,"control":[]}')).answer.opened.tookOver)
+       console.log((await ask('{"verb":"alive"}')).fds)
+       for (;;) {}`,
+      start => ({ ...start, beatMs: 40 }),
+    )
+    assert.deepEqual([code, stdout.replaceAll(/hoplite: the node hung\n.*\n/g, '')], [137, 'false\n0\n'.repeat(5)])
+    assert.equal(await picture(), before)
   })
 
   await t.test('that asks and never reads fills no memory', async t => {

@@ -141,6 +141,8 @@ export class Helper {
   async #carryOut(request: HelperRequest): Promise<Carried> {
     const machine = this.#machine
     switch (request.verb) {
+      case 'alive':
+        return DONE
       case 'open':
         return this.#openTunnel(request)
       case 'socket':
