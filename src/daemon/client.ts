@@ -309,6 +309,7 @@ class Client {
       },
       this.#face.events,
       {
+        'meet.allow': ({ meet }) => this.#meeting.allow(meet.allow),
         'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }),
         'client.exit_countries': ({ client }) => this.#choice.prefer({ countries: client.exit_countries }),
         'client.avoid_exit_countries': ({ client }) =>

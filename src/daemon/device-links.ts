@@ -56,6 +56,8 @@ export interface DeviceLinksOptions {
   readonly onFailure?: (error: Error) => void
   /** The machine's network is shut but for what was let through; the links speak to these hosts. */
   readonly onHosts?: (hosts: readonly string[]) => void
+  /** The rules of the configuration, as they are now. */
+  readonly allow?: () => Config['meet']['allow']
   /** What starts the tunnels; tests have another. */
   readonly start?: typeof startMesh
 }
@@ -328,7 +330,8 @@ export class DeviceLinks {
   }
 
   #rules(id: string, name: string): PortRule[] {
-    const lasting = this.#options.config.meet.allow.flatMap(rule => {
+    const { config, allow = () => config.meet.allow } = this.#options
+    const lasting = allow().flatMap(rule => {
       if ('network' in rule || (rule.device !== '*' && rule.device !== name)) return []
       return { protocol: rule.protocol, fromPort: rule.from_port, toPort: rule.to_port }
     })

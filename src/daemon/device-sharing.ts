@@ -48,6 +48,8 @@ export interface DeviceSharingOptions {
   readonly via?: ViaDevice
   /** What is done to the machine. */
   readonly kernel: Kernel
+  /** The rules of the configuration, as they are now. */
+  readonly allow?: () => Config['meet']['allow']
 }
 
 /** What the tunnels need to know of a device. */
@@ -355,8 +357,9 @@ export class DeviceSharing {
 
   /** What a device or phone may use by the configuration and by what was offered. */
   #granted({ id, name }: Pick<Someone, 'id' | 'name'>): readonly string[] {
-    const { allow, offer, exit } = this.#options.config.meet
-    const bySetting = allow.flatMap(rule => {
+    const { config, allow = () => config.meet.allow } = this.#options
+    const { offer, exit } = config.meet
+    const bySetting = allow().flatMap(rule => {
       if (!('network' in rule) || (rule.device !== '*' && rule.device !== name)) return []
       if (rule.network === INTERNET) return exit ? [INTERNET] : []
       const network = normal(rule.network)

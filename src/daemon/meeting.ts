@@ -94,6 +94,8 @@ export class Meeting {
   #opening: Promise<PostOffice<Purpose>> | undefined
   #carriers: OpenCarriers | undefined
   #held = new Map<number, XWingKeyPair>()
+  /** What the configuration lets devices begin and use, as it was read last. */
+  #allowed: Config['meet']['allow']
   #dns: DnsServer | undefined
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
@@ -108,8 +110,11 @@ export class Meeting {
     this.#devices = new Devices(this.#file.read(name), systemRandom, isPhone)
     const bucket = bucketOf(this.#devices.own.keys[0].sealing.publicKey, bits)
     const { shut, needed = () => [] } = options
+    this.#allowed = options.config.meet.allow
+    const allow = () => this.#allowed
     this.#sharing = new DeviceSharing({
       ...options,
+      allow,
       needed,
       kernel: kernelOf(options.stateDir),
       onChange: () => this.#change(() => undefined),
@@ -127,6 +132,7 @@ export class Meeting {
     })
     this.#links = new DeviceLinks({
       ...options,
+      allow,
       say: (id, data) => this.#say(id, data),
       onInterface: (name, openNames) => {
         this.#sharing.handleInterface(name)
@@ -161,6 +167,11 @@ export class Meeting {
     if (!hasCarriers(config) || (isAlone && !config.meet.always)) return
     this.#post().catch(error => log.warn('letters cannot travel', { why: own((error as Error).message) }))
     this.#updateLinks()
+  }
+
+  /** The configuration says something else now. */
+  allow(rules: Config['meet']['allow']): void {
+    this.#change(() => (this.#allowed = rules))
   }
 
   /** More STUN servers may be known. */
@@ -307,8 +318,7 @@ export class Meeting {
 
   /** Whether a setting speaks of a device of that name: what it calls itself must not gain it that. */
   #isSetting(name: string): boolean {
-    const { allow, accept } = this.#options.config.meet
-    return [...allow, ...accept].some(({ device }) => device === name)
+    return [...this.#allowed, ...this.#options.config.meet.accept].some(({ device }) => device === name)
   }
 
   #findPhone(nameOrId: string): Phone | undefined {
