@@ -262,7 +262,7 @@ test('rendezvous: who comes later gets every letter that is there, the newest fi
   }
   // From as many networks as it takes: each may bring 60 at once.
   const [networks, each] = [4, 55]
-  let newest = Uint8Array.of()
+  let newest = new Uint8Array() as Uint8Array
   for (let n = 0; n < networks; n++) {
     const guest = new NodeWebSocket(url, { localAddress: `127.0.1.${n + 1}` })
     await once(guest, 'open')
