@@ -65,10 +65,40 @@ test('what is taken away, renamed, or asked for in addition is named', () => {
       document => (at(document, 'paths./v1/relays.post.responses.200.SCHEMA')['required'] = []),
       /may be missing/,
     ],
+    [
+      'a bound',
+      document => (at(document, 'paths./v1/setRoute.post.requestBody.SCHEMA.properties.hops')['maximum'] = 2),
+      /hops: maximum is 2 now/,
+    ],
+    [
+      'a pattern',
+      document => (at(document, 'paths./v1/setRoute.post.requestBody.SCHEMA.properties.exit')['pattern'] = '^a$'),
+      /exit: it has another pattern now/,
+    ],
+    [
+      'any value but some',
+      document => (at(document, 'paths./v1/setRoute.post.requestBody.SCHEMA.properties.exit')['enum'] = ['a']),
+      /exit: only some values are taken now/,
+    ],
     ['a right', document => (at(document, 'paths./v1/relays.post')['x-permission'] = 'owner'), /asks for more rights/],
   ]
   for (const [name, change, expected] of cases) {
     const broken = breakingChanges(before, changed(change))
     assert.match(broken.join('; '), expected, name)
   }
+})
+
+test('of values that may be of several kinds, none is refused where it was taken and none is new where it is given', () => {
+  const [check, log] = [openApiDocument(['settings.check']), openApiDocument(['activity'])]
+  const kinds = (document: OpenApiDocument, action: string, path: string) =>
+    at(document.paths[`/v1/${action}`]?.['post'], path)['anyOf'] as unknown[]
+  const values = 'requestBody.SCHEMA.properties.values.additionalProperties'
+  const fewer = structuredClone(check)
+  kinds(fewer, 'settings.check', values).pop()
+  assert.match(breakingChanges(check, fewer).join(), /values\.\*: of several kinds, 1 are refused now/)
+  assert.deepEqual(breakingChanges(fewer, check), [], 'more may be taken')
+  const fields = 'responses.200.SCHEMA.properties.lines.items.properties.fields.additionalProperties'
+  const more = structuredClone(log)
+  kinds(more, 'activity', fields).push({ type: 'null' })
+  assert.match(breakingChanges(log, more).join(), /fields\.\*: it may be of 1 more kinds now/)
 })

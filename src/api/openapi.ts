@@ -1,6 +1,7 @@
 // The OpenAPI 3.1 document of the table, or of the part of it that a node offers.
 
 import { z } from 'zod'
+import type { Permission } from './action.ts'
 import { ACTIONS, type ActionName, EVENTS } from './table.ts'
 
 /** The version in every path. It changes when a published shape breaks. */
@@ -16,6 +17,12 @@ const ERROR = {
       properties: { code: { type: 'string' }, message: { type: 'string' }, advice: { type: 'string' } },
     },
   },
+}
+
+/** What no token may, and who may. */
+const ALONE: Readonly<Partial<Record<Permission, string>>> = {
+  person: 'For a person who is signed in at the dashboard, or on the command line; no token may.',
+  owner: 'On the command line alone; no token may.',
 }
 
 /** JSON values of the document, as far as readers of it need to know. */
@@ -54,6 +61,7 @@ function operation(name: ActionName): Record<string, unknown> {
   return {
     operationId: name,
     summary,
+    ...(ALONE[permission] !== undefined && { description: ALONE[permission] }),
     'x-permission': permission,
     security: [{ token: [permission] }],
     requestBody: { required: true, content: { 'application/json': { schema: schemaOf(input) } } },

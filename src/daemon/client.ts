@@ -247,7 +247,7 @@ class Client {
         // The other engine has no TUN, and no marks.
         config:
           this.#needsTunnel || this.#machine !== undefined
-            ? { ...this.#config, engine: { kind: 'linux' } }
+            ? { ...this.#config, engine: { ...this.#config.engine, kind: 'linux' } }
             : this.#config,
         log,
         ...(socket !== undefined && { sockets: [socket] }),
@@ -428,7 +428,7 @@ class Client {
   }
 
   get #advice(): string {
-    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size)
+    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size, this.#choice.unaffordable)
   }
 
   #status(): Status {

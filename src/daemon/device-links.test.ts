@@ -7,7 +7,8 @@ import type { MeshEvent, MeshOrder } from '#platform/mesh-engine.ts'
 import type { Address } from '#wire/address.ts'
 import { decodeDeviceSignal, encodeDeviceSignal, type MeetingPlace } from '#wire/device-signal.ts'
 import { type Config, parseConfig } from './config.ts'
-import { DeviceLinks, type DeviceLinksOptions, type DeviceMeetings } from './device-links.ts'
+import type { DeviceMeetings } from './device-link.ts'
+import { DeviceLinks } from './device-links.ts'
 
 const OFFER = Uint8Array.of(1, 2, 3)
 const SELF = newOwnDevice('self', seededRandom('self'))
@@ -23,7 +24,7 @@ function other(name: string): Device {
   }
 }
 
-function links(t: TestContext, toml = '', meetings?: DeviceMeetings, allow?: DeviceLinksOptions['allow']) {
+function links(t: TestContext, toml = '', meetings?: DeviceMeetings, allow?: () => Config['meet']['allow']) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_700_000_000_000 })
   const orders: MeshOrder[] = []
   const said: { readonly id: string; readonly data: Uint8Array }[] = []

@@ -55,6 +55,7 @@ export async function startEngine(
       maxStreamDatagram: MAX_STREAM_DATAGRAM,
       ...(workers !== undefined && { workers }),
       ...(sockets !== undefined && { sockets }),
+      warmsUp: config.engine.warm_up,
       onReport: report => {
         if (isUp) return onReport(report)
         if (report.kind === 'failed') {

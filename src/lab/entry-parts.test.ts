@@ -10,7 +10,7 @@ import { COMMAND, EntryNetwork } from './entry-network.ts'
 import { skipUnless } from './skip.ts'
 import { waitFor } from './testnet.ts'
 
-const START_MS = 20_000
+const START_MS = 120_000
 const SIZE = 500_000
 
 test('a VPN is started from a daemon, survives its own process, stays shut when the daemon is killed, and is opened again', async t => {

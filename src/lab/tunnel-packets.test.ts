@@ -15,7 +15,7 @@ import { ORIGIN, startTunnelNet, TUNNEL_MTU, type TunnelNet, type TunnelNetOptio
 
 const RAW = fileURLToPath(new URL('raw-packets-process.ts', import.meta.url))
 const VECTORS = new URL('../../../shared/vectors/packets/raw-ip.json', import.meta.url)
-const BYTES = 10_000_000
+const BYTES = 4_000_000
 
 /** Sends back what it is sent. */
 const ECHO = `
@@ -156,7 +156,7 @@ test('a TCP connection through the TUN outlives its guard', async t => {
   const net = await begin(lab, { hops: 2, hasSpare: true })
   const carried = async () => (await net.exit.counters()).framesOpened
   const before = await carried()
-  const done = transfer(t, net, ORIGIN[4], BYTES * 4)
+  const done = transfer(t, net, ORIGIN[4], BYTES * 5)
   while ((await carried()) < before + 5_000);
   net.hops[0]?.kill()
   const atKill = await carried()
@@ -200,7 +200,7 @@ test('a black hole of 1,296 bytes that opens in the middle of a transfer does no
 
   const carried = async () => (await net.exit.counters()).framesOpened
   const before = await carried()
-  const done = transfer(t, net, ORIGIN[4], BYTES * 4)
+  const done = transfer(t, net, ORIGIN[4], BYTES * 5)
   while ((await carried()) < before + 5_000);
   const drop = (side: string) => `add rule inet hole in udp ${side} 51821 meta length > 1296 counter drop`
   const table = `add table inet hole; add chain inet hole in { type filter hook prerouting priority 0; }; ${drop('dport')}; ${drop('sport')}`

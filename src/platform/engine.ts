@@ -20,6 +20,8 @@ export interface EngineOptions {
    * its own. One, or for several workers one more than workers.
    */
   readonly sockets?: readonly number[]
+  /** Whether workers begin with packets of their own (linux engine alone). Default true; for engines that live for seconds it is a waste. */
+  readonly warmsUp?: boolean
   readonly onReport: (report: Report) => void
   /** It died of a bug, with every session: the engine is of no more use. */
   readonly onFailure: (error: Error) => void
@@ -52,6 +54,7 @@ export interface LinuxWorkerData extends EngineWorkerData {
   readonly memory: WorkerMemoryData
   /** Event descriptors of all workers, for what they hand to each other. */
   readonly bells: readonly number[]
+  readonly warmsUp: boolean
   /** An event descriptor: written to, it wakes the worker. */
   readonly wakeFd: number
 }

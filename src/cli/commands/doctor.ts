@@ -13,6 +13,7 @@ import { configFile, socketPath, stateDirectory } from '#platform/directories.ts
 import { readKeys } from '#platform/keys.ts'
 import {
   checkClock,
+  checkDisk,
   checkFirewall,
   checkForeignFunctions,
   checkNamespaces,
@@ -80,6 +81,7 @@ async function examine(options: { config?: string; stateDir?: string }): Promise
     checkLibrary('udx-native', 'streams cannot be carried'),
     finding,
     checkState(stateDir),
+    ...checkDisk(existsSync(stateDir) ? stateDir : nearestParent(stateDir)),
     await checkUdp(),
     ...checkBuffers(),
     checkTun(),
