@@ -228,6 +228,7 @@ class Client {
         this.#meeting.handleServersKnown()
         this.#routes.run(now => routes.handleDeadline(now))
       },
+      isStuck: () => this.#routes.isOn && routes.find('')?.state !== 'ready' && routes.problem('') !== undefined,
       guards: () => this.#choice.guardSources(),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
@@ -428,7 +429,13 @@ class Client {
   }
 
   get #advice(): string {
-    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size, this.#choice.unaffordable)
+    const problem = this.#routes.routes.problem('')
+    return adviceFor(
+      problem,
+      this.#config.network.bootstrap.length > 0,
+      this.#directory.size,
+      this.#choice.unaffordable,
+    )
   }
 
   #status(): Status {
@@ -456,7 +463,7 @@ class Client {
         ...this.#meeting.counters,
       },
       ...through,
-      ...(payments?.problem !== undefined && { problem: payments.problem }),
+      ...(payments?.problem !== undefined && { problem: payments.problem, advice: payments.advice }),
     }
   }
 }
