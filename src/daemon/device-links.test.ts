@@ -6,7 +6,7 @@ import { cardOf, newOwnDevice } from '#meet/own-device.ts'
 import type { MeshEvent, MeshOrder } from '#platform/mesh-engine.ts'
 import type { Address } from '#wire/address.ts'
 import { decodeDeviceSignal, encodeDeviceSignal, type MeetingPlace } from '#wire/device-signal.ts'
-import { parseConfig } from './config.ts'
+import { type Config, parseConfig } from './config.ts'
 import type { DeviceMeetings } from './device-link.ts'
 import { DeviceLinks } from './device-links.ts'
 
@@ -24,7 +24,7 @@ function other(name: string): Device {
   }
 }
 
-function links(t: TestContext, toml = '', meetings?: DeviceMeetings) {
+function links(t: TestContext, toml = '', meetings?: DeviceMeetings, allow?: () => Config['meet']['allow']) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_700_000_000_000 })
   const orders: MeshOrder[] = []
   const said: { readonly id: string; readonly data: Uint8Array }[] = []
@@ -38,6 +38,7 @@ function links(t: TestContext, toml = '', meetings?: DeviceMeetings) {
     say: (id, data) => said.push({ id, data }),
     stunServers: () => servers,
     ...(meetings && { meetings }),
+    ...(allow && { allow }),
     start: ({ stunServers }, onEvent) => {
       asked.push(stunServers.length)
       tell = onEvent
@@ -88,6 +89,17 @@ test('rules are those of the device by its name, and of all', t => {
     order.peers[0]?.rules.map(({ fromPort }) => fromPort),
     [22, 80],
   )
+})
+
+test('rules of the configuration that change hold at once', t => {
+  let rules: Config['meet']['allow'] = []
+  const { orders, update } = links(t, '', undefined, () => rules)
+  update(other('laptop'))
+  rules = [{ device: 'laptop', protocol: 'tcp', from_port: 22, to_port: 23 }]
+  update(other('laptop'))
+  const last = orders.at(-1)
+  assert.ok(last?.kind === 'peers')
+  assert.deepEqual(last.peers[0]?.rules, [{ protocol: 'tcp', fromPort: 22, toPort: 23 }])
 })
 
 test('a port is opened for a while, to one device or to all, and closed again by itself', t => {

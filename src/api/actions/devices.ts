@@ -63,6 +63,10 @@ export const devices = defineAction({
       }),
     ),
     interface: z.string().optional().describe('The network interface of the tunnels, where there is one'),
+    knowsNames: z
+      .boolean()
+      .optional()
+      .describe('Where there is one: whether this system asks for the names of devices by itself'),
   }),
 })
 
