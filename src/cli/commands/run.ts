@@ -20,6 +20,7 @@ import { journalDirectory } from '#platform/linux/changes.ts'
 import { helperProcess } from '#platform/linux/helper-channel.ts'
 import { openServiceWatch } from '#platform/linux/service-notify.ts'
 import { becomeHelper, needsHelper } from '../become-helper.ts'
+import { giveSignsToKeeper } from '../kept.ts'
 import { stopSignal } from '../stop-signal.ts'
 
 export interface NodeOptions {
@@ -152,10 +153,14 @@ export async function run(
   const stateDir = stateDirectory(options.stateDir)
   keepLogShort(config, stateDir)
   const watch = process.platform === 'linux' ? openServiceWatch(process.env) : undefined
+  const isUp = giveSignsToKeeper()
   const helper = helperProcess()
   if (helper !== undefined) giveSigns(done => void helper.ask({ verb: 'alive' }).then(done, done))
   const runOptions: RunOptions = {
-    onUp: () => watch?.ready(),
+    onUp: () => {
+      watch?.ready()
+      isUp()
+    },
     stateDir,
     ...(file !== undefined && { configFile: file }),
     signal: stopSignal(),
