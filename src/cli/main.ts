@@ -32,9 +32,9 @@ const upCommand = command('up', 'connect: start the daemon if none runs, and wai
   .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
   .option('--tun', 'send everything this machine says through the route (as root)')
 machineOptions(upCommand).action(async options => (await import('./commands/up.ts')).up(options))
-command('down', 'disconnect: stop the daemon').action(async options =>
-  (await import('./commands/down.ts')).down(options),
-)
+command('down', 'disconnect: stop the daemon')
+  .option('--stay-shut', 'with a kill switch: let nothing leave until it is started again')
+  .action(async options => (await import('./commands/down.ts')).down(options))
 command('recover', 'undo what a node that died has changed of the network').action(async options =>
   (await import('./commands/recover.ts')).recover(options),
 )
@@ -113,7 +113,9 @@ onDevices('decline', 'reach a network through that device no more')
   )
 onDevices('add-phone', 'make a WireGuard file and QR picture for a phone, which this device serves')
   .argument('<name>', '1 to 32 of a-z, 0-9 and -')
-  .requiredOption('--endpoint <address>', 'where the phone reaches this device: a name or address, and a port')
+  .option('--endpoint <address>', 'where the phone reaches this device: a name or address, and a port')
+  .option('--offer <network...>', 'what it may reach besides: networks, internet, or devices for all others')
+  .option('--again', 'make the file of a phone that is there anew; the one before is of no use then')
   .option('--file <file>', 'write it to a file')
   .action(async (name, _, self) => (await import('./commands/devices.ts')).addPhone(name, self.optsWithGlobals()))
 onDevices('rotate', 'make new keys for this device, and tell the others').action(async (_, self) =>

@@ -71,6 +71,7 @@ function harmless(status: Status): Record<string, unknown> {
   const { role, state, version, uptimeMs, directory, sessions, flows, streams, counters, memoryBytes } = status
   return {
     ...{ role, state, version, uptimeMs, directory, sessions, flows, streams, memoryBytes },
+    limits: status.limits?.map(({ name }) => name) ?? [],
     counters: Object.fromEntries(Object.entries(counters).filter(([, count]) => count > 0)),
     routes: status.routes.map(({ state, hops, spare, rttMs, streams }) => ({
       ...{ state, hops: hops.length, hasSpare: spare !== undefined, streams },

@@ -13,7 +13,7 @@ import type { Address } from '#wire/address.ts'
 import { BusyMeter } from './busy-meter.ts'
 import type { Config } from './config.ts'
 import { type Log, own } from './log.ts'
-import { type MachinePlan, machineOrder } from './machine-plan.ts'
+import { type MachinePlan, machineOrder, machineWords } from './machine-plan.ts'
 import type { ShutMachine } from './meeting.ts'
 import { DEVICE_NETWORKS, DEVICES_NAME, devicesBeside, meshOrder } from './mesh-order.ts'
 import { RelayGate } from './relay-gate.ts'
@@ -138,24 +138,24 @@ export class ClientTunnel {
   }
 
   /** Before the data plane is closed. */
-  async end(hasFailed: boolean): Promise<void> {
+  async end(isLeftShut: boolean): Promise<void> {
     await this.#gate.settled()
     // Else they would go on around the tunnel, from an address that is nobody's.
-    if (!this.#staysShut(hasFailed)) await this.#resetConnections()
+    if (!this.#staysShut(isLeftShut)) await this.#resetConnections()
   }
 
-  /** After it. A machine that was shut is opened, unless that would be by accident. */
-  async restore(hasFailed: boolean): Promise<void> {
+  /** After it. A machine that was shut is opened, unless that would be by accident, or is not wanted yet. */
+  async restore({ hasFailed, isLeftShut }: { hasFailed: boolean; isLeftShut: boolean }): Promise<void> {
     const { network } = this.#options
     // Without a route the data plane never had it.
     if (hasFailed || this.#flow === undefined) network?.close()
-    if (!this.#staysShut(hasFailed)) await network?.restore()
+    if (!this.#staysShut(isLeftShut)) await network?.restore()
   }
 
-  /** When the data plane failed; or when this client could not start in the shelter that an earlier one had left. */
-  #staysShut(hasFailed: boolean): boolean {
+  /** When the data plane failed; when whoever ends it says so; or when this client could not start in an earlier one's shelter. */
+  #staysShut(isLeftShut: boolean): boolean {
     const { network } = this.#options
-    return network !== undefined && network.killSwitch && (hasFailed || (!this.#hasStarted && network.tookOver))
+    return network !== undefined && network.killSwitch && (isLeftShut || (!this.#hasStarted && network.tookOver))
   }
 
   async #resetConnections(): Promise<void> {
@@ -210,6 +210,8 @@ export interface ShutNetwork {
   /** The configuration without names. */
   readonly config: Config
   readonly network: TunnelNetwork
+  /** The plan, as words of the command line. */
+  readonly flags: readonly string[]
   /** Where else this process connects to around the tunnel. */
   readonly control: readonly Endpoint[]
   /** Absent where devices have no part in it: their links go as everything does. */
@@ -252,7 +254,7 @@ export async function shutMachine(
   const hasDevices = via !== undefined || meshOrder(config, true) !== undefined
   return {
     config: { ...config, network: { ...config.network, bootstrap: multiaddrs } },
-    ...{ network, control, release },
+    ...{ network, control, release, flags: machineWords(plan) },
     ...(hasDevices && {
       meeting: {
         tun: via === undefined ? { kind: 'make', name: DEVICES_NAME } : { kind: 'given', name, fd },

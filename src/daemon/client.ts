@@ -8,6 +8,7 @@ import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
 import { NetworkWatch } from '#platform/network-watch.ts'
+import { openFiles } from '#platform/process-limits.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { ProxyServer } from '#stream/proxy.ts'
@@ -133,6 +134,8 @@ class Client {
   readonly #machine: ShutNetwork | undefined
   readonly #via: ViaPlan | undefined
   #payments: Payments | undefined
+  /** Whether whoever ends it wants the machine's network left as it is. */
+  #staysShut = false
 
   constructor(config: Config, options: RunOptions, { machine, via, parts }: ClientSurroundings = {}) {
     const network = machine?.network
@@ -206,6 +209,7 @@ class Client {
         this.#routes.assertOn()
         return streams.associate(isolation, signal, lost)
       },
+      hasRoom: () => openFiles.hasRoom(),
     })
     this.#face = new ClientFace({
       route: () => routes.find(''),
@@ -287,7 +291,8 @@ class Client {
         ...this.#face.handlers,
         ...this.#meeting.handlers(),
         status: () => this.#status(),
-        down: () => {
+        down: ({ staysShut = false }) => {
+          this.#staysShut = staysShut
           setImmediate(() => this.#stop.abort())
           return { stopping: true }
         },
@@ -319,7 +324,8 @@ class Client {
     this.#routes.close()
     this.#relayMeetings.end()
     const hasFailed = this.#stop.signal.reason instanceof HopliteError
-    await this.#tunnel.end(hasFailed)
+    const isLeftShut = hasFailed || this.#staysShut
+    await this.#tunnel.end(isLeftShut)
     this.#watch[Symbol.dispose]()
     this.#detour[Symbol.dispose]()
     const { listening } = this.#proxy
@@ -331,7 +337,7 @@ class Client {
       this.#engine?.close(),
       this.#payments?.close(),
     ])
-    await this.#tunnel.restore(hasFailed)
+    await this.#tunnel.restore({ hasFailed, isLeftShut })
   }
 
   #makeTunnel(network: ShutNetwork['network'] | undefined): ClientTunnel {
@@ -439,6 +445,7 @@ class Client {
       ...(payments && { credits: walletStatus(payments.wallet) }),
       ...this.#tunnel.link,
       ...(this.#via && { via: this.#via.name }),
+      ...(this.#machine && { flags: [...this.#machine.flags] }),
       counters: {
         ...this.#engine?.counters.snapshot(),
         ...Object.fromEntries([...this.#proxy.counters].map(([name, count]) => [`proxy.${name}`, count])),

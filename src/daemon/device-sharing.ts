@@ -11,7 +11,7 @@ import { HopliteError } from '#api/errors.ts'
 import type { Output } from '#api/table.ts'
 import { DEVICE_NETWORK, type DeviceAddresses } from '#meet/device-address.ts'
 import type { Device } from '#meet/devices.ts'
-import { INTERNET, Sharing } from '#meet/sharing.ts'
+import { DEVICES, INTERNET, Sharing } from '#meet/sharing.ts'
 import type { PortRule } from '#mesh/firewall.ts'
 import { MESH_MTU } from '#mesh/mesh.ts'
 import { overlapping, problemWith, readShareable } from '#mesh/shared-networks.ts'
@@ -24,7 +24,7 @@ import type { Kernel } from './device-kernel.ts'
 import { type Log, own } from './log.ts'
 import { SharingFile } from './sharing-file.ts'
 
-const DEVICES = parsePrefix(DEVICE_NETWORK) as IpPrefix
+const OF_DEVICES = parsePrefix(DEVICE_NETWORK) as IpPrefix
 const EVERYTHING = { 4: { address: '0.0.0.0', prefix: 0 }, 6: { address: '::', prefix: 0 } } as const
 const NAMES = (['udp', 'tcp'] as const).map(protocol => ({ protocol, fromPort: 53, toPort: 53 }))
 const NOTHING: DeviceAccess = { networks: [], reaches: [], rules: [] }
@@ -163,15 +163,27 @@ export class DeviceSharing {
     const served = this.#served.get(id) ?? []
     const isThere = this.#devices.some(device => device.id === id) || served.length > 0
     if (!isThere) return NOTHING
-    const reaches = served.flatMap(network =>
-      network === INTERNET ? [EVERYTHING[4], EVERYTHING[6]] : (parsePrefix(network) ?? []),
-    )
+    const reaches = served.flatMap(network => this.#prefixesOf(network))
     return {
       networks: [...this.#accepted(id).flatMap(network => parsePrefix(network) ?? []), ...this.#viaNetworks(id)],
       reaches,
       // Who goes to the internet through this machine asks it for names.
       rules: served.includes(INTERNET) ? NAMES : [],
     }
+  }
+
+  /** What a phone may use, in words; the internet only if it wants that. */
+  reachesOf(phone: Pick<Someone, 'id' | 'name'>, wantsInternet: boolean): readonly string[] {
+    return this.#granted(phone).filter(network => network !== INTERNET || wantsInternet)
+  }
+
+  /** What leads to that, as a phone's WireGuard has to know it. Devices that are paired later have IPv6 alone. */
+  networksOf(reaches: readonly string[]): readonly IpPrefix[] {
+    if (reaches.includes(INTERNET)) return [EVERYTHING[4], EVERYTHING[6]]
+    const isOfDevices = reaches.includes(DEVICES)
+    return [...(isOfDevices ? [OF_DEVICES] : []), ...reaches.flatMap(network => this.#prefixesOf(network))].filter(
+      network => network === OF_DEVICES || !covers(OF_DEVICES, network),
+    )
   }
 
   /** Whether a device or phone with this address asks us for names of the internet too. */
@@ -207,7 +219,7 @@ export class DeviceSharing {
       const isToAll = this.#sharing.offers.some(offered => offered.network === network && offered.to.includes('*'))
       const to = isToAll
         ? ['*']
-        : everybody.filter(({ id }) => this.#granted(id).some(of(network))).map(({ name }) => name)
+        : everybody.filter(each => this.#granted(each).some(of(network))).map(({ name }) => name)
       return { network, to, isSetting: settings.includes(network) }
     })
   }
@@ -242,15 +254,34 @@ export class DeviceSharing {
 
   /** Offers a network to devices, by their ids or `*`; gives it in its one form. Throws REQUEST_INVALID. */
   offer(text: string, to: readonly string[]): string {
-    const network = text === INTERNET ? text : readShareable(text, DEVICES)
-    if (network === undefined) {
-      const advice = 'write a private network like 192.168.1.0/24, or "internet"'
-      throw new HopliteError('REQUEST_INVALID', `offer "${text}": it cannot be offered`, advice)
+    const name = offerable(text)
+    const isForPhones = to.every(id => this.#phones.some(phone => phone.id === id))
+    if (this.#isOnward(name) && !isForPhones) {
+      const why =
+        name === DEVICES ? 'devices reach each other' : 'it lies behind another device, which offers it itself'
+      throw new HopliteError('REQUEST_INVALID', `offer ${name}: ${why}`, 'offer it to a phone: --to PHONE')
     }
-    const name = typeof network === 'string' ? network : formatPrefix(network)
-    if (!this.#sharing.offer({ network: name, to }))
-      throw new HopliteError('REQUEST_INVALID', `offer ${name}: there are ${MAX_SHARED_NETWORKS}`, 'withdraw one')
+    this.#offer(name, to)
     return name
+  }
+
+  /** Offers networks to a phone that is being added, besides those who may use them already. Throws REQUEST_INVALID. */
+  offerToPhone(texts: readonly string[], phone: Pick<Someone, 'id' | 'name'>): void {
+    for (const name of texts.map(offerable)) {
+      if (this.#granted(phone).some(granted => granted === name)) continue
+      const to = this.#sharing.offers.find(({ network }) => network === name)?.to ?? []
+      this.#offer(name, [...to, phone.id])
+    }
+  }
+
+  /** That phone is gone: what was offered to it alone is offered no more. */
+  forgetPhone(id: string): void {
+    for (const { network, to } of this.#sharing.offers) {
+      if (!to.includes(id)) continue
+      const others = to.filter(each => each !== id)
+      if (others.length === 0) this.#sharing.withdraw(network)
+      else this.#sharing.offer({ network, to: others })
+    }
   }
 
   /** Ends an offer. Throws REQUEST_INVALID. */
@@ -293,6 +324,23 @@ export class DeviceSharing {
     await this.#applying
   }
 
+  #offer(network: string, to: readonly string[]): void {
+    if (this.#sharing.offer({ network, to })) return
+    throw new HopliteError('REQUEST_INVALID', `offer ${network}: there are ${MAX_SHARED_NETWORKS}`, 'withdraw one')
+  }
+
+  /** Whether the way there is through another device, whatever it offers now. */
+  #isOnward(network: string): boolean {
+    const accepted = this.#devices.flatMap(({ id }) => [...this.#sharing.accepted(id), ...this.#settings(id)])
+    return network === DEVICES || accepted.some(wider => isWithin(network, wider))
+  }
+
+  #prefixesOf(network: string): readonly IpPrefix[] {
+    if (network === INTERNET) return [EVERYTHING[4], EVERYTHING[6]]
+    const texts = network === DEVICES ? this.#devices.flatMap(({ addresses }) => listed(addresses)) : [network]
+    return texts.flatMap(text => parsePrefix(text) ?? [])
+  }
+
   /** What is told to a device: what is served, which is not always what is wanted. */
   #sharedWith(id: string): Shared {
     const served = this.#served.get(id) ?? []
@@ -306,9 +354,8 @@ export class DeviceSharing {
   }
 
   /** What a device or phone may use by the configuration and by what was offered. */
-  #granted(id: string): readonly string[] {
+  #granted({ id, name }: Pick<Someone, 'id' | 'name'>): readonly string[] {
     const { allow, offer, exit } = this.#options.config.meet
-    const name = [...this.#devices, ...this.#phones].find(each => each.id === id)?.name
     const bySetting = allow.flatMap(rule => {
       if (!('network' in rule) || (rule.device !== '*' && rule.device !== name)) return []
       if (rule.network === INTERNET) return exit ? [INTERNET] : []
@@ -316,7 +363,10 @@ export class DeviceSharing {
       return offer.some(wider => isWithin(network, wider)) ? [network] : []
     })
     const byCommand = this.#sharing.offers.filter(({ to }) => to.includes('*') || to.includes(id))
-    return [...new Set([...bySetting, ...byCommand.map(({ network }) => network)])].slice(0, MAX_SHARED_NETWORKS)
+    const granted = [...new Set([...bySetting, ...byCommand.map(({ network }) => network)])]
+    // Devices ask for what lies behind another one there.
+    const isDevice = this.#devices.some(device => device.id === id)
+    return granted.filter(network => !isDevice || !this.#isOnward(network)).slice(0, MAX_SHARED_NETWORKS)
   }
 
   /** What is accepted of a device by the configuration. */
@@ -339,7 +389,7 @@ export class DeviceSharing {
     const network = parsePrefix(text)
     if (network === undefined) return text === INTERNET ? undefined : 'it is no network'
     const attached = this.#kernel.attached(this.#tun ?? '')
-    const problem = problemWith(network, { devices: DEVICES, attached, needed: this.#options.needed() })
+    const problem = problemWith(network, { devices: OF_DEVICES, attached, needed: this.#options.needed() })
     if (problem !== undefined) return problem
     // Who was paired first keeps what it has.
     for (const { id: other, name } of this.#devices) {
@@ -430,12 +480,17 @@ export class DeviceSharing {
     if (tun === undefined || this.#self === undefined) return undefined
     const served = new Map<string, readonly string[]>()
     const grants: DeviceGrant[] = []
-    for (const { id, addresses } of [...this.#devices, ...this.#phones]) {
-      const granted = this.#granted(id)
+    for (const each of [...this.#devices, ...this.#phones]) {
+      const granted = this.#granted(each)
       if (granted.length === 0) continue
-      served.set(id, granted)
-      const networks = granted.filter(network => network !== INTERNET)
-      grants.push({ addresses: listed(addresses), networks, internet: granted.includes(INTERNET) })
+      served.set(each.id, granted)
+      const [onward, behind] = [true, false].map(is => granted.filter(network => this.#isOnward(network) === is))
+      grants.push({
+        addresses: listed(each.addresses),
+        networks: (behind ?? []).filter(network => network !== INTERNET),
+        onward: (onward ?? []).flatMap(network => this.#prefixesOf(network).map(formatPrefix)),
+        internet: granted.includes(INTERNET),
+      })
     }
     if (grants.length === 0) return undefined
     const { addresses } = this.#self
@@ -466,8 +521,17 @@ export class DeviceSharing {
 
 /** A network in its one form, whatever is wrong with it. */
 function normal(text: string): string {
-  const network = readShareable(text, DEVICES)
+  const network = readShareable(text, OF_DEVICES)
   return network === undefined ? text : formatPrefix(network)
+}
+
+/** The one form of what can be offered. Throws REQUEST_INVALID. */
+function offerable(text: string): string {
+  if (text === INTERNET || text === DEVICES) return text
+  const network = readShareable(text, OF_DEVICES)
+  if (network !== undefined) return formatPrefix(network)
+  const advice = 'write a private network like 192.168.1.0/24, or "internet"; "devices" for a phone'
+  throw new HopliteError('REQUEST_INVALID', `offer "${text}": it cannot be offered`, advice)
 }
 
 function of(network: string): (granted: string) => boolean {

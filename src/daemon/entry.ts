@@ -110,6 +110,8 @@ class Entry {
   #uapi: UapiServer | undefined
   #api: { close(): Promise<void> } | undefined
   #moves = 0
+  /** Whether whoever ends it wants the machine's network left as it is. */
+  #staysShut = false
 
   private constructor(
     config: Config,
@@ -139,7 +141,7 @@ class Entry {
     this.#gate = new RelayGate({
       firewall: network,
       relays: () => [...this.#firstHops(), ...(this.#search?.targets ?? [])],
-      carryOut: commands => this.#engine?.send(...commands),
+      carryOut: commands => this.#engine?.send(...(this.#search?.outward(commands) ?? commands)),
       log: options.log,
     })
     this.#keeper = new DirectoryKeeper({
@@ -172,6 +174,8 @@ class Entry {
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
+    // A good part of a start is spent in reading it: that can be done while others change the network.
+    import('#discover/node.ts').catch(() => undefined)
     memory.bootstraps ??= await resolveBootstraps(config.network.bootstrap)
     const { multiaddrs, endpoints } = memory.bootstraps
     await tellHooks(plan, options, 'PreUp')
@@ -205,7 +209,8 @@ class Entry {
     if (plan.kind === 'tunnel' && this.#network !== undefined) await this.#startTunnel(plan, this.#network)
     this.#api = await openFace(this.#config, this.#options, {
       status: () => this.#status(),
-      down: () => {
+      down: ({ staysShut = false }) => {
+        this.#staysShut = staysShut
         setImmediate(() => this.#stop.abort())
         return { stopping: true }
       },
@@ -235,18 +240,21 @@ class Entry {
     await this.#engine?.close()
     await this.#payments?.close()
     if (this.#stop.signal.reason instanceof HopliteError) this.#network?.close()
-    if (opensNetwork || this.#network?.killSwitch === false) await this.#network?.restore()
+    if ((opensNetwork && !this.#staysShut) || this.#network?.killSwitch === false) await this.#network?.restore()
     else if (this.#network !== undefined)
       log.warn('the network stays shut: nothing leaves until hoplite entry or recover')
     await tellHooks(plan, this.#options, 'PostDown')
   }
 
   #openSearch(socket: Address): PeerSearch {
+    const network = this.#network
     return new PeerSearch({
       config: this.#config,
       log: this.#options.log,
       choice: this.#choice,
       socket,
+      takesSockets: this.#engine?.takesSockets === true,
+      ...(network !== undefined && { openSocket: () => network.socket(this.#config.client.bind) }),
       send: commands => this.#gate.send(commands),
       inUse: () => this.#routes.hops,
       onReached: peer =>
@@ -303,7 +311,9 @@ class Entry {
     }
   }
 
-  #handleReport(report: Report): void {
+  #handleReport(reported: Report): void {
+    const report = this.#search === undefined ? reported : this.#search.inward(reported)
+    if (report === undefined) return
     this.#laboratory.handleReport(report)
     this.#tunnel?.handleReport(report)
     this.#payments?.handleReport(report, monotonicMs())
@@ -343,6 +353,7 @@ class Entry {
         case 'ready':
         case 'spareReady':
           this.#choice.handleSuccess(event.hops)
+          this.#search?.handleUse(event.hops)
           log.info(event.kind === 'ready' ? 'entry is ready' : 'spare peer is ready', { entry })
           break
         case 'moved':

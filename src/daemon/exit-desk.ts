@@ -19,12 +19,16 @@ export interface ExitDeskOptions {
   /** Runs what changes the hop, and carries out what follows. */
   readonly run: (change: () => void) => void
   readonly send: (command: Command) => void
+  /** Whether the process can have one more socket. */
+  readonly hasRoom: () => boolean
 }
 
 export class ExitDesk {
   readonly #options: ExitDeskOptions
   readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
   readonly #resolving = new Map<number, number>()
+  /** Streams that were refused because the process has no more sockets. */
+  refusedForFiles = 0
 
   constructor(options: ExitDeskOptions) {
     this.#options = options
@@ -58,6 +62,11 @@ export class ExitDesk {
   async #serve({ session, number, request }: ExitRequest): Promise<void> {
     const { exit, hop, run } = this.#options
     if (request.kind === 'openStream') {
+      if (!this.#options.hasRoom()) {
+        this.refusedForFiles++
+        const refused = { kind: 'refused', request: 'openStream', reason: REFUSAL.tooMany } as const
+        return run(() => hop.answer(session, number, refused))
+      }
       const isReady = await this.#tap(session)
       const answer = isReady
         ? await exit.open(session, request.stream, request.target)
@@ -92,7 +101,11 @@ export class ExitDesk {
     const existing = this.#taps.get(session)
     if (existing !== undefined) return existing.promise
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = setTimeout(() => resolve(false), TAP_WAIT_MS)
+    const timer = setTimeout(() => {
+      // The next request may find one.
+      this.#taps.delete(session)
+      resolve(false)
+    }, TAP_WAIT_MS)
     const settle = (isReady: boolean) => {
       clearTimeout(timer)
       resolve(isReady)

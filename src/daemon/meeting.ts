@@ -2,11 +2,11 @@
 // read only while there is somebody to write to, unless the configuration wants cover at all times.
 
 import { HopliteError } from '#api/errors.ts'
-import type { Handlers, Input, Output } from '#api/table.ts'
+import type { Handlers, Output } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
 import type { XWingKeyPair } from '#crypto/xwing.ts'
 import type { LineCarrier } from '#discover/line-carrier.ts'
-import { type Device, type DeviceEvent, Devices, type RenameProblem } from '#meet/devices.ts'
+import { type Device, type DeviceEvent, Devices } from '#meet/devices.ts'
 import { bucketOf, keyInBucket } from '#meet/letter.ts'
 import { answerDns } from '#meet/names.ts'
 import { cardOf } from '#meet/own-device.ts'
@@ -15,11 +15,10 @@ import { Changes, journalDirectory, prepareJournal } from '#platform/linux/chang
 import { helperProcess } from '#platform/linux/helper-channel.ts'
 import type { MeshSettings } from '#platform/mesh-engine.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
-import { isDeviceName } from '#wire/device-card.ts'
 import { decodeDeviceMessage } from '#wire/device-message.ts'
 import { SHARING_KIND } from '#wire/device-sharing.ts'
-import { readEndpoint } from '#wire/wg-quick-values.ts'
 import type { Config } from './config.ts'
+import { nameRefused, unknownDevice } from './device-errors.ts'
 import { DeviceFile } from './device-file.ts'
 import { helpersKernel, type Kernel, ownKernel } from './device-kernel.ts'
 import { DeviceLinks, type DeviceMeetings, type MeetingNews } from './device-links.ts'
@@ -29,6 +28,7 @@ import { hasCarriers, type OpenCarriers, openCarriers } from './letter-carriers.
 import { parseListen } from './listen.ts'
 import { type Log, own } from './log.ts'
 import { PairingDesk } from './pairing-desk.ts'
+import { PhoneDesk } from './phone-desk.ts'
 import { type Phone, Phones } from './phones.ts'
 import { PostOffice } from './post-office.ts'
 
@@ -85,6 +85,7 @@ export class Meeting {
   readonly #file: DeviceFile
   readonly #devices: Devices
   readonly #phones: Phones
+  readonly #phoneDesk: PhoneDesk
   readonly #desk: PairingDesk
   readonly #sharing: DeviceSharing
   readonly #links: DeviceLinks
@@ -114,6 +115,10 @@ export class Meeting {
       onChange: () => this.#change(() => undefined),
       isShut: shut !== undefined,
       ...(shut?.via !== undefined && { via: shut.via }),
+    })
+    this.#phoneDesk = new PhoneDesk({
+      ...{ phones: this.#phones, devices: this.#devices, sharing: this.#sharing },
+      port: () => this.#links.port ?? options.config.meet.udp_port,
     })
     this.#deviceNames = new DeviceNames({
       log: options.log,
@@ -206,7 +211,7 @@ export class Meeting {
       devices: () => this.#book(),
       'device.rename': ({ device, name }) => this.#rename(device, name),
       'device.remove': ({ device }) => {
-        const id = this.#change(now => this.#devices.remove(device, now) ?? this.#phones.remove(device))
+        const id = this.#change(now => this.#devices.remove(device, now) ?? this.#removePhone(device))
         if (id === undefined) throw unknownDevice(device)
         return { id }
       },
@@ -214,7 +219,7 @@ export class Meeting {
         this.#change(now => this.#devices.rotate(now))
         return { generation: this.#devices.own.keys[0].generation }
       },
-      'device.addPhone': input => this.#addPhone(input),
+      'device.addPhone': input => this.#change(() => this.#phoneDesk.add(input)),
       'device.offer': ({ network, to }) => {
         const ids = to.map(name => (name === '*' ? name : this.#findAny(name).id))
         const offered = this.#change(() => this.#sharing.offer(network, ids))
@@ -272,22 +277,10 @@ export class Meeting {
     return this.#opening
   }
 
-  #addPhone({ name, endpoint }: Input<'device.addPhone'>): Output<'device.addPhone'> {
-    const isTaken = this.#devices.find(name) ?? this.#findPhone(name)
-    if (!isDeviceName(name) || isTaken !== undefined || name === this.#devices.own.name)
-      throw notRenamed(isDeviceName(name) ? 'nameTaken' : 'badName', 'a phone', name)
-    const { addresses, own: self } = this.#devices
-    const port = this.#links.port ?? this.#options.config.meet.udp_port
-    const target = readEndpoint(endpoint) ?? readEndpoint(`${endpoint}:${port}`)
-    if (target === undefined) {
-      const advice = 'write HOST:PORT, with a port that reaches this device, or set udp_port in [meet]'
-      throw new HopliteError('REQUEST_INVALID', `add a phone: "${endpoint}" is no endpoint`, advice)
-    }
-    const server = { addresses, publicKey: self.keys[0].tunnel.publicKey, endpoint: target }
-    const file = this.#phones.add(name, server)
-    if (file === undefined) throw new HopliteError('REQUEST_INVALID', 'add a phone: there are 16', 'remove one')
-    this.#updateLinks()
-    return { id: this.#findPhone(name)?.id ?? '', file }
+  #removePhone(nameOrId: string): string | undefined {
+    const id = this.#phones.remove(nameOrId)
+    if (id !== undefined) this.#sharing.forgetPhone(id)
+    return id
   }
 
   #findDevice(nameOrId: string): Device {
@@ -308,7 +301,7 @@ export class Meeting {
       throw new HopliteError('DEVICE_NAME_INVALID', 'call this device something else: its name is a setting', advice)
     }
     const problem = this.#change(() => (isOwn ? this.#devices.renameOwn(name) : this.#devices.rename(device, name)))
-    if (problem !== undefined) throw notRenamed(problem, device, name)
+    if (problem !== undefined) throw problem === 'unknown' ? unknownDevice(device) : nameRefused(problem, name)
     return { name, isOwn }
   }
 
@@ -445,8 +438,9 @@ export class Meeting {
         ...present(theirs),
       }
     })
-    const phones = this.#phones.list().map(({ id, name, addresses: theirs }) => {
-      return { id, name, isUp: links.get(id)?.isUp ?? false, ...present(theirs) }
+    const phones = this.#phones.list().map(phone => {
+      const { id, name, addresses: theirs } = phone
+      return { id, name, isUp: links.get(id)?.isUp ?? false, ...present(theirs), ...this.#phoneDesk.view(phone) }
     })
     const { interface: link } = this.#links
     const { offers, problem } = this.#sharing
@@ -487,15 +481,4 @@ function kernelOf(stateDir: string): Kernel {
 
 function present({ ipv6, ipv4 }: Device['addresses']): { readonly ipv6: string; readonly ipv4?: string } {
   return { ipv6, ...(ipv4 !== undefined && { ipv4 }) }
-}
-
-function unknownDevice(name: string): HopliteError {
-  const advice = 'see which there are: hoplite devices'
-  return new HopliteError('DEVICE_UNKNOWN', `find the device "${name}": there is none, or more than one`, advice)
-}
-
-function notRenamed(problem: RenameProblem, device: string, name: string): HopliteError {
-  if (problem === 'unknown') return unknownDevice(device)
-  const why = problem === 'badName' ? 'names have 1 to 32 of a-z, 0-9 and -' : 'another device has it'
-  return new HopliteError('DEVICE_NAME_INVALID', `call a device "${name}": ${why}`, 'choose another name')
 }

@@ -164,6 +164,14 @@ export class RelayChoice {
     return this.#relays().find(({ id }) => id === relay)
   }
 
+  /** A relay where a peer waits: it learns our address, and no money is asked for that. */
+  meetAt(id: string): RouteHop | undefined {
+    const relay = this.#relays().find(relay => relay.id === id && relay.roles.includes('guard'))
+    if (relay === undefined || this.#directory.find(id)?.price !== undefined) return undefined
+    this.#meet([relay])
+    return relay
+  }
+
   /** The hops of a new route. Whoever is entered by counts from now on as one that knows this client's address. */
   pickRoute(): Choice {
     this.#maintainGuards()

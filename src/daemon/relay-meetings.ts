@@ -104,6 +104,7 @@ export class RelayMeetings implements DeviceMeetings {
           this.#options.onNews({ kind: 'closed', peer })
           break
         case 'nested':
+        case 'other':
       }
     }
   }

@@ -1,6 +1,7 @@
 // A relay: the hop machine over the data plane, the exit's streams if it is one, what it lends if it is a peer, and its place
 // in the directory.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
@@ -12,6 +13,7 @@ import { StunServer } from '#path/stun-server.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
 import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
+import { openFiles } from '#platform/process-limits.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { serveWebSocketRelay, type WebSocketRelay } from '#platform/websocket-relay.ts'
@@ -50,6 +52,8 @@ import { VERSION } from './version.ts'
 
 const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
 const PUBLISH_MS = 3_600_000
+/** How long a relay that ends takes to say so. */
+const LEAVE_MS = 2_000
 const MAX_FLOWS_PER_SESSION = 256
 
 /** Runs a relay until `signal` is aborted. Throws what keeps it from starting. */
@@ -83,6 +87,7 @@ async function run(config: Config, options: RunOptions, roles: readonly Role[], 
       const relay = await Relay.start(config, options, roles, tunnel, limitsAll)
       try {
         await untilAborted(relay.signal)
+        await relay.leave()
       } finally {
         await relay.close()
       }
@@ -134,6 +139,7 @@ class Relay {
   #discovery: DiscoveryNode | undefined
   #api: { close(): Promise<void> } | undefined
   #publishing: NodeJS.Timeout | undefined
+  #isPublished = false
 
   private constructor(
     config: Config,
@@ -161,6 +167,7 @@ class Relay {
         keys: keys.hop,
         limits: { maxSessions: max_sessions, maxFlows: max_flows, maxFlowsPerSession: MAX_FLOWS_PER_SESSION },
         random: systemRandom,
+        hasRoom: () => openFiles.hasRoom(),
         place: () => this.#engine.place(),
         mayReachHop: address =>
           (config.network.allow_private_addresses || isPublicAddress(address.host)) &&
@@ -195,6 +202,15 @@ class Relay {
       throw error
     }
     return relay
+  }
+
+  /** Tells the directory that this is a relay no more, so that nobody looks for it here until its descriptor has expired. */
+  async leave(): Promise<void> {
+    clearTimeout(this.#publishing)
+    if (this.#discovery === undefined || !this.#isPublished) return
+    const told = this.#discovery.withdraw(this.#describe(this.#discovery, 0))
+    const stored = await Promise.race([told, sleep(LEAVE_MS, 0, { ref: false })])
+    this.#options.log.info('descriptor withdrawn', { stored })
   }
 
   async close(): Promise<void> {
@@ -305,6 +321,7 @@ class Relay {
       directory: this.#directory,
       carriers,
       socket: this.#address,
+      takesSockets: this.#engine?.takesSockets === true,
       send: (...commands) => this.#engine?.send(...commands),
       isOpen: () => {
         const gate = this.#peer?.gate
@@ -338,10 +355,13 @@ class Relay {
       hop: this.#hop,
       run: change => this.#loop.run(change),
       send: command => this.#engine.send(command),
+      hasRoom: () => openFiles.hasRoom(),
     })
   }
 
-  #handleReport(report: Report, now: number): void {
+  #handleReport(reported: Report, now: number): void {
+    const report = this.#desk === undefined ? reported : this.#desk.inward(reported)
+    if (report === undefined) return
     this.#hop.handleReport(report, now)
     this.#laboratory.handleReport(report)
     this.#desk?.handleReport(report)
@@ -360,7 +380,8 @@ class Relay {
     for (const session of this.#hop.takeEnded()) {
       this.#exit?.endSession(session)
     }
-    this.#engine?.send(...this.#hop.take())
+    const commands = this.#hop.take()
+    this.#engine?.send(...(this.#desk?.outward(commands) ?? commands))
   }
 
   /** Lets in clients whose network has no UDP. */
@@ -392,9 +413,21 @@ class Relay {
     clearTimeout(this.#publishing)
     const discovery = this.#discovery
     if (discovery === undefined || this.signal.aborted) return
-    const now = Date.now()
     const { relay, peer } = this.#config
-    const descriptor = makeDescriptor(
+    const limitKbit = this.#limitsAll ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit
+    const descriptor = this.#describe(discovery, this.#capacity.kbit(limitKbit))
+    this.#isPublished = true
+    const stored = await discovery.publish(descriptor)
+    this.#options.log.info('descriptor published', { stored })
+    if (!this.signal.aborted)
+      this.#publishing = setTimeout(() => void this.#publish(), jittered(PUBLISH_MS, systemRandom))
+  }
+
+  /** This relay's descriptor; with a capacity of 0 it leaves. */
+  #describe(discovery: DiscoveryNode, capacityKbit: number): Uint8Array {
+    const now = Date.now()
+    const { relay } = this.#config
+    return makeDescriptor(
       {
         hopKey: this.#keys.hop.publicKey,
         sequence: now,
@@ -409,17 +442,12 @@ class Relay {
         ...(relay.country !== '' && { country: relay.country }),
         hasTunnel: this.#tunnel !== undefined,
         exitPorts: this.#roles.includes('exit') ? exitPorts(this.#config) : [],
-        capacityKbit: this.#capacity.kbit(
-          this.#limitsAll ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit,
-        ),
+        capacityKbit,
         software: `hoplite ${VERSION}`,
         ...(this.#toll && { price: this.#toll.price }),
       },
       this.#keys.identity,
     )
-    const stored = await discovery.publish(descriptor)
-    this.#options.log.info('descriptor published', { stored })
-    this.#publishing = setTimeout(() => void this.#publish(), jittered(PUBLISH_MS, systemRandom))
   }
 
   #status(): Status {
@@ -444,6 +472,7 @@ class Relay {
         ...this.#engine.counters.snapshot(),
         ...Object.fromEntries(this.#hop.counters),
         ...this.#desk?.counters,
+        refusedForFiles: (this.#hop.counters.get('refusedForFiles') ?? 0) + (this.#exit?.refusedForFiles ?? 0),
       },
     }
   }

@@ -75,7 +75,7 @@ function keep<T extends Carrier>(carrier: T): T {
 }
 
 async function until(holds: () => boolean, what: string): Promise<void> {
-  for (const end = performance.now() + 10_000; !holds(); ) {
+  for (const end = performance.now() + 60_000; !holds(); ) {
     assert.ok(performance.now() < end, what)
     await new Promise(resolve => setTimeout(resolve, 10))
   }
@@ -102,7 +102,7 @@ const KINDS: Record<string, () => Promise<[Carrier, Carrier]>> = {
 }
 
 for (const [kind, make] of Object.entries(KINDS)) {
-  test(`${kind}: a letter comes to who listens in its bucket, and to nobody else`, { timeout: 30_000 }, async () => {
+  test(`${kind}: a letter comes to who listens in its bucket, and to nobody else`, async () => {
     const [poster, listener] = await make()
     await until(() => poster.isReady && listener.isReady, 'the carriers are ready')
     const got: Record<number, string[]> = { 0: [], 1: [] }
@@ -131,9 +131,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
     )
   })
 
-  test(`${kind}: after the end of a subscription nothing comes, and closing twice is no harm`, {
-    timeout: 30_000,
-  }, async () => {
+  test(`${kind}: after the end of a subscription nothing comes, and closing twice is no harm`, async () => {
     const [poster, listener] = await make()
     await until(() => poster.isReady && listener.isReady, 'the carriers are ready')
     let count = 0
@@ -148,7 +146,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
   })
 }
 
-test('gossip: letters without work, and no letters, are not passed on', { timeout: 30_000 }, async () => {
+test('gossip: letters without work, and no letters, are not passed on', async () => {
   const server = await node('server', [])
   const [poster, listener] = await Promise.all([node('client', server.addresses), node('client', server.addresses)])
   const [from, to] = [poster?.carriers[0], listener?.carriers[0]]
@@ -170,7 +168,7 @@ test('gossip: letters without work, and no letters, are not passed on', { timeou
   assert.equal(got.length, before)
 })
 
-test('mailbox: a letter waits for who was not there', { timeout: 30_000 }, async () => {
+test('mailbox: a letter waits for who was not there', async () => {
   const bootstrap = await node('server', [])
   const servers = await Promise.all([1, 2, 3].map(() => node('server', bootstrap.addresses)))
   const [sender, reader] = await Promise.all([
@@ -223,9 +221,7 @@ test('mailbox: a slot keeps its letter until that expires, or another has more w
     await assert.rejects(validate(key(name), letter))
 })
 
-test('rendezvous: a letter is there for who comes later, and garbage ends a connection', {
-  timeout: 20_000,
-}, async () => {
+test('rendezvous: a letter is there for who comes later, and garbage ends a connection', async () => {
   const server = await rendezvous()
   const url = `ws://127.0.0.1:${server.port}`
   const poster = keep(new RendezvousCarrier(url))
@@ -251,9 +247,7 @@ test('rendezvous: a letter is there for who comes later, and garbage ends a conn
   assert.equal(server.size.letters, 1)
 })
 
-test('rendezvous: one network has 16 connections, and a client finds back to a server that was away', {
-  timeout: 20_000,
-}, async () => {
+test('rendezvous: one network has 16 connections, and a client finds back to a server that was away', async () => {
   const server = await rendezvous()
   const { port } = server
   const guests = Array.from({ length: 20 }, () => keep(new RendezvousCarrier(`ws://127.0.0.1:${port}`)))
@@ -287,9 +281,7 @@ test('rendezvous: every message is read back, and nothing else is one', () => {
   assert.equal(decodeRendezvous(Uint8Array.of(1, 17, 0, 0)), undefined)
 })
 
-test('folder: files that are cut off, expired or strange are left alone or removed, and disturb nobody', {
-  timeout: 20_000,
-}, async () => {
+test('folder: files that are cut off, expired or strange are left alone or removed, and disturb nobody', async () => {
   const shared = folder()
   const [poster, listener] = [keep(new FolderCarrier(shared, Date.now)), keep(new FolderCarrier(shared, Date.now))]
   const name = (digit: string) => path.join(shared, `1-0-${digit.repeat(32)}.letter`)

@@ -13,9 +13,7 @@ import { hasTool, skipUnless } from './skip.ts'
 const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
 const LETTERS_PORT = 444
 
-test('with the whole machine in a route its devices are reached directly, and nobody else beside it', {
-  timeout: 120_000,
-}, async t => {
+test('with the whole machine in a route its devices are reached directly, and nobody else beside it', async t => {
   const missing = MachineNetwork.missing()
   const isTool = missing !== undefined && missing !== '/dev/net/tun' && !hasTool(missing)
   if (skipUnless(t, missing === undefined, `needs ${missing}`, isTool ? { tool: missing } : {})) return

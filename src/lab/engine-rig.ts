@@ -163,6 +163,16 @@ export class EngineRig implements AsyncDisposable {
     return this.engine.counters.get(counter)
   }
 
+  /** Waits until exactly so much is counted: workers count a datagram when it comes, and what became of it after that. */
+  async counted(expected: Partial<Record<Counter, number>>): Promise<void> {
+    const names = Object.keys(expected) as Counter[]
+    const actual = () => Object.fromEntries(names.map(name => [name, this.count(name)]))
+    await until(
+      () => names.every(name => this.count(name) === expected[name]),
+      () => `${JSON.stringify(expected)} is counted; it is ${JSON.stringify(actual())}`,
+    )
+  }
+
   /** The newest report of that kind, when there is one. */
   async report<K extends Report['kind']>(kind: K): Promise<ReportOf<K>> {
     const find = () => this.reports.findLast((report): report is ReportOf<K> => report.kind === kind)
@@ -190,11 +200,11 @@ export async function openSocket(): Promise<Socket> {
   return socket
 }
 
-/** Waits, seconds at most, until what other threads do has happened. */
-export async function until(holds: () => boolean, what = holds.toString()): Promise<void> {
-  const untilMs = performance.now() + 10_000
+/** Waits, a minute at most, until what other threads do has happened. */
+export async function until(holds: () => boolean, what: string | (() => string) = holds.toString()): Promise<void> {
+  const untilMs = performance.now() + 60_000
   while (!holds()) {
-    if (performance.now() > untilMs) assert.fail(`waited in vain until ${what}`)
+    if (performance.now() > untilMs) assert.fail(`waited in vain until ${typeof what === 'string' ? what : what()}`)
     await new Promise(resolve => setImmediate(resolve))
   }
 }

@@ -13,9 +13,7 @@ import { waitFor } from './testnet.ts'
 const START_MS = 20_000
 const SIZE = 500_000
 
-test('a VPN is started from a daemon, survives its own process, stays shut when the daemon is killed, and is opened again', {
-  timeout: 90_000,
-}, async t => {
+test('a VPN is started from a daemon, survives its own process, stays shut when the daemon is killed, and is opened again', async t => {
   const missing = EntryNetwork.missing()
   if (skipUnless(t, missing === undefined, `needs ${missing}`, { tool: missing ?? '' })) return
   await using network = await EntryNetwork.start({ peers: 2 })

@@ -38,9 +38,7 @@ const NETWORK = [
   ['cat', '/etc/resolv.conf'],
 ]
 
-test('one’s own VPN through a stranger: it carries, survives its peers, and leaves the machine as it was', {
-  timeout: 120_000,
-}, async t => {
+test('one’s own VPN through a stranger: it carries, survives its peers, and leaves the machine as it was', async t => {
   const missing = EntryNetwork.missing() ?? ['tcpdump', 'nsenter'].find(program => !hasTool(program))
   if (skipUnless(t, missing === undefined, `needs ${missing}`, { tool: missing ?? '' })) return
   await using network = await EntryNetwork.start({ peers: 2, rateKbit: RATE_KBIT })

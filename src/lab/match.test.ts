@@ -11,9 +11,7 @@ import { waitFor } from './testnet.ts'
 const SIZE = 4 * 2 ** 20
 const FIRST_BYTE_MS = 30_000
 
-test('a peer behind a router is entered by from behind another, directly or over a relay', {
-  timeout: 150_000,
-}, async t => {
+test('a peer behind a router is entered by from behind another, directly or over a relay', async t => {
   const missing = MatchNetwork.missing()
   if (skipUnless(t, missing === undefined, `needs ${missing}`, { tool: missing ?? '' })) return
   await using network = await MatchNetwork.start({ intervalMs: 250 })

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { waitFor } from './testnet.ts'
 
-const START_MS = 60_000
+const START_MS = 120_000
 /** Blocks until the first rewards can be spent and there are enough others to hide among. */
 const FIRST_BLOCKS = 130
 

@@ -27,7 +27,7 @@ const isLinux = process.platform === 'linux'
 async function hoplite(folder: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const env = { ...process.env, TMPDIR: folder }
   try {
-    return { code: 0, ...(await run(process.execPath, [COMMAND, ...args], { timeout: 60_000, env })) }
+    return { code: 0, ...(await run(process.execPath, [COMMAND, ...args], { timeout: 300_000, env })) }
   } catch (error) {
     const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string }
     return { code, stdout, stderr }
@@ -36,7 +36,6 @@ async function hoplite(folder: string, ...args: string[]): Promise<{ code: numbe
 
 test('the demo, once: a page through three hops, read by nobody else, and nothing left behind', {
   skip: !isLinux && 'all of 127/8 is loopback only on Linux',
-  timeout: 60_000,
 }, async t => {
   const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-demo-'))
   t.after(() => rmSync(folder, { recursive: true }))
@@ -95,7 +94,7 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
       send(`datagram ${i}`)
       await new Promise(resolve => setTimeout(resolve, 10))
     }
-    await waitFor(async () => (answers.includes('datagram 19') ? true : undefined), 'the last echo', 5_000)
+    await waitFor(async () => (answers.includes('datagram 19') ? true : undefined), 'the last echo')
     socket.close()
     control.destroy()
     const arrived = new Set(answers.filter(text => text.startsWith('datagram')))
@@ -136,9 +135,7 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     }
   })
 
-  test('a client starts from its copy of the directory with every bootstrap node dead', {
-    timeout: 60_000,
-  }, async () => {
+  test('a client starts from its copy of the directory with every bootstrap node dead', async () => {
     const bootstrap = net.nodes.find(({ role }) => role === 'bootstrap')
     assert.ok(bootstrap)
     await net.kill(bootstrap)
@@ -149,9 +146,7 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     assert.equal(status, 200)
   })
 
-  test('a second daemon on the same state directory refuses, and a damaged state file is set aside', {
-    timeout: 60_000,
-  }, async () => {
+  test('a second daemon on the same state directory refuses, and a damaged state file is set aside', async () => {
     const { stateDir } = net.client
     const refused = await hoplite(tmpdir(), 'daemon', '--json', '--state-dir', stateDir, '--proxy', '127.0.0.1:0')
     assert.equal(refused.code, 75, refused.stdout)
@@ -163,7 +158,7 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     assert.equal(existsSync(path.join(stateDir, 'guards.json.damaged-1')), true)
   })
 
-  test('up, status and down do what they say', { timeout: 60_000 }, async () => {
+  test('up, status and down do what they say', async () => {
     const stateDir = path.join(net.directory, 'mine')
     const config = path.join(net.directory, 'mine.toml')
     mkdirSync(stateDir, { mode: 0o700 })
@@ -203,7 +198,6 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
 
 test('a client without UDP has its route by WebSocket', {
   skip: process.platform !== 'linux' && 'all of 127/8 is loopback only on Linux',
-  timeout: 60_000,
 }, async () => {
   const websocketPort = 20_000 + (process.pid % 20_000)
   const net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: true, websocketPort })

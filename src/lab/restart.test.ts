@@ -13,7 +13,7 @@ const BACK_MS = 15_000
 
 const reason = process.platform === 'linux' ? undefined : 'all of 127/8 is loopback only on Linux'
 
-describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
+describe('after a failure', { skip: reason }, () => {
   let net: Testnet
 
   before(async () => {

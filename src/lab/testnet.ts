@@ -11,7 +11,7 @@ import type { Status } from '#api/table.ts'
 import { socketPath } from '#platform/directories.ts'
 import { siblingModule } from '#platform/module-url.ts'
 
-const START_MS = 30_000
+const START_MS = 120_000
 const STOP_MS = 4_000
 const POLL_MS = 40
 const CLIENT_HOST = '127.10.0.1'
@@ -303,7 +303,7 @@ export class Testnet {
   }
 }
 
-/** Asks until there is something; throws after half a minute. */
+/** Asks until there is something; throws after two minutes. */
 export async function waitFor<T>(ask: () => Promise<T | undefined>, what: string, limitMs = START_MS): Promise<T> {
   const until = performance.now() + limitMs
   while (performance.now() < until) {

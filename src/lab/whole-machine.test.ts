@@ -102,6 +102,12 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     assert.equal(await picture(network), before)
   })
 
+  await t.test('so is a cgroup that is not there', async () => {
+    const refused = network.up('--json', '--exclude-cgroup', 'no-such.slice')
+    await assert.rejects(refused, (error: { stdout?: string }) => /no-such\.slice.*mkdir/.test(error.stdout ?? ''))
+    assert.equal(await picture(network), before)
+  })
+
   await t.test('two on one state directory: the second says who has it, and the first goes on', async () => {
     await network.up()
     const second = network.hoplite('me', 'daemon', '--tun', '--config', network.config('me'))
@@ -110,6 +116,32 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     await network.hoplite('me', 'down')
     assert.equal(await picture(network), before)
   })
+
+  await t.test(
+    'other flags take effect behind the firewall, after down --stay-shut, and not silently never',
+    async () => {
+      await network.up('--lan', '192.168.0.0/16')
+      assert.deepEqual((await network.status()).flags, ['--lan', '192.168.0.0/16'])
+      await network.up('--lan', '192.168.0.0/16')
+      const refused = network.up('--json')
+      await assert.rejects(refused, (error: { stdout?: string }) =>
+        /"STATE_LOCKED".*it is up with --lan 192\.168\.0\.0\/16.*--stay-shut/.test(error.stdout ?? ''),
+      )
+      assert.match(await network.hoplite('me', 'down', '--stay-shut'), /Nothing leaves this machine/)
+      assert.equal(await reaches(network, web), false)
+      const asked = network.hoplite('me', 'status', '--json')
+      await assert.rejects(asked, (error: { stdout?: string }) =>
+        /left the network shut.*recover/.test(error.stdout ?? ''),
+      )
+      assert.match(await network.hoplite('me', 'down'), /left the network shut.*recover/)
+      await network.up('--no-kill-switch')
+      assert.equal(await reaches(network, web), true)
+      const nothing = network.hoplite('me', 'down', '--stay-shut', '--json')
+      await assert.rejects(nothing, (error: { stdout?: string }) => /has no kill switch/.test(error.stdout ?? ''))
+      await network.hoplite('me', 'down')
+      assert.equal(await picture(network), before)
+    },
+  )
 
   await t.test('a helper that is killed takes the daemon with it, and nothing gets out', async () => {
     await network.up()

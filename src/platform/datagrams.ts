@@ -31,6 +31,11 @@ export interface DatagramSocket {
   close(): void
 }
 
+/** Whether a code of the system says that the process, or the machine, has all the files that it may. */
+export function isOutOfDescriptors(code: string | undefined): boolean {
+  return code === 'EMFILE' || code === 'ENFILE'
+}
+
 export interface Datagrams {
   open(plan: SocketPlan, handlers: SocketHandlers): DatagramSocket
 }

@@ -27,6 +27,8 @@ export interface EngineOptions {
 
 export interface Engine {
   readonly counters: Counters
+  /** Whether it takes descriptors of sockets that are open already. */
+  readonly takesSockets: boolean
   send(...commands: readonly Command[]): void
   /** Which worker is to own the next session: its index is made by `indexOf` (forward/workers.ts). */
   place(): number
@@ -88,6 +90,7 @@ function engineOf(
   const exited = new Promise<void>(resolve => worker.once('exit', () => resolve()))
   return {
     counters,
+    takesSockets: false,
     send(...commands) {
       if (!isClosed && commands.length > 0) post(commands)
     },

@@ -33,6 +33,7 @@ type CommandOf<K extends Command['kind']> = Extract<Command, { readonly kind: K 
 
 export class LinuxEngine implements Engine {
   readonly counters: Counters
+  readonly takesSockets = true
   readonly #options: EngineOptions
   readonly #sockets: NodeSockets | undefined
   readonly #most: number

@@ -25,8 +25,12 @@ export interface PathShellOptions extends EndpointOptions {
   readonly mapsPorts?: boolean
   /** Opens a socket of the shell's own, bound to every address; negative where the shell is to do that itself. */
   readonly openSocket?: (family: Family, port: number) => Promise<number>
+  /** One more descriptor of a socket, for `handOver`; without it, whoever takes one over binds its port anew. */
+  readonly copySocket?: (socket: dgram.Socket) => number | undefined
   /** A socket of the shell's own was bound, and nothing was sent from it yet. */
   readonly onSocket?: (socket: dgram.Socket) => void
+  /** What was handed over is of no use to paths any more. */
+  readonly onReturned?: (local: number) => void
   /** Something is about to be sent to a host that was not among the last 256. */
   readonly onHost?: (host: string) => void
   /**
@@ -149,6 +153,22 @@ export class PathShell implements AsyncDisposable {
     this.#send(local, to, bytes)
   }
 
+  /**
+   * Gives one of the sockets that ports were guessed with to somebody who reads it from now on: its descriptor, where the system has
+   * such, and the port that it is bound to. What `attach` says of STUN and of sending holds for it then. `undefined` when it is none
+   * of ours.
+   */
+  handOver(local: number, send: Send): { readonly fd: number | undefined; readonly port: number } | undefined {
+    const socket = this.#sockets.get(local)
+    if (socket === undefined || this.#listening.has(local)) return undefined
+    const { port } = socket.address()
+    const fd = this.#options.copySocket?.(socket)
+    this.#attached.set(local, send)
+    this.#sockets.delete(local)
+    socket.close()
+    return { fd, port }
+  }
+
   /** Forgets a peer. */
   disconnect(peer: number): void {
     this.#paths.delete(peer)
@@ -243,6 +263,7 @@ export class PathShell implements AsyncDisposable {
           case 'closeSocket':
             this.#sockets.get(command.local)?.close()
             this.#sockets.delete(command.local)
+            if (this.#attached.delete(command.local)) this.#options.onReturned?.(command.local)
             break
           case 'offer':
             this.#options.onOffer(command.peer, encodePathOffer(command.offer))

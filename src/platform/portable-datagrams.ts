@@ -5,7 +5,13 @@ import { isIPv6 } from 'node:net'
 import { copyBytes } from '#bytes/copy.ts'
 import type { Counters } from '#forward/counters.ts'
 import type { Address } from '#wire/address.ts'
-import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from './datagrams.ts'
+import {
+  type DatagramSocket,
+  type Datagrams,
+  isOutOfDescriptors,
+  type SocketHandlers,
+  type SocketPlan,
+} from './datagrams.ts'
 
 const BUFFER_BYTES = 4 * 1024 * 1024
 /** Datagrams that the system has not taken yet; more are dropped. */
@@ -104,7 +110,7 @@ class PortableSocket implements DatagramSocket {
   }
 
   #fail(error: NodeJS.ErrnoException): void {
-    this.#counters.add('dropSendError')
+    this.#counters.add(isOutOfDescriptors(error.code) ? 'noDescriptor' : 'dropSendError')
     if (this.#isOpen || this.#handlers.onFailed === undefined) this.#handlers.onError?.()
     else this.#handlers.onFailed(error.code ?? 'UNKNOWN')
   }

@@ -7,7 +7,7 @@ import type { HopKeys } from '#session/hop-handshake.ts'
 import type { Address } from '#wire/address.ts'
 import { type ControlAnswer, type ControlRequest, decodeControl, FLOW_PURPOSE, REFUSAL } from '#wire/control.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
-import { HopFlows, type HopFlowsOptions } from './hop-flows.ts'
+import { type FlowCounter, HopFlows, type HopFlowsOptions } from './hop-flows.ts'
 import { type HopSession, HopSessions, type SessionCounter } from './hop-sessions.ts'
 import type { Till } from './till.ts'
 
@@ -39,7 +39,7 @@ export interface ExitRequest {
   readonly request: Extract<ControlRequest, { kind: 'open' | 'openStream' }>
 }
 
-export type HopCounter = SessionCounter | 'dropNotInitiation' | 'dropBadControl' | 'refusedRequests'
+export type HopCounter = SessionCounter | FlowCounter | 'dropNotInitiation' | 'dropBadControl' | 'refusedRequests'
 
 export class Hop {
   readonly counters = new Map<HopCounter, number>()
@@ -56,7 +56,12 @@ export class Hop {
     this.#options = options
     const { keys, limits, random, place, till } = options
     const out = this.#commands
-    this.#flows = new HopFlows(options, out, (session, number, answer) => this.answer(session, number, answer))
+    this.#flows = new HopFlows(
+      options,
+      out,
+      (session, number, answer) => this.answer(session, number, answer),
+      name => this.#count(name),
+    )
     this.#sessions = new HopSessions(
       {
         ...{ keys, random, out, maxSessions: limits.maxSessions },
@@ -211,6 +216,8 @@ export class Hop {
         return this.#flows.openTunnel(session, number, request.flow, request.mtu)
       case 'meet':
         return this.#flows.meet(session, number, request, now)
+      case 'other':
+        return this.#flows.tellOther(session, number, request.flow)
       case 'pay': {
         const { token, acceptedBytes } = request
         const command = this.#options.till?.pay(session.session, token, { number, acceptedBytes })

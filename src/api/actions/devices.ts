@@ -64,6 +64,10 @@ export const devices = defineAction({
         ipv6: z.string(),
         ipv4: z.string().optional(),
         isUp: z.boolean(),
+        /** What its file leads to, besides this device: networks, `internet`, `devices`. */
+        reaches: z.array(z.string()),
+        /** Why it needs another file. */
+        problem: z.string().optional(),
       }),
     ),
     /** The network interface of the tunnels, where there is one. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { defineAction } from '../action.ts'
 
-/** A network like `192.168.1.0/24`, or `internet`. */
+/** A network like `192.168.1.0/24`, or `internet`; `devices`, all others, for phones. */
 const network = z.string().max(64)
 const device = z.string().max(64)
 

@@ -59,6 +59,14 @@ const credits = z.strictObject({
   refused: z.number().optional(),
 })
 
+/** What the node has reached: how much it may have, or serve. */
+const limit = z.strictObject({
+  /** Like "open files". */
+  name: z.string(),
+  problem: z.string(),
+  advice: z.string(),
+})
+
 export const nodeStatus = z.strictObject({
   role: z.enum(['client', 'entry', 'relay', 'peer', 'bootstrap', 'rendezvous']),
   state: z.enum(['off', 'starting', 'building', 'ready', 'moving', 'failed']),
@@ -80,12 +88,15 @@ export const nodeStatus = z.strictObject({
   mtu: z.number().optional(),
   /** Whether the firewall keeps in what that interface does not carry. */
   killSwitch: z.boolean().optional(),
+  /** What `up --tun` was told of the whole machine's tunnel, as words of the command line. */
+  flags: z.array(z.string()).optional(),
   /** The device of one's own that the whole machine goes through, in place of a route. */
   via: z.string().optional(),
   counters: z.record(z.string(), z.number()),
   memoryBytes: z.number(),
   user: z.number().describe('The user that the node runs as; 0 is root').optional(),
   helper: z.number().describe('The process that changes the network for it, as root').optional(),
+  limits: z.array(limit).describe('Limits that are reached, or were within the last five minutes').optional(),
   problem: z.string().optional(),
   advice: z.string().optional(),
 })

@@ -1,13 +1,27 @@
 import { callAction } from '#api/client.ts'
+import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
+import { isNetworkLeft } from '#daemon/recovery.ts'
 import { socketPath, stateDirectory } from '#platform/directories.ts'
 import { print } from '../output.ts'
 import { describePeer } from '../peer-words.ts'
 
 /** Shows what the node of a state directory is doing. */
 export async function showStatus(options: { stateDir?: string; json?: boolean }): Promise<void> {
-  const status = await callAction(socketPath(stateDirectory(options.stateDir)), 'status', {})
+  const stateDir = stateDirectory(options.stateDir)
+  const status = await callAction(socketPath(stateDir), 'status', {}).catch(error => {
+    throw isNotRunning(error) && isNetworkLeft(stateDir) ? leftShut(error) : error
+  })
   print(options.json, { ok: true, ...status }, describe(status))
+}
+
+function isNotRunning(error: unknown): boolean {
+  return error instanceof HopliteError && error.code === 'DAEMON_NOT_RUNNING'
+}
+
+function leftShut(cause: unknown): HopliteError {
+  const what = 'reach the daemon: it does not run, and has left the network shut'
+  return new HopliteError('DAEMON_NOT_RUNNING', what, 'go on: hoplite up --tun; or open it: hoplite recover', cause)
 }
 
 /** The status for a person. */
@@ -22,6 +36,7 @@ export function describe(status: Status): string {
     const wall = status.killSwitch === undefined ? '' : `, kill switch ${status.killSwitch ? 'on' : 'off'}`
     lines.push(`interface  ${status.interface}, MTU ${status.mtu}${wall}`)
   }
+  if (status.flags !== undefined && status.flags.length > 0) lines.push(`flags      ${status.flags.join(' ')}`)
   if (status.helper !== undefined)
     lines.push(`rights     none, as user ${status.user}; process ${status.helper} changes the network for it`)
   if (status.via !== undefined) lines.push(`through    ${status.via}, a device of yours`)
@@ -44,6 +59,8 @@ export function describe(status: Status): string {
   if (status.peer !== undefined) lines.push(`peer       ${describePeer(status.peer)}`)
   const drops = Object.entries(status.counters).filter(([name, count]) => name.startsWith('drop') && count > 0)
   if (drops.length > 0) lines.push(`dropped    ${drops.map(([name, count]) => `${name.slice(4)} ${count}`).join(', ')}`)
+  for (const { problem, advice } of status.limits ?? [])
+    if (problem !== status.problem) lines.push(`limit      ${problem}`, `           ${advice}`)
   if (status.problem !== undefined) lines.push(`problem    ${status.problem}`)
   if (status.advice !== undefined) lines.push(`advice     ${status.advice}`)
   return lines.join('\n')

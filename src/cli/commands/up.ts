@@ -77,6 +77,7 @@ async function findOrStart(
         'start the tunnel: the daemon runs already, without one',
         'hoplite down first',
       )
+    if (options.tun && status.flags !== undefined) assertSamePlan(options, status)
     return { status, daemon: undefined }
   }
   if (!startsOff && options.via === undefined) assertBootstrap(config, file)
@@ -94,4 +95,13 @@ async function findOrStart(
     ...(plan === undefined ? [] : ['--tun', ...machineWords(plan)]),
   ]
   return { status, daemon: startDaemon(args, { config, file, stateDir }) }
+}
+
+/** Throws STATE_LOCKED when the tunnel that is up was told something else: what is asked for would not hold. */
+function assertSamePlan(options: UpOptions, { flags = [], killSwitch }: Status): void {
+  const wanted = machineWords(planMachine({ killSwitch: true, ...options })).join(' ')
+  if (wanted === flags.join(' ')) return
+  const found = flags.length === 0 ? 'without flags' : `with ${flags.join(' ')}`
+  const down = killSwitch ? 'hoplite down --stay-shut' : 'hoplite down'
+  throw new HopliteError('STATE_LOCKED', `change the tunnel: it is up ${found}`, `${down}, then this again`)
 }

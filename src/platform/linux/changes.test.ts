@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import {
   appendFileSync,
   chmodSync,
@@ -15,6 +16,7 @@ import {
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
+import { missingForNamespaces } from '#lab/netns.ts'
 import { skipUnless } from '#lab/skip.ts'
 import { type Change, Changes } from './changes.ts'
 
@@ -170,3 +172,38 @@ test('a file that somebody else has written since is theirs', async t => {
   await changes.undoAll()
   assert.equal(readFileSync(file, 'utf8'), 'theirs')
 })
+
+/** Covers FILE with ours, has `between` done, undoes it, and says what is there meanwhile and afterwards. */
+const COVERS = `
+  import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+  import { Changes } from ${JSON.stringify(new URL('./changes.ts', import.meta.url))}
+  const [work, file, between] = process.argv.slice(1)
+  const attempt = act => { try { act() } catch (error) { return error.code } }
+  const source = work + '/ours'
+  writeFileSync(work + '/theirs', 'theirs')
+  await Changes.open(work).make({ id: 'a', step: { kind: 'cover', file, source, content: 'ours' } })
+  const during = [readFileSync(file, 'utf8'), attempt(() => writeFileSync(file, 'x')), attempt(() => renameSync(work + '/theirs', work + '/target'))]
+  if (between === 'replaced') { renameSync(work + '/theirs', file) }
+  await Changes.open(work).undoAll()
+  const isMounted = readFileSync('/proc/self/mountinfo', 'utf8').includes(work)
+  const under = readFileSync(work + '/target', 'utf8')
+  console.log(JSON.stringify({ during, after: readFileSync(file, 'utf8'), under, isMounted, isLeft: existsSync(source) }))
+`
+
+for (const [name, between, after] of [
+  ['a file that a link leads to is covered and uncovered', '', 'before'],
+  ['so is one whose link somebody else has replaced meanwhile, and theirs is left alone', 'replaced', 'theirs'],
+] as const) {
+  test(name, t => {
+    const missing = missingForNamespaces('unshare', 'mount')
+    if (skipUnless(t, missing === undefined, `needs ${missing}`, { tool: missing ?? '' })) return
+    const work = directory(t)
+    const [target, link] = [path.join(work, 'target'), path.join(work, 'link')]
+    writeFileSync(target, 'before')
+    symlinkSync('target', link)
+    const words = ['--no-warnings', '--input-type=module', '--eval', COVERS, work, link, between]
+    const { stdout, stderr } = spawnSync('unshare', ['--mount', process.execPath, ...words], { encoding: 'utf8' })
+    const expected = { during: ['ours', 'EROFS', 'EBUSY'], after, under: 'before', isMounted: false, isLeft: false }
+    assert.deepEqual(JSON.parse(stdout || '{}'), expected, stderr)
+  })
+}

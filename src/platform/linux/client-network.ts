@@ -6,6 +6,8 @@
 // unreachable one: when the TUN goes with the process that held it, packets do not fall through to main.
 
 import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { HopliteError } from '#api/errors.ts'
 import type { Change, Changes } from './changes.ts'
 import { clientTable, planClientFirewall } from './client-firewall.ts'
 import { type ClientNetworkOptions, checkClientOptions, isSelective, marksOf, walledOff } from './client-options.ts'
@@ -20,7 +22,7 @@ import {
   ofFamily,
   parseInterface,
 } from './networks.ts'
-import { clampRules, FAMILIES, replaceEndpoints, replaceHosts, runNft } from './nft.ts'
+import { clampRules, FAMILIES, listTable, replaceEndpoints, replaceHosts, runNft } from './nft.ts'
 import { type Command, capture } from './steps.ts'
 
 /** Behind any metric that a route through the TUN has. */
@@ -58,7 +60,40 @@ export function planClientNetwork(options: ClientNetworkOptions): Change[] {
  * TUN is there already, and down. When a change fails the firewall stays, the rest is undone and the error is thrown.
  */
 export async function applyClientNetwork(changes: Changes, options: ClientNetworkOptions): Promise<void> {
+  assertCgroups(options)
   await changes.makeAll(planClientNetwork(options))
+}
+
+/** The firewall looks a cgroup up once, when it is put up. Throws CHANGE_FAILED where one is missing. */
+function assertCgroups({ split, cgroupMount }: ClientNetworkOptions): void {
+  for (const name of [...(split.excludeCgroups ?? []), ...(split.onlyCgroups ?? [])]) {
+    const folder = path.join('/sys/fs/cgroup', cgroupMount ?? '', name)
+    if (existsSync(folder)) continue
+    const advice = `make it first: mkdir ${folder}; systemd-cgls lists those there are`
+    throw new HopliteError('CHANGE_FAILED', `find the cgroup ${name}: there is no ${folder}`, advice)
+  }
+}
+
+/** Makes again what of these changes others may have taken away: the firewall, and what leads to it. Throws as `applyClientNetwork`. */
+export async function mendClientNetwork(changes: Changes, options: ClientNetworkOptions): Promise<void> {
+  const guarded = planClientNetwork(options).filter(({ id }) =>
+    /^(firewall|routes|rules|control|tunnel rule) /.test(id),
+  )
+  for (const change of guarded) await changes.make({ ...change, replaces: true })
+}
+
+/** Our tables and rules as they are now; what is in sets of hosts is left out. */
+export async function lookAtClientNetwork(options: ClientNetworkOptions): Promise<string> {
+  const own = new RegExp(
+    `^(${Object.values(RULE)
+      .map(place => options.priority + place)
+      .join('|')}):`,
+  )
+  const rules = families(options).map(async family => {
+    const all = await capture({ run: ['ip', `-${family}`, 'rule', 'show'] })
+    return all.split('\n').filter(line => own.test(line))
+  })
+  return [await listTable(clientTable(options.tun)), ...(await Promise.all(rules)).flat()].join('\n')
 }
 
 /** Lets marked sockets send to these relays and no others, at one moment. At most 1024. */

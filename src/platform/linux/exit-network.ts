@@ -95,6 +95,16 @@ export async function applyExitNetwork(changes: Changes, options: ExitNetworkOpt
   return machine
 }
 
+/** Puts the firewall back where somebody has taken it away: without it clients would reach what is around the exit. */
+export async function mendExitNetwork(
+  changes: Changes,
+  options: ExitNetworkOptions,
+  machine: ExitMachine,
+): Promise<void> {
+  const [firewall] = planExitNetwork(options, machine)
+  if (firewall !== undefined) await changes.make(firewall)
+}
+
 /** The machine as it is now. */
 export async function detectExitMachine(): Promise<ExitMachine> {
   const outward4 = await defaultInterface(4)

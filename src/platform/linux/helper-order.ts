@@ -72,6 +72,8 @@ export interface MeshOrder {
 export interface MeshGrant {
   readonly addresses: readonly string[]
   readonly networks: readonly string[]
+  /** What it reaches through the interface itself: other devices, or networks behind them. */
+  readonly onward: readonly string[]
   readonly internet: boolean
 }
 
@@ -239,11 +241,12 @@ function list<Entry>(value: unknown, read: (entry: unknown) => Entry): readonly 
 }
 
 function grant(entry: unknown): MeshGrant {
-  if (!isRecord(entry) || Object.keys(entry).sort().join() !== 'addresses,internet,networks')
+  if (!isRecord(entry) || Object.keys(entry).sort().join() !== 'addresses,internet,networks,onward')
     throw new RangeError('not one')
   const { internet } = entry
   if (typeof internet !== 'boolean') throw new RangeError('not one')
-  return { addresses: addresses(entry['addresses']), networks: list(entry['networks'], network), internet }
+  const [networks, onward] = [list(entry['networks'], network), list(entry['onward'], network)]
+  return { addresses: addresses(entry['addresses']), networks, onward, internet }
 }
 
 function meshNetwork(entry: unknown): { readonly network: string; readonly isUp: boolean } {

@@ -21,7 +21,7 @@ import { lockStateSoon } from '../state-lock.ts'
 import { prepareJournal } from './changes.ts'
 import { asDaemon, giveState } from './daemon-user.ts'
 import { descriptorPair, passDescriptors } from './descriptors.ts'
-import { closeAll, Helper } from './helper.ts'
+import { closeAll, Helper, MACHINE } from './helper.ts'
 import { HELPER_VARIABLE, type HelperReply } from './helper-channel.ts'
 import { MAX_LINE_BYTES, parseRequest } from './helper-order.ts'
 import { type HelperStart, START_VARIABLE } from './helper-start.ts'
@@ -56,7 +56,7 @@ process.exit(ended.code)
 
 /** Starts the daemon, does what it says until it ends, and then what is to be done without it. */
 async function runDaemon(): Promise<{ readonly code: number; readonly isHung: boolean }> {
-  const helper = new Helper(order)
+  const helper = new Helper(order, MACHINE, sayChanged)
   await helper.handleStart().catch(fail)
   const [ours, theirs] = descriptorPair()
   const stage = mkdtempSync(path.join(tmpdir(), 'hoplite-stage-'))
@@ -154,6 +154,13 @@ async function answer(line: string, { helper, heartbeat, files }: Served): Promi
 function environment(): NodeJS.ProcessEnv {
   const { WATCHDOG_PID: _, HOME = stateDir, ...rest } = process.env
   return { ...rest, ...launch.env, HOME, [HELPER_VARIABLE]: `${LINES} ${FILES}` }
+}
+
+function sayChanged(error?: unknown): void {
+  if (error !== undefined) return say(error)
+  process.stderr.write(
+    'hoplite: another program has changed the firewall or the rules of the tunnel; they are put back\n',
+  )
 }
 
 function say(error: unknown): void {

@@ -9,11 +9,14 @@ import { existsSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
 import type { TunOffload } from '#forward/commands.ts'
 import { openBusySocket } from './busy-socket.ts'
+import { openChangeNews } from './change-news.ts'
 import { Changes } from './changes.ts'
 import {
   applyClientNetwork,
   cgroupMount,
   kernelHasIpv6,
+  lookAtClientNetwork,
+  mendClientNetwork,
   resetConnectionsFrom,
   updateControl,
   updateLinks,
@@ -30,13 +33,15 @@ import {
   undoDeviceChanges,
 } from './device-network.ts'
 import { detectDnsWay } from './dns.ts'
-import { applyExitNetwork, detectExitMachine, type ExitMachine } from './exit-network.ts'
+import { applyExitNetwork, detectExitMachine, type ExitMachine, mendExitNetwork } from './exit-network.ts'
 import type { ClientOrder, HelperOrder, HelperRequest, MeshGrant } from './helper-order.ts'
 import { runHooks } from './hooks.ts'
 import { errorName, fileCalls } from './libc.ts'
 import { openLinkSocket } from './link-socket.ts'
 import { MESH_MTU, moveMeshRoutes, openMeshLink, openMeshNames } from './mesh-link.ts'
+import { NetworkGuard } from './network-guard.ts'
 import { type Endpoint, type Family, isWithin } from './networks.ts'
+import { listTable } from './nft.ts'
 import { errno } from './socket-calls.ts'
 import { openTun, type Tun } from './tun.ts'
 import { listenForWg, type WgSocket } from './wg-socket.ts'
@@ -77,6 +82,10 @@ export const MACHINE = {
   listenForWg,
   applyClientNetwork,
   applyExitNetwork,
+  mendClientNetwork,
+  mendExitNetwork,
+  lookAtClientNetwork,
+  openChangeNews,
   updateRelays,
   updateControl,
   updateLinks,
@@ -97,8 +106,11 @@ export const MACHINE = {
 interface Open {
   readonly changes: Changes
   readonly name: string
-  /** Of a client. */
+  readonly guard: NetworkGuard | undefined
+  /** Of a client: as it was last told. */
   readonly network?: ClientNetworkOptions
+  /** Where the links to devices may send. */
+  readonly links?: readonly string[]
 }
 
 export class Helper {
@@ -109,14 +121,22 @@ export class Helper {
   #sharing: DeviceSharing | undefined
   #networks: readonly DeviceRoute[] = []
   #wg: WgSocket | undefined
+  #last: Promise<unknown> = Promise.resolve()
+  readonly #onChanged: (error?: unknown) => void
 
-  constructor(order: HelperOrder, machine = MACHINE) {
+  /** `onChanged` hears that somebody else has changed the tunnel's network, and why it could not be put back, if so. */
+  constructor(order: HelperOrder, machine = MACHINE, onChanged: (error?: unknown) => void = () => {}) {
     this.#order = order
     this.#machine = machine
+    this.#onChanged = onChanged
   }
 
   /** Carries out a request; they come one after another. Throws what keeps it from being done. */
-  async handle(request: HelperRequest): Promise<Carried> {
+  handle(request: HelperRequest): Promise<Carried> {
+    return this.#inTurn(() => this.#carryOut(request))
+  }
+
+  async #carryOut(request: HelperRequest): Promise<Carried> {
     const machine = this.#machine
     switch (request.verb) {
       case 'alive':
@@ -127,18 +147,21 @@ export class Helper {
         return { answer: {}, fds: [this.#socket(request.family)] }
       case 'relays':
         await machine.updateRelays(this.#client().name, request.relays)
-        return DONE
+        return this.#told({ relays: request.relays })
       case 'control': {
         const { changes, network } = this.#client()
         await machine.updateControl(changes, network, request.control)
+        return this.#told({ control: request.control })
+      }
+      case 'links': {
+        const client = this.#client()
+        await machine.updateLinks(client.name, request.hosts)
+        this.#open = { ...client, links: request.hosts }
         return DONE
       }
-      case 'links':
-        await machine.updateLinks(this.#client().name, request.hosts)
-        return DONE
       case 'mtu':
         await machine.updateMtu(this.#client().name, request.mtu)
-        return DONE
+        return this.#told({ mtu: request.mtu })
       case 'reset':
         await machine.resetConnectionsFrom(this.#client().network.addresses)
         return DONE
@@ -189,6 +212,7 @@ export class Helper {
   async handleDaemonGone(): Promise<void> {
     const { tunnel, mesh, journal } = this.#order
     this.#wg?.remove()
+    this.#open?.guard?.[Symbol.dispose]()
     if (mesh !== undefined) await this.#machine.undoDeviceChanges(this.#machine.openChanges(journal))
     if (tunnel?.kind === 'client' && tunnel.killSwitch) return
     await this.#restore()
@@ -210,7 +234,9 @@ export class Helper {
       }
       const network = clientNetwork(this.#order, tunnel, name, request)
       await this.#machine.applyClientNetwork(changes, network)
-      this.#open = { changes, name, network }
+      this.#open?.guard?.[Symbol.dispose]()
+      this.#open = { changes, name, network, guard: this.#guard() }
+      await this.#open.guard?.settle()
       return { answer: { opened: { name, offload, tookOver, killSwitch: tunnel.killSwitch, outward: [] } }, fds }
     } catch (error) {
       tun.close()
@@ -225,7 +251,9 @@ export class Helper {
       const { addresses, denied, rules, allowed, resolver } = tunnel
       const asked = { tun: name, addresses, mtu, denied, rules, allowed, resolver, clientsMeet: false }
       const machine = await this.#machine.applyExitNetwork(changes, asked)
-      this.#open = { changes, name }
+      const mend = () => this.#machine.mendExitNetwork(changes, asked, machine)
+      this.#open = { changes, name, guard: this.#guard(() => listTable(`hoplite-${name}`), mend) }
+      await this.#open.guard?.settle()
       return machine
     } catch (error) {
       await changes.undoAll().catch(() => undefined)
@@ -262,6 +290,7 @@ export class Helper {
     if (!grants.every(grant => grant.addresses.every(isOurs))) throw outOfRange()
     const isOffered = (network: string) => isShareableNetwork(network, order.network)
     if (!grants.every(grant => grant.networks.every(isOffered))) throw outOfRange()
+    if (!grants.every(grant => grant.onward.every(to => isOurs(to) || isOffered(to)))) throw outOfRange()
     const before = this.#sharing
     const wanted = { tun: link.name, mtu: MESH_MTU, own: link.hosts, denied: order.denied, grants }
     const changes = this.#machine.openChanges(this.#order.journal)
@@ -295,14 +324,46 @@ export class Helper {
 
   async #restore(): Promise<void> {
     this.#wg?.remove()
+    this.#open?.guard?.[Symbol.dispose]()
     await this.#open?.changes.undoAll()
     this.#open = undefined
   }
 
   #client() {
-    const { network, changes, name } = this.#open ?? {}
-    if (network === undefined || changes === undefined || name === undefined) throw outOfTurn()
-    return { network, changes, name }
+    const open = this.#open
+    if (open?.network === undefined) throw outOfTurn()
+    return { ...open, network: open.network }
+  }
+
+  /** Remembers what was changed, for whoever has to do it again. */
+  async #told(more: Partial<ClientNetworkOptions>): Promise<Carried> {
+    const client = this.#client()
+    this.#open = { ...client, network: { ...client.network, ...more } }
+    if (more.relays === undefined) await client.guard?.settle()
+    return DONE
+  }
+
+  #guard(look = () => this.#lookAtClient(), mend = () => this.#mendClient()): NetworkGuard | undefined {
+    const news = this.#machine.openChangeNews()
+    const inTurn = (act: () => Promise<void>) => this.#inTurn(act)
+    return news && new NetworkGuard({ news, look, mend, inTurn, onChanged: error => this.#onChanged(error) })
+  }
+
+  #lookAtClient(): Promise<string> {
+    return this.#machine.lookAtClientNetwork(this.#client().network)
+  }
+
+  async #mendClient(): Promise<void> {
+    const { changes, network, name, links } = this.#client()
+    await this.#machine.mendClientNetwork(changes, network)
+    if (links !== undefined) await this.#machine.updateLinks(name, links)
+  }
+
+  /** One change of the network at a time, whoever asks for it. */
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(act)
+    this.#last = done.catch(() => undefined)
+    return done
   }
 }
 

@@ -21,6 +21,11 @@ export async function runNft(script: string): Promise<void> {
   await capture(nft(script))
 }
 
+/** A table's chains and rules, without counts and without what is in sets; nothing where it is not there. Throws as `runNft`. */
+export function listTable(table: string): Promise<string> {
+  return capture({ run: ['nft', '--stateless', '--terse', 'list', 'table', 'inet', table] }, /No such file/)
+}
+
 /** A base chain: its hook, what happens at its end, and its rules. */
 export function chain(
   name: string,

@@ -27,7 +27,7 @@ export type Step =
   | { readonly kind: 'sysctl'; readonly name: string; readonly value: string }
   /** Puts a file or symbolic link's place under our content. */
   | { readonly kind: 'file'; readonly file: string; readonly content: string }
-  /** Mounts `source`, a file of ours with that content, over a file: nobody can replace it, and no byte of it is changed. */
+  /** Mounts `source`, a file of ours with that content, over a file: nobody can replace it or write into it, and no byte of it is changed. */
   | { readonly kind: 'cover'; readonly file: string; readonly source: string; readonly content: string }
 
 export type Undo =
@@ -72,7 +72,9 @@ export async function perform(step: Step): Promise<void> {
       return attempt(`write ${step.file}`, () => replaceFile(step.file, step.content, 0o644))
     case 'cover':
       attempt(`write ${step.source}`, () => replaceFile(step.source, step.content, 0o644))
-      return runCommand({ run: ['mount', '--bind', step.source, step.file] })
+      await runCommand({ run: ['mount', '--bind', step.source, step.file] })
+      // A DHCP client that writes into the file would change ours. Some containers mount, and may not say how.
+      return runCommand({ run: ['mount', '-o', 'remount,bind,ro', step.file] }, /./)
   }
 }
 
@@ -89,7 +91,7 @@ export async function revert(undo: Undo): Promise<void> {
     case 'file':
       return attempt(`restore ${undo.file}`, () => restoreFile(undo))
     case 'cover':
-      if (isCovered(undo.file, undo.source)) await runCommand({ run: ['umount', undo.file] })
+      for (const file of coveredBy(undo.source)) await runCommand({ run: ['umount', file] })
       return attempt(`remove ${undo.source}`, () => rmSync(undo.source, { force: true }))
   }
 }
@@ -213,9 +215,20 @@ function replaceFile(file: string, content: string | Uint8Array, mode: number): 
   renameSync(temporary, file)
 }
 
-/** Whether `source` is what is mounted over `file` (proc(5), mountinfo: field 4 is the root within its file system). */
-function isCovered(file: string, source: string): boolean {
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
-  const top = mounts.findLast(line => line.split(' ')[4] === file)
-  return top !== undefined && source.endsWith(top.split(' ')[3] ?? '\n')
+/**
+ * What `source` is mounted over (proc(5), mountinfo: field 4 is the root within its file system, 5 where it is): not what it was
+ * to cover, since a link may have led there, and lead elsewhere by now.
+ */
+function coveredBy(source: string): string[] {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
+  const mounts = lines.map(line => line.split(' ').map(unescapeMount))
+  const isOurs = (root = '') => path.basename(root) === path.basename(source) && source.endsWith(root)
+  // What somebody else has mounted over it since is not ours to take away.
+  const tops = new Map(mounts.map(([, , , root, file = '']) => [file, root]))
+  return [...tops].flatMap(([file, root]) => (isOurs(root) ? [file] : []))
+}
+
+/** Blanks, tabs, line ends and backslashes are octal there. */
+function unescapeMount(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
