@@ -10,7 +10,7 @@ import type { Config } from '#daemon/config.ts'
 import { logFile, rotateLog } from '#daemon/log-file.ts'
 import { socketPath } from '#platform/directories.ts'
 import { siblingModule } from '#platform/module-url.ts'
-import { needsHelper } from './become-helper.ts'
+import { isRoot } from './become-helper.ts'
 
 const READY_MS = 45_000
 const POLL_MS = 100
@@ -34,7 +34,7 @@ export function startDaemon(
     ...process.execArgv,
     fileURLToPath(siblingModule(import.meta.url, './main')),
     // Root's has a helper, which does the same.
-    ...(needsHelper() ? [] : ['keep', '--']),
+    ...(isRoot() ? [] : ['keep', '--']),
     ...args,
     ...['--state-dir', stateDir],
     ...(file === undefined ? [] : ['--config', file]),

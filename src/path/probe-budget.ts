@@ -48,8 +48,7 @@ export class ProbeBudget {
     const elapsedMs = now - target.refilledMs
     target.refilledMs = now
     target.checks = Math.min(this.#checks, target.checks + elapsedMs / this.#refillMs)
-    if (!this.#isForStrangers)
-      target.guesses = Math.min(this.#guesses, target.guesses + elapsedMs / GUESS_REFILL_MS)
+    if (!this.#isForStrangers) target.guesses = Math.min(this.#guesses, target.guesses + elapsedMs / GUESS_REFILL_MS)
     const field = kind === 'check' ? 'checks' : 'guesses'
     if (target[field] < 1) return false
     target[field]--

@@ -113,7 +113,8 @@ export class HopFlows {
   /** Tells a client where the other is that it meets. */
   tellOther({ session }: HopSession, number: number, flow: number): void {
     const host = this.#options.meetings?.hostOfOther(session, flow)
-    if (host === undefined || parseIp(host) === undefined) this.#answer(session, number, { kind: 'refused', request: 'other', reason: REFUSAL.hostUnreachable })
+    if (host === undefined || parseIp(host) === undefined)
+      this.#answer(session, number, { kind: 'refused', request: 'other', reason: REFUSAL.hostUnreachable })
     else this.#answer(session, number, { kind: 'other', host })
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
@@ -27,12 +27,14 @@ function keep(
 ): { child: ChildProcess; socket: string; hangs: string; said: () => string } {
   const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-keep-'))
   t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
-  const [config, stateDir, script] = ['hoplite.toml', 'state', 'blocks.mjs'].map(name => path.join(folder, name))
-  const hangs = path.join(folder, 'hangs')
-  writeFileSync(config as string, lines)
-  writeFileSync(script as string, BLOCKS)
-  const node = ['bootstrap', '--config', config as string, '--state-dir', stateDir as string]
-  const flags = ['--no-warnings', '--import', pathToFileURL(script as string).href]
+  const [config, stateDir] = [path.join(folder, 'hoplite.toml'), path.join(folder, 'state')]
+  // What a node that root started sees of it.
+  mkdirSync(stateDir, { mode: 0o700 })
+  const [script, hangs] = [path.join(stateDir, 'blocks.mjs'), path.join(stateDir, 'hangs')]
+  writeFileSync(config, lines)
+  writeFileSync(script, BLOCKS)
+  const node = ['bootstrap', '--config', config, '--state-dir', stateDir]
+  const flags = ['--no-warnings', '--import', pathToFileURL(script).href]
   const child = spawn(process.execPath, [...flags, MAIN, 'keep', '--beat', '250', '--', ...node], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, HANGS: hangs },
@@ -42,7 +44,7 @@ function keep(
   child.stderr?.on('data', chunk => {
     text += String(chunk)
   })
-  return { child, socket: socketPath(stateDir as string), hangs, said: () => text }
+  return { child, socket: socketPath(stateDir), hangs, said: () => text }
 }
 
 function ended(child: ChildProcess): Promise<number | null> {
