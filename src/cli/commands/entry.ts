@@ -14,7 +14,7 @@ import type { WgQuickConfig } from '#wire/wg-quick.ts'
 import { assertBootstrap, progress, startDaemon, waitFor } from '../background.ts'
 import { becomeHelper, isRoot, leaveRoot } from '../become-helper.ts'
 import { print } from '../output.ts'
-import { run } from './run.ts'
+import { bindsLowPorts, isLow, run } from './run.ts'
 import { describe } from './status.ts'
 
 /** A handshake and its first repetition. */
@@ -74,10 +74,10 @@ function startAsRoot(file: string | undefined, plan: EntryPlan, options: EntryOp
   const node = { words: argumentsOf(file, options), config, stateDir, configFile: found }
   if (plan.kind === 'listen' || file === undefined) {
     assertNothingPending(stateDir)
-    leaveRoot({ ...node, bindsLowPorts: plan.kind === 'listen' && plan.listen.port < 1_024 })
+    leaveRoot({ ...node, bindsLowPorts: bindsLowPorts(config) || isLow(options.listen ?? '') })
   }
   becomeHelper({
-    ...node,
+    ...{ ...node, bindsLowPorts: bindsLowPorts(config) },
     order: uid => helperOrder({ stateDir, order: entryOrder(plan), hooks: plan.runsHooks ? plan.file.hooks : [] }, uid),
     input: readFileSync(file, 'utf8'),
   })

@@ -68,7 +68,7 @@ export function plainNode(words: readonly string[], options: NodeOptions): never
 }
 
 /** Whether a node that listens for others, for names or for questions about itself does so where only root may. */
-function bindsLowPorts({ relay, client, issuer, metrics, meet }: Config): boolean {
+export function bindsLowPorts({ relay, client, issuer, metrics, meet }: Config): boolean {
   const { listen, control_listen, websocket_listen } = relay
   const all = [
     listen,
@@ -84,7 +84,7 @@ function bindsLowPorts({ relay, client, issuer, metrics, meet }: Config): boolea
 }
 
 /** Whether it is an address with a port that only root binds, or who is let. */
-function isLow(address: string): boolean {
+export function isLow(address: string): boolean {
   const port = Number(address.split(':').at(-1))
   return address !== '' && port > 0 && port < 1_024
 }

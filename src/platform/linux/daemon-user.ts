@@ -144,7 +144,11 @@ export function asDaemon({ uid, gid, command, sees, bindsLowPorts }: DaemonLaunc
     const what = `run as user ${uid}: that one may not enter ${covers[0]}, and this root may not show it what is there`
     throw new HopliteError('NOT_PERMITTED', what, 'keep the state where others may enter: --state-dir /var/lib/hoplite')
   }
-  const stage = mkdtempSync(path.join(tmpdir(), 'hoplite-stage-'))
+  // Beside the covers: what is under one is out of sight while the others are laid.
+  const place = [tmpdir(), '/tmp', '/run', '/dev/shm'].find(
+    directory => existsSync(directory) && !covers.some(cover => isWithin(directory, cover)),
+  )
+  const stage = mkdtempSync(path.join(place ?? '/', 'hoplite-stage-'))
   const script = [...shelter(covers, sees, stage), 'exec "$@"'].join('\n')
   return ['unshare', '--mount', '--propagation', 'slave', '--', '/bin/sh', '-ec', script, 'sh', ...dropped]
 }
