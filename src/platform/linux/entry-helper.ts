@@ -66,11 +66,13 @@ export class EntryHelper {
     clearTimeout(late)
   }
 
-  async #open({ verb: _, ...wish }: Extract<EntryRequest, { readonly verb: 'entry' }>): Promise<readonly number[]> {
+  async #open(wish: Extract<EntryRequest, { readonly verb: 'entry' }>): Promise<readonly number[]> {
     await this.#end()
     prepareJournal(this.#journal)
     const { uid } = this.#order
-    const tunnel = { kind: 'client', name: NAME, ...wish, lan: [], split: {} } as const
+    const { addresses, dnsServers, dnsSearch, routes, killSwitch } = wish
+    const given = { addresses, dnsServers, dnsSearch, routes, killSwitch }
+    const tunnel = { kind: 'client', name: NAME, ...given, lan: [], split: {} } as const
     const helper = new Helper({ tunnel, journal: this.#journal, uid, hooks: [] })
     const [files, theirFiles] = descriptorPair()
     const [lines, theirLines] = descriptorPair('text')

@@ -332,7 +332,10 @@ test('a hostile daemon', async t => {
        await ask('{"verb":"entryRestore"}')
        console.log('open', await left(), rules() === before)
        process.exit(0)`,
-        ({ order: { tunnel: _, ...order }, ...start }) => ({ ...start, order: { ...order, mayEnter: true } }),
+        ({ order: { journal, uid, hooks }, ...start }) => ({
+          ...start,
+          order: { journal, uid, hooks, mayEnter: true },
+        }),
       )
       const lines = ['nothing false', ...Array(4).fill('REQUEST_INVALID'), 'hoplite-vpn true true true']
       assert.deepEqual([code, stdout.trimEnd().split('\n')], [0, [...lines, 'shut true true', 'open false true']])
