@@ -12,7 +12,7 @@ export function tunnelOrder(config: Config, plan: MachinePlan, via: ViaPlan | un
   if (via === undefined) return { ...machineOrder(plan), ...devicesBeside(config) }
   return {
     ...machineOrder(plan),
-    ...{ addresses: via.addresses, dnsServers: via.resolvers, offload: false },
+    ...{ addresses: via.addresses, dnsServers: via.resolvers },
     refused: via.hasIpv6 ? [] : ['::/0'],
     devices: { networks: DEVICE_NETWORKS },
   }

@@ -243,14 +243,14 @@ export async function shutMachine(
     release()
     throw error
   })
-  const { name, fd } = network
+  const { name, fd, offload } = network
   const hasDevices = via !== undefined || meshOrder(config, true) !== undefined
   return {
     config: { ...config, network: { ...config.network, bootstrap: multiaddrs } },
     ...{ network, control, release, flags: machineWords(plan) },
     ...(hasDevices && {
       meeting: {
-        tun: via === undefined ? { kind: 'make', name: DEVICES_NAME } : { kind: 'given', name, fd },
+        tun: via === undefined ? { kind: 'make', name: DEVICES_NAME } : { kind: 'given', name, fd, offload },
         allowHosts: hosts => void network.allowLinks(hosts).catch(() => undefined),
         ...(via !== undefined && { via }),
       },

@@ -228,6 +228,7 @@ class Client {
         this.#meeting.handleServersKnown()
         this.#routes.run(now => routes.handleDeadline(now))
       },
+      isStuck: () => this.#routes.isOn && routes.find('')?.state !== 'ready' && routes.problem('') !== undefined,
       guards: () => this.#choice.guardSources(),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
@@ -247,7 +248,7 @@ class Client {
         // The other engine has no TUN, and no marks.
         config:
           this.#needsTunnel || this.#machine !== undefined
-            ? { ...this.#config, engine: { kind: 'linux' } }
+            ? { ...this.#config, engine: { ...this.#config.engine, kind: 'linux' } }
             : this.#config,
         log,
         ...(socket !== undefined && { sockets: [socket] }),
@@ -427,7 +428,13 @@ class Client {
   }
 
   get #advice(): string {
-    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size)
+    const problem = this.#routes.routes.problem('')
+    return adviceFor(
+      problem,
+      this.#config.network.bootstrap.length > 0,
+      this.#directory.size,
+      this.#choice.unaffordable,
+    )
   }
 
   #status(): Status {
@@ -455,7 +462,7 @@ class Client {
         ...this.#meeting.counters,
       },
       ...through,
-      ...(payments?.problem !== undefined && { problem: payments.problem }),
+      ...(payments?.problem !== undefined && { problem: payments.problem, advice: payments.advice }),
     }
   }
 }

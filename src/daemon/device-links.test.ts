@@ -7,7 +7,8 @@ import type { MeshEvent, MeshOrder } from '#platform/mesh-engine.ts'
 import type { Address } from '#wire/address.ts'
 import { decodeDeviceSignal, encodeDeviceSignal, type MeetingPlace } from '#wire/device-signal.ts'
 import { parseConfig } from './config.ts'
-import { DeviceLinks, type DeviceMeetings } from './device-links.ts'
+import type { DeviceMeetings } from './device-link.ts'
+import { DeviceLinks } from './device-links.ts'
 
 const OFFER = Uint8Array.of(1, 2, 3)
 const SELF = newOwnDevice('self', seededRandom('self'))

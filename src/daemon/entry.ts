@@ -152,6 +152,8 @@ class Entry {
         this.#choice.save()
         this.#loop.run(now => this.#routes.retry(now))
       },
+      isStuck: () =>
+        this.#servers.addresses.some((server, i) => this.#routeStatus(i + 1, server).problem !== undefined),
       guards: () => [],
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
@@ -195,6 +197,7 @@ class Entry {
     const plan = this.#plan
     this.#choice.load()
     this.#payments = this.#openPayments()
+    if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch()
     const socket = await this.#network?.socket(this.#config.client.bind)
     this.#network?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
@@ -221,7 +224,7 @@ class Entry {
       observation: () => this.#laboratory.observation(this.#engine),
     })
     log.info('entry is up', { kind: own(plan.kind) })
-    if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch(address)
+    this.#search?.begin({ socket: address, takesSockets: engine.takesSockets })
     this.#keeper.start()
     this.#loop.run(now => this.#routes.handleDeadline(now))
     await tellHooks(plan, this.#options, 'PostUp')
@@ -246,14 +249,12 @@ class Entry {
     await tellHooks(plan, this.#options, 'PostDown')
   }
 
-  #openSearch(socket: Address): PeerSearch {
+  #openSearch(): PeerSearch {
     const network = this.#network
     return new PeerSearch({
       config: this.#config,
       log: this.#options.log,
       choice: this.#choice,
-      socket,
-      takesSockets: this.#engine?.takesSockets === true,
       ...(network !== undefined && { openSocket: () => network.socket(this.#config.client.bind) }),
       send: commands => this.#gate.send(commands),
       inUse: () => this.#routes.hops,
@@ -429,7 +430,8 @@ class Entry {
   #status(): Status {
     const routes = this.#servers.addresses.map((server, i) => this.#routeStatus(i + 1, server))
     const isReady = routes.every(({ state }) => state === 'ready')
-    const problem = this.#payments?.problem ?? routes.find(route => route.problem !== undefined)?.problem
+    const unpaid = this.#payments?.problem
+    const problem = unpaid ?? routes.find(route => route.problem !== undefined)?.problem
     return {
       ...commonStatus(this.#startedMs),
       role: 'entry',
@@ -454,9 +456,9 @@ class Entry {
       },
       ...(problem !== undefined && {
         problem,
-        advice: isReady
-          ? 'see what it holds: hoplite wallet'
-          : 'nothing is sent until a peer is found; it goes on trying',
+        advice:
+          (unpaid !== undefined && this.#payments?.advice) ||
+          'nothing is sent until a peer is found; it goes on trying',
       }),
     }
   }

@@ -4,6 +4,7 @@ import { copyBytes } from '#bytes/copy.ts'
 import type { Command } from '#forward/commands.ts'
 import type { ExitRequest, Hop } from '#relay/hop.ts'
 import type { ExitStreams } from '#stream/exit.ts'
+import type { ExitPolicy } from '#stream/exit-policy.ts'
 import { StreamLink } from '#stream/link.ts'
 import type { Address } from '#wire/address.ts'
 import { REFUSAL } from '#wire/control.ts'
@@ -36,6 +37,11 @@ export class ExitDesk {
 
   get streams(): number {
     return this.#options.exit.streams
+  }
+
+  /** Where streams may go that are opened from now on. */
+  usePolicy(policy: ExitPolicy): void {
+    this.#options.exit.usePolicy(policy)
   }
 
   /** Carries out a request and answers it. */

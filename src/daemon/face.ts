@@ -83,7 +83,7 @@ class Face implements ApiServer {
         const { origin } = await this.#browse()
         const made = this.#access.createToken(name, permission)
         if (made !== undefined) return { ...made, url: `${origin}/v1/` }
-        throw new HopliteError('REQUEST_INVALID', 'make a token: there are 64 already', 'revoke one: token.revoke')
+        throw new HopliteError('LIMIT_REACHED', 'make a token: there are 64 already', 'revoke one: token.revoke')
       },
       'token.list': () => ({ tokens: this.#access.tokens() }),
       'token.revoke': ({ id }) => ({ revoked: this.#access.revoke(id) }),

@@ -10,7 +10,7 @@ import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
-import { waitFor } from '#lab/testnet.ts'
+import { COLD, waitFor } from '#lab/testnet.ts'
 import { socketPath } from '#platform/directories.ts'
 import { defaultConfig, loadConfig } from './config.ts'
 import { openLog } from './log.ts'
@@ -215,7 +215,10 @@ test('a daemon starts again what was on, and what it runs ends with it even when
     '[relay]',
     'listen = "127.0.0.1:0"',
   ]
-  writeFileSync(config, [...lines, 'control_listen = "127.0.0.1:0"', '[meet]', 'gossip = false', ''].join('\n'))
+  writeFileSync(
+    config,
+    [...lines, 'control_listen = "127.0.0.1:0"', '[meet]', 'gossip = false', ...COLD, ''].join('\n'),
+  )
   const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
   const start = () => {
     const words = ['--no-warnings', main, 'daemon', '--off', '--config', config, '--state-dir', stateDir]
@@ -233,8 +236,8 @@ test('a daemon starts again what was on, and what it runs ends with it even when
   await waitFor(async () => callAction(socket, 'status', {}).catch(() => undefined), 'the daemon')
   assert.equal(loadConfig(config).peer.enabled, false)
   const [one, two] = await Promise.allSettled([
-    callAction(socket, 'share.start', { as: 'peer' }, 20_000),
-    callAction(socket, 'share.start', { as: 'peer' }, 20_000),
+    callAction(socket, 'share.start', { as: 'peer' }, 120_000),
+    callAction(socket, 'share.start', { as: 'peer' }, 120_000),
   ])
   assert.deepEqual([one.status, two.status], ['fulfilled', 'rejected'])
   const { pid, role } = await shared()
@@ -244,7 +247,7 @@ test('a daemon starts again what was on, and what it runs ends with it even when
   start()
   const { pid: again } = await shared()
   assert.notEqual(again, pid)
-  await callAction(socket, 'share.stop', {}, 20_000)
+  await callAction(socket, 'share.stop', {}, 120_000)
   assert.ok(!isAlive(again))
   await callAction(socket, 'down', {})
   await waitFor(async () => (existsSync(path.join(stateDir, 'daemon.pid')) ? undefined : true), 'its end')

@@ -18,7 +18,7 @@ import type { MatchEvent } from '#meet/matching.ts'
 import type { Path } from '#path/ground.ts'
 import { ofStranger } from '#path/stranger-offer.ts'
 import { monotonicMs } from '#platform/clock.ts'
-import { descriptorOf } from '#platform/linux/socket-mark.ts'
+import { descriptorOf } from '#platform/linux/socket-descriptor.ts'
 import { copyDescriptor } from '#platform/linux/udp-socket.ts'
 import { PathShell } from '#platform/path-shell.ts'
 import type { RouteHop } from '#route/way.ts'
@@ -55,10 +55,6 @@ export interface PeerSearchOptions {
   readonly config: Config
   readonly log: Log
   readonly choice: RelayChoice
-  /** The data plane's own socket. */
-  readonly socket: Address
-  /** Whether the data plane takes descriptors of sockets. */
-  readonly takesSockets?: boolean
   /** A socket that the machine's firewall lets out, not bound yet; without it there is no firewall. */
   readonly openSocket?: () => Promise<number>
   /** Sends commands to the data plane, when the firewall lets what they speak to through (`targets`). */
@@ -71,6 +67,14 @@ export interface PeerSearchOptions {
   readonly onFewerTargets: () => void
   /** What carries letters; the network's gossip without it. */
   readonly open?: (config: Config) => Promise<OpenCarriers>
+}
+
+/** The data plane, once it is there. */
+export interface SearchGround {
+  /** Its own socket. */
+  readonly socket: Address
+  /** Whether it takes descriptors of sockets. */
+  readonly takesSockets: boolean
 }
 
 interface Sought {
@@ -103,7 +107,8 @@ export class PeerSearch {
   #relays: readonly RouteHop[] = []
   #opening: Promise<void> | undefined
   readonly #ways: PunchedWays
-  #timer: NodeJS.Timeout
+  #timer: NodeJS.Timeout | undefined
+  #ground: SearchGround | undefined
   readonly #gathering: NodeJS.Timeout
   #next = 1
   #openAgainMs = Number.NEGATIVE_INFINITY
@@ -112,11 +117,16 @@ export class PeerSearch {
   constructor(options: PeerSearchOptions) {
     this.#options = options
     this.#ways = new PunchedWays(commands => options.send(commands))
-    this.#timer = setTimeout(() => this.#tick(), 0)
-    // While the directory is still asked for.
+    // While the data plane starts, and the directory is asked for.
     this.#join().catch(() => undefined)
     this.#gathering = setInterval(() => this.#shell?.do((endpoint, now) => endpoint.gather(now)), GATHER_EVERY_MS)
     this.#gathering.unref()
+  }
+
+  /** Begins to look for peers. */
+  begin(ground: SearchGround): void {
+    this.#ground = ground
+    this.#tick()
   }
 
   /** Peers that a way may lead over now. */
@@ -233,9 +243,11 @@ export class PeerSearch {
   }
 
   async #open(): Promise<void> {
-    const { config, choice, socket } = this.#options
+    const { config, choice } = this.#options
+    const ground = this.#ground
+    if (ground === undefined) return
     this.#relays = choice.pickStunRelays()
-    this.#shell ??= this.#openShell(socket)
+    this.#shell ??= this.#openShell(ground)
     const [{ carriers }] = await Promise.all([this.#join(), this.#shell.gather(GATHER_MS)])
     if (this.#isClosed) return
     this.#office = new MatchOffice({
@@ -247,8 +259,8 @@ export class PeerSearch {
     this.#look()
   }
 
-  #openShell(socket: Address): PathShell {
-    const { takesSockets, openSocket } = this.#options
+  #openShell({ socket, takesSockets }: SearchGround): PathShell {
+    const { openSocket } = this.#options
     const shell: PathShell = new PathShell({
       random: systemRandom,
       stunServers: this.#relays.map(({ address }) => address),
@@ -256,7 +268,7 @@ export class PeerSearch {
       meetsStrangers: true,
       tells: host => this.#mayCheck(host),
       ...(openSocket && { openSocket }),
-      ...(takesSockets === true && { copySocket: (own: Socket) => copyDescriptor(descriptorOf(own)) }),
+      ...(takesSockets && { copySocket: (own: Socket) => copyDescriptor(descriptorOf(own)) }),
       onReturned: local => this.#ways.close(local),
       onOffer: (number, offer) => this.#ask(number, offer),
       onPath: (number, path) => this.#handlePath(shell, number, path),

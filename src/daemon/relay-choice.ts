@@ -78,6 +78,7 @@ export class RelayChoice {
   readonly #failures = new Failures()
   #guards = new Guards()
   #met = new Acquaintances()
+  #unaffordable = 0
   #candidates: {
     readonly version: number
     readonly relays: readonly Candidate[]
@@ -124,6 +125,12 @@ export class RelayChoice {
       countries: this.#countries,
       notCountries: this.#notCountries,
     }
+  }
+
+  /** How many relays are not used because they take no credits that this client can have. */
+  get unaffordable(): number {
+    this.#relays()
+    return this.#unaffordable
   }
 
   /** Every relay that may be used now. */
@@ -330,9 +337,9 @@ export class RelayChoice {
   #relays(): readonly Candidate[] {
     const { version } = this.#directory
     if (this.#candidates.version !== version) {
-      const usable = this.#directory
-        .list(Date.now())
-        .filter(({ price }) => price === undefined || price.issuerId === this.#issuerId)
+      const all = this.#directory.list(Date.now())
+      const usable = all.filter(({ price }) => price === undefined || price.issuerId === this.#issuerId)
+      this.#unaffordable = all.length - usable.length
       const hidden = usable.flatMap(hiddenOf)
       this.#candidates = { version: this.#directory.version, relays: usable.flatMap(candidateOf), hidden }
     }

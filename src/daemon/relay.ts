@@ -3,7 +3,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HopliteError } from '#api/errors.ts'
-import type { Status } from '#api/table.ts'
+import { EventHub } from '#api/event-hub.ts'
+import type { Input, Status } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
@@ -38,6 +39,7 @@ import { letterKeyOf, PeerDesk } from './peer-desk.ts'
 import {
   advertised,
   announced,
+  exitPolicy,
   exitPorts,
   makeExit,
   makeRoom,
@@ -46,12 +48,17 @@ import {
   sendFrom,
   workersFor,
 } from './relay-plan.ts'
+import type { LiveKeys } from './settings.ts'
 import { Toll } from './toll.ts'
 import { assertNothingPending } from './tunnel-network.ts'
 import { VERSION } from './version.ts'
 
 const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
 const PUBLISH_MS = 3_600_000
+/** How long a relay may take to its first connection. */
+const YOUNG_MS = 20_000
+/** Changes that come together are told together. */
+const ADOPT_MS = 200
 /** How long a relay that ends takes to say so. */
 const LEAVE_MS = 2_000
 const MAX_FLOWS_PER_SESSION = 256
@@ -110,8 +117,9 @@ async function openTunnel(config: Config, stateDir: string, roles: readonly Role
 }
 
 class Relay {
-  readonly #config: Config
+  #config: Config
   readonly #options: RunOptions
+  readonly #limits: { maxSessions: number; maxFlows: number; readonly maxFlowsPerSession: number }
   readonly #roles: readonly Role[]
   readonly #keys: NodeKeys
   readonly #toll: Toll | undefined
@@ -160,12 +168,13 @@ class Relay {
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
     const { max_sessions, max_flows, max_meetings } = config.relay
+    this.#limits = { maxSessions: max_sessions, maxFlows: max_flows, maxFlowsPerSession: MAX_FLOWS_PER_SESSION }
     const ownAddresses = new Set(this.#advertised().map(formatAddress))
     if (roles.includes('peer')) this.#peer = this.#makePeer()
     this.#hop = new Hop(
       {
         keys: keys.hop,
-        limits: { maxSessions: max_sessions, maxFlows: max_flows, maxFlowsPerSession: MAX_FLOWS_PER_SESSION },
+        limits: this.#limits,
         random: systemRandom,
         hasRoom: () => openFiles.hasRoom(),
         place: () => this.#engine.place(),
@@ -240,7 +249,10 @@ class Relay {
       listen,
       {
         // The other engine has no TUN.
-        config: this.#tunnel === undefined ? this.#config : { ...this.#config, engine: { kind: 'linux' } },
+        config:
+          this.#tunnel === undefined
+            ? this.#config
+            : { ...this.#config, engine: { ...this.#config.engine, kind: 'linux' } },
         log,
         workers,
         ...(sockets !== undefined && { sockets }),
@@ -257,17 +269,18 @@ class Relay {
     const measure = () => this.#capacity.sample(engine.counters.get('bytesOut'), monotonicMs())
     measure()
     this.#measuring = setInterval(measure, SAMPLE_MS + 50)
-    this.#api = await openFace(this.#config, this.#options, {
+    const handlers = {
       status: () => this.#status(),
       ...this.#toll?.handlers,
       down: () => {
         setImmediate(() => this.#stop.abort())
-        return { stopping: true }
+        return { stopping: true } as const
       },
-      observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
+      observe: ({ marker }: Input<'observe'>) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
-      crash: ({ worker }) => this.#laboratory.crash(this.#engine, worker),
-    })
+      crash: ({ worker }: Input<'crash'>) => this.#laboratory.crash(this.#engine, worker),
+    }
+    this.#api = await openFace(this.#config, this.#options, handlers, new EventHub(), this.#liveKeys())
     const control = parseListen(this.#config.relay.control_listen)
     this.#discovery = await startDiscovery({
       // Who has no address listens nowhere, and is another to the bootstrap nodes each time.
@@ -291,6 +304,50 @@ class Relay {
     })
     if (this.#isHidden) this.#desk = this.#openDesk(this.#discovery)
     await this.#publish()
+  }
+
+  /** What `hoplite reload` changes while clients stay. */
+  #liveKeys(): LiveKeys {
+    return {
+      'relay.max_sessions': ({ relay }) => {
+        this.#limits.maxSessions = relay.max_sessions
+      },
+      'relay.max_flows': ({ relay }) => {
+        this.#limits.maxFlows = relay.max_flows
+      },
+      'relay.capacity_kbit': ({ relay: { capacity_kbit } }) =>
+        this.#adopt({ ...this.#config, relay: { ...this.#config.relay, capacity_kbit } }),
+      ...(this.#peer && this.#liveLending(this.#peer)),
+      // Those of a tunnel are in the firewall, which takes root.
+      ...(this.#exit && this.#tunnel === undefined && this.#liveExit(this.#exit)),
+    }
+  }
+
+  #liveLending(peer: Peer): LiveKeys {
+    const relimit = ({ peer: { rate_kbit, volume_mib_per_day, max_clients, hours } }: Config) => {
+      this.#adopt({
+        ...this.#config,
+        peer: { ...this.#config.peer, rate_kbit, volume_mib_per_day, max_clients, hours },
+      })
+      peer.relimit(this.#config.peer)
+    }
+    const keys = ['rate_kbit', 'volume_mib_per_day', 'max_clients', 'hours']
+    return Object.fromEntries(keys.map(key => [`peer.${key}`, relimit]))
+  }
+
+  #liveExit(exit: ExitDesk): LiveKeys {
+    const allow = ({ exit: { rules, allow_private } }: Config) => {
+      this.#adopt({ ...this.#config, exit: { ...this.#config.exit, rules, allow_private } })
+      exit.usePolicy(exitPolicy(this.#config))
+    }
+    return { 'exit.rules': allow, 'exit.allow_private': allow }
+  }
+
+  /** Goes by this configuration from now on, and tells others what changed of us. */
+  #adopt(config: Config): void {
+    this.#config = config
+    clearTimeout(this.#publishing)
+    this.#publishing = setTimeout(() => void this.#publish(), ADOPT_MS)
   }
 
   get #id(): string {
@@ -450,6 +507,17 @@ class Relay {
     )
   }
 
+  /** Why nobody finds this relay; nothing while it may still be connecting. */
+  #loneliness(): Pick<Status, 'problem' | 'advice'> {
+    const isYoung = monotonicMs() - this.#startedMs < YOUNG_MS
+    if (this.#discovery === undefined || this.#discovery.connections > 0 || isYoung) return {}
+    const advice =
+      this.#config.network.bootstrap.length === 0
+        ? 'set bootstrap in [network]: without it nobody learns of this relay'
+        : 'check the network connection and the bootstrap nodes: hoplite doctor'
+    return { problem: 'no other node is connected: nobody can find this relay', advice }
+  }
+
   #status(): Status {
     return {
       ...commonStatus(this.#startedMs),
@@ -467,6 +535,7 @@ class Relay {
       streams: this.#exit?.streams ?? 0,
       ...(this.#peer && { peer: this.#peer.status() }),
       ...(this.#toll && { credits: this.#toll.status() }),
+      ...this.#loneliness(),
       ...(this.#tunnel && { interface: this.#tunnel.name, mtu: this.#tunnel.hop.mtu }),
       counters: {
         ...this.#engine.counters.snapshot(),

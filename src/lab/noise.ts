@@ -27,7 +27,7 @@ const NOISE = `
     setTimeout(() => { socket.destroy(); resolve() }, 150)
   })
   const ping = (...words) => new Promise(resolve => execFile('ping', ['-n', '-c', '1', '-W', '0.1', ...words], resolve))
-  const own = process.argv[1]
+  const [own, link] = process.argv.slice(1)
   await Promise.all([
     send('198.51.100.9', 9), send('198.51.100.9', 9, 3000), send('198.51.100.9', 9, 20000),
     send('192.168.7.1', 53), dial('192.168.7.1', 53), dial('192.168.7.1', 853), send('198.51.100.9', 53),
@@ -35,17 +35,17 @@ const NOISE = `
     send('224.0.0.251', 5353), send('255.255.255.255', 9), send('192.168.7.255', 137), send('192.168.7.1', 9),
     send('198.51.100.9', 9, 64, 0, own),
     send('2001:db8:9::9', 9), send('2001:db8:9::9', 9, 3000), send('2001:db8:7::1', 53), dial('2001:db8:9::9', 443),
-    send('ff02::fb%eth0', 5353), send('fe80::1%eth0', 53),
-    ping('198.51.100.9'), ping('-I', 'eth0', '198.51.100.9'), ping('-m', '${CLIENT_MARK}', '198.51.100.9'),
+    send('ff02::fb%' + link, 5353), send('fe80::1%' + link, 53),
+    ping('198.51.100.9'), ping('-I', link, '198.51.100.9'), ping('-m', '${CLIENT_MARK}', '198.51.100.9'),
     ping('-s', '4000', '198.51.100.9'), ping('-M', 'do', '-s', '1400', '198.51.100.9'), ping('-r', '192.168.7.1'),
-    ping('-6', '2001:db8:9::9'), ping('-6', '-I', 'eth0', '2001:db8:9::9'), ping('-6', '-s', '4000', '2001:db8:9::9'),
+    ping('-6', '2001:db8:9::9'), ping('-6', '-I', link, '2001:db8:9::9'), ping('-6', '-s', '4000', '2001:db8:9::9'),
   ])
 `
 
-/** Tries all of it once from the link `eth0` of a host. */
-export async function makeNoise(host: Host): Promise<void> {
-  const addresses = await host.ip('-4', '-o', 'address', 'show', 'dev', 'eth0')
-  await script(host, NOISE, /inet ([0-9.]+)/.exec(addresses)?.[1] ?? '127.0.0.1')
+/** Tries all of it once from a link of a host. */
+export async function makeNoise(host: Host, link = 'eth0'): Promise<void> {
+  const addresses = await host.ip('-4', '-o', 'address', 'show', 'dev', link)
+  await script(host, NOISE, /inet ([0-9.]+)/.exec(addresses)?.[1] ?? '127.0.0.1', link)
 }
 
 /** A packet that may always leave, so that whoever looks knows that all before it was seen: a lease is renewed. */

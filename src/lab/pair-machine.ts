@@ -1,10 +1,12 @@
 // Machines of the scenarios of pairing: each behind a router, with a daemon of its own that commands start.
 
 import type { ChildProcess } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { callAction } from '#api/client.ts'
+import { socketPath } from '#platform/directories.ts'
 import type { Home } from './home.ts'
 import type { Host } from './netns.ts'
 
@@ -124,6 +126,13 @@ export async function untilPath(
     return { ms: Math.round(performance.now() - began), rttMs: Number(Math.min(...(echo.rttMs ?? [])).toFixed(1)) }
   }
   return { ms: -1, rttMs: -1 }
+}
+
+/** What a machine's daemon has used of processors, in seconds: fields 14 and 15 of its line (proc(5)), in hundredths. */
+export async function cpuSeconds({ stateDir }: Machine): Promise<number> {
+  const { pid } = await callAction(socketPath(stateDir), 'status', {})
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.split(' ') ?? []
+  return (Number(fields[11]) + Number(fields[12])) / 100
 }
 
 export function json(text: string): Record<string, unknown> {

@@ -15,7 +15,8 @@ const STRANGERS_CHECKS = 48
 const STRANGERS_REFILL_MS = 10_000
 /** For one try of either part (punch.ts). */
 const STRANGERS_GUESSES = 2_048
-const VOUCH_EVERY_MS = 20_000
+const MAX_VOUCHED = 2
+const VOUCH_EVERY_MS = 30_000
 const VOUCH_HOST_EVERY_MS = 600_000
 
 interface Target {
@@ -32,6 +33,8 @@ export class ProbeBudget {
   readonly #guesses: number
   readonly #refillMs: number
   readonly #isForStrangers: boolean
+  /** Hosts that may be vouched for now. */
+  #vouches = MAX_VOUCHED
   #vouchedMs = Number.NEGATIVE_INFINITY
 
   constructor(isForStrangers = false) {
@@ -64,13 +67,16 @@ export class ProbeBudget {
   }
 
   /**
-   * Somebody whom a stranger did not choose says that the stranger is at that host: ports may be guessed there, 2,048 of them. Once
-   * in 20 s in all, so that whoever gets others to say so has little of it; false when that is not yet.
+   * Somebody whom a stranger did not choose says that the stranger is at that host: ports may be guessed there, 2,048 of them. Of one
+   * host once in ten minutes, of all together one in 30 s and two at once, so that whoever has others say so gains little; false when
+   * that is not yet.
    */
   vouch(host: string, now: number): boolean {
     const target = this.#target(host, now)
-    if (now - this.#vouchedMs < VOUCH_EVERY_MS || now - target.vouchedMs < VOUCH_HOST_EVERY_MS) return false
+    this.#vouches = Math.min(MAX_VOUCHED, this.#vouches + (now - this.#vouchedMs) / VOUCH_EVERY_MS)
     this.#vouchedMs = now
+    if (this.#vouches < 1 || now - target.vouchedMs < VOUCH_HOST_EVERY_MS) return false
+    this.#vouches--
     target.vouchedMs = now
     target.guesses = STRANGERS_GUESSES
     return true

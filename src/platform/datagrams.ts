@@ -8,6 +8,8 @@ export interface SocketPlan {
   readonly bind?: Address
   /** The only address that datagrams go to and are taken from. */
   readonly connect?: Address
+  /** A socket for all of IPv6 takes IPv4 too unless this is said (portable engine; in the linux engine none does). */
+  readonly ipv6Only?: boolean
   /** The socket is asked for large buffers. */
   readonly isBusy: boolean
   /** A socket that is open and bound already, given for good (linux engine alone). */

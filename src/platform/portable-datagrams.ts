@@ -52,7 +52,8 @@ class PortableSocket implements DatagramSocket {
     this.#counters = counters
     this.#retain = retain
     const host = plan.connect?.host ?? plan.bind?.host ?? '0.0.0.0'
-    this.#socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4', lookup: literal as never })
+    const { ipv6Only = false } = plan
+    this.#socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4', ipv6Only, lookup: literal as never })
     this.#socket.on('message', (message, { address, port }) =>
       handlers.onDatagram(message, 0, message.length, plan.connect ?? { host: address, port }),
     )

@@ -14,6 +14,7 @@ import type { Till } from './till.ts'
 const SWEEP_MS = 30_000
 const FLOW_IDLE_MS = 300_000
 
+/** Read each time: whoever owns them may change them. */
 export interface HopLimits {
   readonly maxSessions: number
   readonly maxFlows: number
@@ -64,7 +65,7 @@ export class Hop {
     )
     this.#sessions = new HopSessions(
       {
-        ...{ keys, random, out, maxSessions: limits.maxSessions },
+        ...{ keys, random, out, maxSessions: () => limits.maxSessions },
         ...(place && { place }),
         count: name => this.#count(name),
         onOpened: ({ session }) => {

@@ -31,6 +31,9 @@ export const settings = defineAction({
     /** Where the file is, or would be made. */
     file: z.string(),
     exists: z.boolean(),
+    /** Why nothing can be saved, where that is so. */
+    problem: z.string().optional(),
+    advice: z.string().optional(),
     fields: z.array(field),
   }),
 })

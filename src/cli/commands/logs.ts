@@ -4,6 +4,7 @@ import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
 import { logFile } from '#daemon/log-file.ts'
 import { stateDirectory } from '#platform/directories.ts'
+import { isStateLocked } from '#platform/state-lock.ts'
 import { stopSignal } from '../stop-signal.ts'
 
 const POLL_MS = 250
@@ -18,9 +19,15 @@ export interface LogsOptions {
 
 /** Prints the last lines and, with `follow`, each new one until Ctrl-C. */
 export async function logs(options: LogsOptions): Promise<void> {
-  const file = logFile(stateDirectory(options.stateDir))
-  if (!existsSync(file))
-    throw new HopliteError('DAEMON_NOT_RUNNING', `read ${file}: there is no log`, 'start the daemon with: hoplite up')
+  const stateDir = stateDirectory(options.stateDir)
+  const file = logFile(stateDir)
+  if (!existsSync(file)) {
+    const found = `read ${file}: there is no log`
+    if (!isStateLocked(stateDir))
+      throw new HopliteError('DAEMON_NOT_RUNNING', found, 'start the daemon with: hoplite up')
+    const advice = 'it writes to where it was started: a terminal, or for a service journalctl -u "hoplite*" -f'
+    throw new HopliteError('DAEMON_NOT_RUNNING', `${found}: the node runs in the foreground`, advice)
+  }
   const reader = new LineReader(file)
   const show = (lines: readonly string[]) => {
     for (const line of lines) process.stdout.write(`${options.json ? line : readable(line)}\n`)

@@ -10,6 +10,7 @@ import { LINK_ONLY, MARKER, makeNoise, sendMarker } from '../noise.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 import { waitFor } from '../testnet.ts'
 import { events, hostileLan } from './leaks-lan.ts'
+import { otherPrograms, sendBound } from './leaks-programs.ts'
 import { sleeps } from './leaks-sleep.ts'
 
 interface Seen {
@@ -30,8 +31,10 @@ export const leaks: Scenario = async bench => {
   const look = (act: () => Promise<unknown>) => watch(network, capture, act)
 
   const open = await look(() => makeNoise(me))
-  say(`  without a tunnel, ${open.outside.length} packets are seen of what will be tried`)
-  promise('the capture sees what leaves', open.outside.length > 20)
+  const bound = await look(() => sendBound(me))
+  const [all, ofBound] = [open.outside.length, bound.outside.length]
+  say(`  without a tunnel, ${all} packets are seen of what will be tried, and ${ofBound} of sockets bound to the link`)
+  promise('the capture sees what leaves', all > 20 && ofBound > 20)
 
   tell(bench, 'start', await look(() => network.up()), 'some')
   await network.ready()
@@ -44,6 +47,11 @@ export const leaks: Scenario = async bench => {
     if (carries === 'some') await network.ready()
   }
   await network.ready()
+  for (const { name, act, carries, promises } of otherPrograms(network)) {
+    tell(bench, name, await look(act), carries)
+    for (const [text, held] of promises?.() ?? []) promise(`${name}: ${text}`, held)
+    await network.ready()
+  }
   for (const { name, act } of sleeps(network)) {
     let backMs = Number.POSITIVE_INFINITY
     tell(bench, name, await look(async () => (backMs = await act())), 'any')
@@ -107,12 +115,13 @@ const LEASE = /\.68 > (255\.255\.255\.255|192\.168\.7\.1)\.67: BOOTP\/DHCP, Requ
 const RELAYS = (network: MachineNetwork) => network.relayNames.map(name => network.address(name))
 const ALLOWED = (network: MachineNetwork) => [
   `${network.address('boot')}.51820`,
-  ...RELAYS(network).flatMap(host => [`${host}.51820`, `${host}.51821`]),
+  // The last is the door for clients without UDP, which is tried while no relay answers.
+  ...RELAYS(network).flatMap(host => [`${host}.51820`, `${host}.51821`, `${host}.443`]),
 ]
 
-function tell({ say, figure, promise }: Bench, name: string, seen: Seen, carries: 'some' | 'any'): void {
+function tell({ figure, promise }: Bench, name: string, seen: Seen, carries: 'some' | 'any'): void {
   figure(name, `${seen.carried} to relays, ${seen.outside.length} elsewhere`)
-  for (const line of seen.outside.slice(0, 5)) say(`    ${line}`)
+  if (seen.outside.length > 0) figure(`${name}: elsewhere`, seen.outside.slice(0, 5).join('; '))
   promise(`${name}: nothing leaves but to relays and the bootstrap node`, seen.outside.length === 0)
   if (carries === 'some') promise(`${name}: the tunnel carries`, seen.carried > 0)
 }

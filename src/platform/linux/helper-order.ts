@@ -45,8 +45,6 @@ export interface ClientOrder {
   readonly refused?: readonly string[]
   /** One's own devices: the interface that leads to them, by default this tunnel's, and their networks. */
   readonly devices?: { readonly interface?: string; readonly networks: readonly string[] }
-  /** Whether packets are as the kernel likes them, long and joined. By default they are. */
-  readonly offload?: boolean
 }
 
 export interface ExitOrder {

@@ -247,7 +247,7 @@ test('a hostile daemon', async t => {
         t,
         host,
         `import { execFileSync } from 'node:child_process'
-       const tell = async request => { const { answer, error, fds } = await ask(JSON.stringify(request)); console.log(error?.code ?? answer.mesh ?? fds) }
+       const tell = async request => { const { answer, error, fds } = await ask(JSON.stringify(request)); console.log(error?.code ?? answer.mesh?.name ?? fds) }
        const [ipv6, ipv4] = ['fd68:6f70:6c69::7', '100.64.3.4']
        await tell({ verb: 'meshRoutes', ipv4: [] })
        await tell({ verb: 'meshNames' })

@@ -61,7 +61,7 @@ export interface HelperAnswer {
   /** What became of hooks that failed. */
   readonly failures?: readonly string[]
   /** The interface of one's devices. */
-  readonly mesh?: string
+  readonly mesh?: { readonly name: string; readonly offload: TunOffload }
   /** Whether the system asks us for the devices' names. */
   readonly isTold?: boolean
   /** Of the tunnel of one's own VPN: whether it has left changes of the network. */
@@ -229,8 +229,7 @@ export class Helper {
     if (tunnel === undefined) throw outOfTurn()
     const changes = this.#machine.openChanges(journal)
     const tookOver = changes.pending().length > 0
-    const wantsOffload = tunnel.kind === 'exit' || tunnel.offload !== false
-    const tun = this.#machine.openTun({ name: tunnel.name, offload: wantsOffload, queues: request.queues })
+    const tun = this.#machine.openTun({ name: tunnel.name, offload: true, queues: request.queues })
     try {
       const { name, offload, fds } = tun
       if (tunnel.kind === 'exit') {
@@ -283,14 +282,14 @@ export class Helper {
     if (order === undefined || (this.#mesh !== undefined && this.#machine.hasInterface(this.#mesh.name)))
       throw outOfTurn()
     if (!isWithin(ipv6, order.network) || (ipv4 !== null && !isWithin(ipv4, order.ipv4))) throw outOfRange()
-    const { name, fds } = await this.#machine.openMeshLink({
+    const { name, offload, fds } = await this.#machine.openMeshLink({
       ...{ ipv6, ipv4, network: order.network },
       ...(order.interface !== undefined && { name: order.interface }),
     })
     this.#mesh = { name, hosts: ipv4 === null ? [ipv6] : [ipv6, ipv4], routes: [] }
     // They went with the interface before.
     this.#networks = this.#networks.map(({ network }) => ({ network, isUp: false }))
-    return { answer: { mesh: name }, fds }
+    return { answer: { mesh: { name, offload } }, fds }
   }
 
   async #grant(grants: readonly MeshGrant[]): Promise<Carried> {

@@ -59,7 +59,13 @@ function bindFiles() {
 }
 
 function dlopen<const T extends Definitions>(definitions: T) {
-  return loaded().dlopen<T>(null, definitions)
+  try {
+    return loaded().dlopen<T>(null, definitions)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_ACCESS_DENIED') throw error
+    const what = "call the system's C library: this process may not use node:ffi"
+    throw new HopliteError('FFI_MISSING', what, 'start it without --permission, or with --allow-ffi too', error)
+  }
 }
 
 function loaded(): Ffi {

@@ -12,8 +12,9 @@ import { useAction } from '../parts/action.ts'
 import { useAsked } from '../parts/asked.ts'
 import { Carried } from '../parts/carried.tsx'
 import { Failure } from '../parts/failure.tsx'
-import { Notice } from '../parts/notice.tsx'
+import { PageHead } from '../parts/page-head.tsx'
 import { SpendLimit } from '../parts/spend-limit.tsx'
+import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
 
 type Wallet = Output<'wallet'>
@@ -24,24 +25,18 @@ const ASK_MS = 3_000
 const words = texts.credits
 
 export function CreditsPage({ live }: { live: Live }): JSX.Element {
-  const { value: wallet, problem, ask } = useAsked('wallet', ASK_MS)
+  const { value: wallet, wrong, ask } = useAsked('wallet', ASK_MS)
   return (
     <>
-      <h1>{texts.pages.credits}</h1>
-      <p class="intro">{words.intro}</p>
-      {wallet === undefined && problem !== undefined && (
-        <Notice kind="bad" title={texts.failed}>
-          <p>{problem}</p>
-        </Notice>
-      )}
+      <PageHead page="credits">{words.intro}</PageHead>
       {wallet === undefined ? (
-        <p role="status">{texts.loading}</p>
+        <Waiting wrong={wrong} />
       ) : (
         <>
           <div class="grid">
             <Balance wallet={wallet} />
-            <Voucher onChanged={ask} />
             <Buy onChanged={ask} />
+            <Voucher onChanged={ask} />
             <GiveBack wallet={wallet} onChanged={ask} />
             <SpendLimit spent={live.status?.counters['credits.paid'] ?? 0} />
             <Account wallet={wallet} onChanged={ask} />
@@ -56,7 +51,7 @@ export function CreditsPage({ live }: { live: Live }): JSX.Element {
 
 function Balance({ wallet }: { wallet: Wallet }): JSX.Element {
   return (
-    <section class="card" aria-live="polite">
+    <section class="card card-wide card-figure" aria-live="polite">
       <h2>
         <Icon name="credits" /> {words.balance}
       </h2>
@@ -185,7 +180,7 @@ function Earnings({ onChanged }: { onChanged: () => void }): JSX.Element {
       ask()
       onChanged()
     })
-  if (value === undefined) return <p role="status">{texts.loading}</p>
+  if (value === undefined) return <Waiting />
   return (
     <section class="card">
       <div class="row">

@@ -37,7 +37,7 @@ export function Account({ wallet, onChanged }: { wallet: Output<'wallet'>; onCha
   }
   const { accountName } = wallet
   return (
-    <form class="card" onSubmit={submit}>
+    <form class="card card-wide" onSubmit={submit}>
       <h2>
         <Icon name="key" /> {words.title}
       </h2>

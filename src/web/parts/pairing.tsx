@@ -12,6 +12,7 @@ import { Carried } from './carried.tsx'
 import { Copy } from './copy.tsx'
 import { Failure } from './failure.tsx'
 import { Notice } from './notice.tsx'
+import { Trouble } from './trouble.tsx'
 
 const ASK_MS = 800
 
@@ -96,11 +97,7 @@ export function Pairing({ onPaired }: { onPaired: () => void }): JSX.Element {
         </Notice>
       )}
       {begun !== undefined && state === 'failed' && (
-        <Notice kind="bad" title={words.failed} onDismiss={() => setBegun(undefined)}>
-          <p>
-            {status?.problem}. {status?.advice}
-          </p>
-        </Notice>
+        <Trouble kind="bad" title={words.failed} wrong={status ?? {}} onDismiss={() => setBegun(undefined)} />
       )}
       <Failure doing={doing} />
     </section>
