@@ -25,6 +25,7 @@ export const RELAYS: readonly RelayPlan[] = [
 ]
 /** What a relay carries for nothing, MiB; half of it brings the first payment, which is a credit for a GiB. */
 export const FREE_MIB = 2
+const TEST_MS = 120_000
 const VOUCHER_MS = 3_600_000
 /** The issuer's, which the nodes' own agree with. */
 const CLOCK = {
@@ -53,10 +54,14 @@ export class Stage {
     ;[this.vpn, this.issuer] = await Promise.all([WireGuardPair.start('127.98.0.1'), startTestIssuer({}, CLOCK)])
     const credit = { url: this.issuer.url, id: this.issuer.issuer.id, price: 1, freeMib: FREE_MIB }
     const servers = [formatAddress(this.vpn.server)]
-    ;[this.net, this.browser] = await Promise.all([
-      Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false, credit, servers }),
+    const [browser, net] = await Promise.allSettled([
       startBrowser(),
+      Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false, credit, servers }),
     ])
+    // Whichever is there has to be stopped, also when the other is not.
+    if (browser.status === 'fulfilled') this.browser = browser.value
+    if (net.status === 'fulfilled') this.net = net.value
+    for (const one of [net, browser]) if (one.status === 'rejected') throw one.reason
     const { url } = await callAction(this.socket, 'login', {})
     this.origin = new URL(url).origin
     this.context = await this.browser.newContext(VIEW)
@@ -123,7 +128,7 @@ export class Stage {
 
 /** A test that needs the browser. */
 export function inBrowser(name: string, run: (t: TestContext) => Promise<void> | void): void {
-  void test(name, async t => {
+  void test(name, { timeout: TEST_MS }, async t => {
     if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
     await run(t)
   })
