@@ -161,6 +161,38 @@ test('a daemon that was killed is told from one that never ran, and one that han
   assert.match(logs.stderr, /there is no log: the node runs in the foreground\n.*journalctl/)
 })
 
+test('call has help, lists and switches as the schemas say', async t => {
+  const directory = temporary(t)
+  const [help, list, wrong] = await Promise.all([
+    hoplite('call', 'setRoute', '--help'),
+    hoplite('call', 'setRoute', '--countries', 'CH', 'ch', '--state-dir', directory),
+    hoplite('call', 'entry.start', '--form', 'tunnel', '--killSwitch', 'maybe', '--state-dir', directory),
+  ])
+  assert.match(help.stdout, /--hops <n> +Hops of a route/)
+  assert.match(help.stdout, /--countries <text\.\.\.> +Where the exit is to be/)
+  assert.match(list.stderr, /two letters of a country, like CH/)
+  assert.match(wrong.stderr, /true or false/)
+  writeFileSync(path.join(directory, 'code'), 'x'.repeat(65))
+  const code = `@${path.join(directory, 'code')}`
+  const [long, missing] = await Promise.all([
+    hoplite('call', 'redeemVoucher', '--code', code, '--state-dir', directory),
+    hoplite('call', 'redeemVoucher', '--code', '@/nowhere/code', '--state-dir', directory),
+  ])
+  assert.match(long.stderr, /<=64/, 'what the file has is read')
+  assert.match(missing.stderr, /the file cannot be read: ENOENT/)
+  const off = await hoplite(
+    'call',
+    'entry.start',
+    '--form',
+    'tunnel',
+    '--killSwitch',
+    'false',
+    '--state-dir',
+    directory,
+  )
+  assert.equal(off.code, 69, 'the input is right, and there is no daemon')
+})
+
 test('a wrong configuration ends with 78 before anything starts', async t => {
   const directory = temporary(t)
   const file = path.join(directory, 'hoplite.toml')

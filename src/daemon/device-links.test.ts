@@ -272,11 +272,46 @@ test('a device that is removed is met no more, and who begins anew is met anew',
   update(LATER)
   tell({ kind: 'offer', peer: 1, offer: OFFER })
   made.handle(LATER.id, signal(1_000))
+  assert.notEqual(asked.at(-1), 'closed', 'whom we hear for the first time has not been there yet')
+  made.handle(LATER.id, signal(2_000))
   assert.equal(asked.at(-1), 'closed')
   tell({ kind: 'offer', peer: 1, offer: OFFER })
   assert.notEqual(asked.at(-1), 'closed')
   update()
   assert.equal(asked.at(-1), 'closed')
+})
+
+test('the relay is spoken to before it is known what to say, and what is said names it', t => {
+  const { asked, meetings } = relays('a')
+  const { said, tell, update } = links(t, '', meetings)
+  update(LATER)
+  assert.equal(asked.length, 1)
+  assert.equal(said.length, 0)
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  assert.equal(asked.length, 1, 'that one, and no other')
+  const [place] = asked
+  assert.ok(place !== 'closed' && place !== undefined)
+  const told = decodeDeviceSignal(said[0]?.data ?? OFFER)?.meeting
+  assert.deepEqual([told?.relay, Buffer.from(told?.token ?? [])], [place.relay, Buffer.from(place.token)])
+})
+
+test('tunnels start when a device is about to be paired, once it is known whom to ask for our address', async t => {
+  const { made, orders, asked, know, update } = links(t, '[network]\nbootstrap = ["/ip4/192.0.2.1/tcp/1/p2p/id"]')
+  made.prepare(SELF, { ipv6: 'fd68::1', ipv4: undefined })
+  assert.deepEqual(asked, [], 'nobody to ask yet')
+  know([{ host: '192.0.2.1', port: 51_821 }])
+  await made.handleServersKnown()
+  assert.deepEqual(asked, [1])
+  update()
+  update(other('laptop'))
+  assert.deepEqual(asked, [1], 'once')
+  assert.deepEqual(kinds(orders), ['peers', 'peers'])
+})
+
+test('where there will be nobody to ask, they start at once', t => {
+  const { made, asked } = links(t)
+  made.prepare(SELF, { ipv6: 'fd68::1', ipv4: undefined })
+  assert.deepEqual(asked, [0])
 })
 
 test('relays that are known late are met at as soon as they are', async t => {
