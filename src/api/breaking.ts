@@ -5,6 +5,15 @@ import type { OpenApiDocument } from './openapi.ts'
 
 interface Schema {
   readonly type?: string
+  readonly pattern?: string
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly minLength?: number
+  readonly maxLength?: number
+  readonly minItems?: number
+  readonly maxItems?: number
+  readonly anyOf?: readonly Schema[]
+  readonly additionalProperties?: Schema | boolean
   readonly properties?: Readonly<Record<string, Schema>>
   readonly required?: readonly string[]
   readonly enum?: readonly unknown[]
@@ -25,7 +34,7 @@ export function breakingChanges(before: OpenApiDocument, after: OpenApiDocument)
   for (const [name, schema] of Object.entries(events(before))) {
     const now = events(after)[name]
     if (now === undefined) broken.push(`${name} is gone`)
-    else broken.push(...outputChanges(name, schema, now))
+    else broken.push(...(name.startsWith('input.') ? inputChanges : outputChanges)(name, schema, now))
   }
   return broken
 }
@@ -58,8 +67,14 @@ function inputChanges(where: string, before: Schema, after: Schema): string[] {
     if (now === undefined) broken.push(`${where}: ${name} is gone`)
     else broken.push(...inputChanges(`${where}.${name}`, schema, now))
   }
+  if (before.enum === undefined && after.enum !== undefined) broken.push(`${where}: only some values are taken now`)
   const gone = (before.enum ?? []).filter(value => after.enum !== undefined && !after.enum.includes(value))
   if (gone.length > 0) broken.push(`${where}: ${gone.join(', ')} is refused now`)
+  broken.push(...narrowed(where, before, after))
+  const kinds = (before.anyOf ?? []).filter(kind => !isAmong(kind, after))
+  if (kinds.length > 0) broken.push(`${where}: of several kinds, ${kinds.length} are refused now`)
+  const [values, now] = [before.additionalProperties, after.additionalProperties]
+  if (isSchema(values) && isSchema(now)) broken.push(...inputChanges(`${where}.*`, values, now))
   if (before.items !== undefined && after.items !== undefined)
     broken.push(...inputChanges(`${where}[]`, before.items, after.items))
   return broken
@@ -77,7 +92,35 @@ function outputChanges(where: string, before: Schema, after: Schema): string[] {
   }
   if (before.items !== undefined && after.items !== undefined)
     broken.push(...outputChanges(`${where}[]`, before.items, after.items))
+  if (before.anyOf !== undefined && after.anyOf !== undefined) {
+    const kinds = after.anyOf.filter(kind => !isAmong(kind, before))
+    if (kinds.length > 0) broken.push(`${where}: it may be of ${kinds.length} more kinds now`)
+  }
+  const [values, now] = [before.additionalProperties, after.additionalProperties]
+  if (isSchema(values) && isSchema(now)) broken.push(...outputChanges(`${where}.*`, values, now))
   return broken
+}
+
+/** Bounds of an input that let less through than before. */
+function narrowed(where: string, before: Schema, after: Schema): string[] {
+  const broken: string[] = []
+  for (const most of ['maximum', 'maxLength', 'maxItems'] as const)
+    if ((after[most] ?? Infinity) < (before[most] ?? Infinity)) broken.push(`${where}: ${most} is ${after[most]} now`)
+  for (const least of ['minimum', 'minLength', 'minItems'] as const)
+    if ((after[least] ?? -Infinity) > (before[least] ?? -Infinity))
+      broken.push(`${where}: ${least} is ${after[least]} now`)
+  if (after.pattern !== undefined && after.pattern !== before.pattern)
+    broken.push(`${where}: it has another pattern now`)
+  return broken
+}
+
+/** Whether a schema has this kind, word for word; a schema of one kind is its only one. */
+function isAmong(kind: Schema, { anyOf, ...alone }: Schema): boolean {
+  return (anyOf ?? [alone]).some(other => JSON.stringify(other) === JSON.stringify(kind))
+}
+
+function isSchema(value: Schema | boolean | undefined): value is Schema {
+  return typeof value === 'object'
 }
 
 function typeChange(where: string, before: Schema, after: Schema): string[] {

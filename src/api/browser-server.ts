@@ -14,6 +14,7 @@ import { type ApiServer, closeServer } from './server.ts'
 
 const MAX_CONNECTIONS = 512
 const COOKIE_SECONDS = 30 * 86_400
+const TOKEN_ADVICE = 'make another: hoplite call token.create --name NAME --permission read'
 /** Where the page's key stands in its requests. */
 export const PAGE_KEY_HEADER = 'x-hoplite-page'
 
@@ -90,6 +91,8 @@ async function answer(
     const permission = permissionOf(options.access, gate, request)
     return handleApi(options.node, permission, request, response)
   }
+  if (/^\/v\d+\//.test(path))
+    throw new HopliteError('ACTION_UNKNOWN', 'carry out an action: this node speaks another version', 'ask for /v1/')
   if (request.method !== 'GET' && request.method !== 'HEAD')
     throw new HopliteError('REQUEST_INVALID', 'read a request: pages take GET', 'open the page in a browser')
   const asset = (await options.assets()).get(path === '/' ? '/index.html' : path)
@@ -136,6 +139,8 @@ function permissionOf(access: Access, gate: Gate, request: IncomingMessage): Per
   const cookie = cookies.find(text => text.startsWith(`${cookieName(gate)}=`))?.slice(cookieName(gate).length + 1)
   const page = request.headers[PAGE_KEY_HEADER]
   if (cookie !== undefined && typeof page === 'string' && access.isSession(cookie, page)) return 'person'
+  if (request.headers.authorization !== undefined)
+    throw new HopliteError('NOT_SIGNED_IN', 'answer a request: its token is none, or was revoked', TOKEN_ADVICE)
   throw new HopliteError('NOT_SIGNED_IN', 'answer a request: it has no valid session or token', 'run: hoplite ui')
 }
 

@@ -37,6 +37,7 @@ export const ERROR_CODES = [
   'ACTION_UNKNOWN',
   'NOT_SIGNED_IN',
   'NOT_ALLOWED',
+  'LIMIT_REACHED',
   'INTERNAL',
 ] as const
 export type ErrorCode = (typeof ERROR_CODES)[number]

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test from 'node:test'
@@ -52,6 +53,23 @@ test('the typed client hears events over the socket, and ends when it is told to
     { name: 'rtt', data: { hops: [{ id: 'a', ms: 1.5 }] } },
     { name: 'failover', data: { silentMs: 450, count: 1 } },
   ])
+})
+
+test('who listens when nobody more can is told so, and not cut off', async t => {
+  const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-events-'))
+  const hub = new EventHub()
+  while (!hub.isFull) hub.listen(() => {})
+  const socketPath = path.join(directory, 'control.sock')
+  const server = await serveApi({}, socketPath, hub)
+  t.after(async () => {
+    await server.close()
+    rmSync(directory, { recursive: true })
+  })
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    request({ socketPath, path: '/v1/events', agent: false }, resolve).on('error', reject).end()
+  })
+  assert.equal(answer.statusCode, 429)
+  assert.match((await answer.toArray()).join(''), /"code":"LIMIT_REACHED","message":"tell events: as many/)
 })
 
 test('without a node there is nobody to hear', async () => {

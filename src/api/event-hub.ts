@@ -19,6 +19,11 @@ export class EventHub {
     return this.#listeners.size > 0
   }
 
+  /** Whether nobody more can listen. */
+  get isFull(): boolean {
+    return this.#listeners.size >= MAX_LISTENERS
+  }
+
   tell<N extends EventName>(name: N, data: EventData<N>): void {
     if (this.#listeners.size === 0) return
     const frame = frameOf(name, data)
@@ -27,7 +32,7 @@ export class EventHub {
 
   /** Listens until the result is called; undefined when there are too many already. */
   listen(listener: (frame: string) => void): (() => void) | undefined {
-    if (this.#listeners.size >= MAX_LISTENERS) return undefined
+    if (this.isFull) return undefined
     this.#listeners.add(listener)
     for (const { name, data } of this.#greet()) listener(frameOf(name, data))
     return () => this.#listeners.delete(listener)

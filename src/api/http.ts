@@ -97,6 +97,8 @@ function statusOf(code: ErrorCode): number {
       return 403
     case 'ACTION_UNKNOWN':
       return 404
+    case 'LIMIT_REACHED':
+      return 429
     case 'INTERNAL':
       return 500
     default:
@@ -166,6 +168,12 @@ function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
 }
 
 function streamEvents(events: EventHub, response: ServerResponse): void {
+  if (events.isFull)
+    throw new HopliteError(
+      'LIMIT_REACHED',
+      'tell events: as many listen already as may',
+      'close a dashboard, or try later',
+    )
   response.setHeader('content-type', 'text/event-stream')
   response.setHeader('cache-control', 'no-store')
   response.flushHeaders()

@@ -30,6 +30,7 @@ export function exitCodeOf(code: ErrorCode): number {
     case 'PAIRING_FAILED':
     case 'DEVICE_UNREACHABLE':
     case 'CHANGES_PENDING':
+    case 'LIMIT_REACHED':
       return EXIT.temporary
     case 'STATE_UNREADABLE':
     case 'KEY_EXISTS':

@@ -2,7 +2,7 @@
 // warnings at most, but for the clock: the proxy works without.
 
 import { spawnSync } from 'node:child_process'
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync, statfsSync, statSync } from 'node:fs'
 import { hasProgram } from '#platform/linux/programs.ts'
 import type { Finding } from './commands/doctor.ts'
 
@@ -10,6 +10,7 @@ import type { Finding } from './commands/doctor.ts'
 const CAP_NET_ADMIN = 12n
 const TOOL_MS = 3_000
 const WANTED_FILES = 4_096
+const WANTED_DISK = 64 * 2 ** 20
 
 /** node:ffi, which the batching engine calls the system with. */
 export async function checkForeignFunctions(): Promise<Finding> {
@@ -71,6 +72,19 @@ export function checkOpenFiles(): Finding[] {
   if (Number(limit) >= WANTED_FILES) return [{ check, verdict: 'ok', found: `at most ${limit}` }]
   const found = `at most ${limit}: a busy relay, or many connections at once, need more`
   return [{ check, verdict: 'warning', found, fix: 'ulimit -n 65536, or LimitNOFILE=65536 in a service' }]
+}
+
+/** What a node keeps is little, but for its log and its wallet. */
+export function checkDisk(directory: string): Finding[] {
+  try {
+    const { bavail, bsize } = statfsSync(directory)
+    const check = 'disk'
+    const found = `${Math.floor((bavail * bsize) / 2 ** 20)} MiB left where the state is`
+    if (bavail * bsize >= WANTED_DISK) return [{ check, verdict: 'ok', found }]
+    return [{ check, verdict: 'warning', found, fix: 'make room, or choose another place with --state-dir' }]
+  } catch {
+    return []
+  }
 }
 
 /** Descriptors expire: a clock before the day this program was installed refuses every relay. */

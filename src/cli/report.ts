@@ -11,7 +11,8 @@ import type { Finding } from './commands/doctor.ts'
 const MAX_LOG_BYTES = 256 * 1024
 const MAX_LINES = 500
 /** Checks that find versions, sizes and yes or no, never a name, a path or an address. */
-const IMPERSONAL = /^(runtime|node:ffi|sodium-native|udx-native|UDP|net\.core\.\w+|TUN|CAP_NET_ADMIN|nft|namespaces)$/
+const IMPERSONAL =
+  /^(runtime|node:ffi|sodium-native|udx-native|UDP|net\.core\.\w+|TUN|CAP_NET_ADMIN|nft|namespaces|open files|disk)$/
 /** A field of a log line that is text is left out, but for these, in our own plain words. */
 const WORDED = ['reason', 'what']
 const PLAIN_WORDS = /^[a-z][a-z ]{0,40}$/
@@ -71,6 +72,7 @@ function harmless(status: Status): Record<string, unknown> {
   const { role, state, version, uptimeMs, directory, sessions, flows, streams, counters, memoryBytes } = status
   return {
     ...{ role, state, version, uptimeMs, directory, sessions, flows, streams, memoryBytes },
+    limits: status.limits?.map(({ name }) => name) ?? [],
     counters: Object.fromEntries(Object.entries(counters).filter(([, count]) => count > 0)),
     routes: status.routes.map(({ state, hops, spare, rttMs, streams }) => ({
       ...{ state, hops: hops.length, hasSpare: spare !== undefined, streams },

@@ -237,7 +237,7 @@ export async function shutMachine(
     order: {
       ...machineOrder(plan),
       ...(via !== undefined && {
-        ...{ addresses: via.addresses, dnsServers: via.resolvers, offload: false },
+        ...{ addresses: via.addresses, dnsServers: via.resolvers },
         refused: via.hasIpv6 ? [] : ['::/0'],
         devices: { networks: DEVICE_NETWORKS },
       }),
@@ -250,14 +250,14 @@ export async function shutMachine(
     release()
     throw error
   })
-  const { name, fd } = network
+  const { name, fd, offload } = network
   const hasDevices = via !== undefined || meshOrder(config, true) !== undefined
   return {
     config: { ...config, network: { ...config.network, bootstrap: multiaddrs } },
     ...{ network, control, release, flags: machineWords(plan) },
     ...(hasDevices && {
       meeting: {
-        tun: via === undefined ? { kind: 'make', name: DEVICES_NAME } : { kind: 'given', name, fd },
+        tun: via === undefined ? { kind: 'make', name: DEVICES_NAME } : { kind: 'given', name, fd, offload },
         allowHosts: hosts => void network.allowLinks(hosts).catch(() => undefined),
         ...(via !== undefined && { via }),
       },

@@ -8,6 +8,7 @@ import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
 import type { Endpoint } from '#platform/linux/networks.ts'
 import { NetworkWatch } from '#platform/network-watch.ts'
+import { openFiles } from '#platform/process-limits.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { ProxyServer } from '#stream/proxy.ts'
@@ -208,6 +209,7 @@ class Client {
         this.#routes.assertOn()
         return streams.associate(isolation, signal, lost)
       },
+      hasRoom: () => openFiles.hasRoom(),
     })
     this.#face = new ClientFace({
       route: () => routes.find(''),
@@ -226,6 +228,7 @@ class Client {
         this.#meeting.handleServersKnown()
         this.#routes.run(now => routes.handleDeadline(now))
       },
+      isStuck: () => this.#routes.isOn && routes.find('')?.state !== 'ready' && routes.problem('') !== undefined,
       guards: () => this.#choice.guardSources(),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
@@ -245,7 +248,7 @@ class Client {
         // The other engine has no TUN, and no marks.
         config:
           this.#needsTunnel || this.#machine !== undefined
-            ? { ...this.#config, engine: { kind: 'linux' } }
+            ? { ...this.#config, engine: { ...this.#config.engine, kind: 'linux' } }
             : this.#config,
         log,
         ...(socket !== undefined && { sockets: [socket] }),
@@ -272,7 +275,7 @@ class Client {
     try {
       this.#proxyAddress = await this.#proxy.listen(listen.host, listen.port)
     } catch (error) {
-      const advice = 'stop the program that uses it, or choose another with --proxy'
+      const advice = 'stop the program that uses it, or choose another: proxy in [client], or hoplite up --proxy'
       throw new HopliteError(
         'ADDRESS_IN_USE',
         `listen on ${formatAddress(listen)}: ${(error as NodeJS.ErrnoException).code}`,
@@ -307,6 +310,7 @@ class Client {
       },
       this.#face.events,
       {
+        'meet.allow': ({ meet }) => this.#meeting.allow(meet.allow),
         'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }),
         'client.exit_countries': ({ client }) => this.#choice.prefer({ countries: client.exit_countries }),
         'client.avoid_exit_countries': ({ client }) =>
@@ -425,7 +429,13 @@ class Client {
   }
 
   get #advice(): string {
-    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size)
+    const problem = this.#routes.routes.problem('')
+    return adviceFor(
+      problem,
+      this.#config.network.bootstrap.length > 0,
+      this.#directory.size,
+      this.#choice.unaffordable,
+    )
   }
 
   #status(): Status {
@@ -453,7 +463,7 @@ class Client {
         ...this.#meeting.counters,
       },
       ...through,
-      ...(payments?.problem !== undefined && { problem: payments.problem }),
+      ...(payments?.problem !== undefined && { problem: payments.problem, advice: payments.advice }),
     }
   }
 }

@@ -214,7 +214,9 @@ const schema = z.strictObject({
     .prefault({}),
   api: z.strictObject({ listen: loopbackAddress.default('127.0.0.1:0') }).prefault({}),
   metrics: z.strictObject({ listen: listenAddress.or(z.literal('')).default('') }).prefault({}),
-  engine: z.strictObject({ kind: z.enum(['auto', 'linux', 'portable']).default('auto') }).prefault({}),
+  engine: z
+    .strictObject({ kind: z.enum(['auto', 'linux', 'portable']).default('auto'), warm_up: z.boolean().default(true) })
+    .prefault({}),
   log: z
     .strictObject({
       level: z.enum(['error', 'warn', 'info', 'debug']).default('info'),

@@ -1,15 +1,8 @@
-// The tunnels to one's devices: who is in them, how offers of paths travel, what is known of each.
-//
-// Offers go by letter. One may be lost, so the newest is said again while there is no path: after 20 s, then ever more rarely.
-// A program that began anew has forgotten everything: its first offer is answered with ours, whole.
+// The tunnels to one's devices: who is in them, and what is known of each. What is said of paths is each link's (device-link.ts).
 
-import { systemRandom } from '#crypto/random.ts'
-import { DEVICE_NETWORK, DEVICE_NETWORK_4, type DeviceAddresses } from '#meet/device-address.ts'
+import type { DeviceAddresses } from '#meet/device-address.ts'
 import type { Device } from '#meet/devices.ts'
-import { ZONE } from '#meet/names.ts'
 import type { OwnDevice } from '#meet/own-device.ts'
-import type { PortRule } from '#mesh/firewall.ts'
-import { LINK_MARK } from '#platform/linux/client-options.ts'
 import {
   type LinkPath,
   type LinkPeer,
@@ -19,19 +12,16 @@ import {
   type MeshSettings,
   startMesh,
 } from '#platform/mesh-engine.ts'
-import { readStateFile } from '#platform/state-file.ts'
 import { type Address, parseAddress } from '#wire/address.ts'
-import { MEETING_TOKEN_BYTES } from '#wire/control.ts'
-import { decodeDeviceSignal, encodeDeviceSignal, type MeetingPlace } from '#wire/device-signal.ts'
+import { decodeDeviceSignal } from '#wire/device-signal.ts'
 import type { Config } from './config.ts'
+import { DeviceLink, type DeviceMeetings, type MeetingNews } from './device-link.ts'
+import { DevicePorts } from './device-ports.ts'
 import type { DeviceAccess } from './device-sharing.ts'
+import { linkSettings } from './link-settings.ts'
 import { type Log, own } from './log.ts'
 import type { Phone } from './phones.ts'
 
-const FIRST_AGAIN_MS = 20_000
-const MAX_AGAIN_MS = 600_000
-const MAX_LEASES = 64
-const MAX_PASSWORD_BYTES = 1_024
 const PING_LIMIT_MS = 6_000
 const NO_NAMES: MeshNames = { places: [], isTold: false }
 
@@ -50,6 +40,8 @@ export interface DeviceLinksOptions {
   readonly accessOf?: (id: string) => DeviceAccess
   /** Whether packets reach a device, from now on. */
   readonly onReachable?: (id: string, isReachable: boolean) => void
+  /** The rules of the configuration, as they are now. */
+  readonly allow?: () => Config['meet']['allow']
   /** The network interface that there is to be, where the configuration wants one. */
   readonly tun?: Exclude<MeshSettings['tun'], { readonly kind: 'none' }>
   /** The tunnels are gone, of a bug. */
@@ -60,20 +52,6 @@ export interface DeviceLinksOptions {
   readonly start?: typeof startMesh
 }
 
-/** Meetings at relays: one at a time for each device, by the number of its link. */
-export interface DeviceMeetings {
-  /** The id of a relay to meet at; `undefined` while none is known. */
-  pick(): string | undefined
-  /** False when the relay is not known, or there are too many. */
-  open(peer: number, place: MeetingPlace): boolean
-  close(peer: number): void
-}
-
-/** What became of a meeting. */
-export type MeetingNews =
-  | { readonly kind: 'open'; readonly peer: number; readonly address: Address; readonly relay: Address }
-  | { readonly kind: 'closed' | 'lost'; readonly peer: number }
-
 /** What is known of the way to a device. */
 export interface LinkStatus {
   readonly path: LinkPath | undefined
@@ -82,46 +60,27 @@ export interface LinkStatus {
   readonly txBytes: number
 }
 
-interface Link {
-  readonly id: string
-  readonly peer: number
-  /** Whether it is us who choose where to meet. */
-  readonly isControlling: boolean
-  meeting: MeetingPlace | undefined
-  path: LinkPath | undefined
-  offer: Uint8Array | undefined
-  /** When the other side's program began; 0 while nothing was heard. */
-  theirsMs: number
-  epoch: number
-  againMs: number
-  again: NodeJS.Timeout | undefined
-}
-
 export class DeviceLinks {
   readonly #options: DeviceLinksOptions
   /** When the tunnels began, as the others are told. */
   #begunMs = 0
   #hasStun = false
   #isRestarting = false
-  readonly #links = new Map<string, Link>()
+  readonly #links = new Map<string, DeviceLink>()
   readonly #waiting = new Map<number, (event: MeshEvent) => void>()
-  /** Ports that are open for a while: of a device's id or `*`, until when. */
-  readonly #leases = new Map<string, { readonly device: string; readonly port: number; readonly end: NodeJS.Timeout }>()
+  readonly #ports: DevicePorts
   #update: () => void = () => undefined
+  #prepare: () => void = () => undefined
   #engine: MeshEngine | undefined
   #interface: string | undefined
-  #port: number | undefined
   #told = ''
   #nextPeer = 1
   #nextRequest = 1
 
   constructor(options: DeviceLinksOptions) {
     this.#options = options
-  }
-
-  /** The UDP port of the tunnels; `undefined` while they are not up. */
-  get port(): number | undefined {
-    return this.#port
+    const { config, allow = () => config.meet.allow } = options
+    this.#ports = new DevicePorts(allow, () => this.#update())
   }
 
   /** The network interface of the tunnels, where there is one. */
@@ -139,8 +98,7 @@ export class DeviceLinks {
     const ids = new Set([...ready, ...phones].map(({ id }) => id))
     for (const [id, link] of this.#links) {
       if (ids.has(id)) continue
-      clearTimeout(link.again)
-      this.#endMeeting(link)
+      link.close()
       this.#links.delete(id)
       this.#options.onReachable?.(id, false)
     }
@@ -153,13 +111,27 @@ export class DeviceLinks {
     if (told === this.#told) return
     this.#told = told
     this.#engine.send({ kind: 'peers', privateKey, peers })
+    // The relay is spoken to while it is still found out where we are.
+    for (const { id } of ready) this.#links.get(id)?.meetEarly()
+  }
+
+  /** A device is about to be paired: the tunnels start meanwhile, once it is known whom to ask for our address. */
+  prepare(self: OwnDevice, addresses: DeviceAddresses): void {
+    const { config } = this.#options
+    if (!config.meet.tunnel) return
+    this.#prepare = () => {
+      const knowsServers = this.#stunServers().length > 0 || config.network.bootstrap.length === 0
+      if (knowsServers && !this.#isRestarting) this.#engine ??= this.#start(self, addresses)
+    }
+    this.#prepare()
   }
 
   /** More servers and relays may be known: tunnels that began without any, and reach nobody, begin anew. */
   async handleServersKnown(): Promise<void> {
+    this.#prepare()
     const isStuck = ![...this.#links.values()].some(({ path }) => path !== undefined)
     if (this.#engine === undefined || this.#hasStun || !isStuck || this.#stunServers().length === 0) {
-      for (const link of this.#links.values()) this.#meetAtLast(link)
+      for (const link of this.#links.values()) link.meetAtLast()
       return
     }
     const engine = this.#engine
@@ -170,68 +142,29 @@ export class DeviceLinks {
     await engine.close()
     this.#isRestarting = false
     this.#told = ''
-    for (const link of this.#links.values()) {
-      link.offer = undefined
-      this.#endMeeting(link)
-    }
+    for (const link of this.#links.values()) link.forget()
     this.#update()
   }
 
   /** Opens a port to a device's id, or to all by `*`, for a while; 0 closes it. False when 64 are open. */
   allow(device: string, port: number, forMs: number): boolean {
-    const key = `${device} ${port}`
-    clearTimeout(this.#leases.get(key)?.end)
-    this.#leases.delete(key)
-    if (forMs === 0 || this.#leases.size >= MAX_LEASES) return false
-    const end = setTimeout(() => {
-      this.#leases.delete(key)
-      this.#update()
-    }, forMs)
-    end.unref()
-    this.#leases.set(key, { device, port, end })
-    return true
+    return this.#ports.allow(device, port, forMs)
   }
 
   /** What a device says by letter. */
   handle(id: string, data: Uint8Array): void {
-    const link = this.#links.get(id)
     const signal = decodeDeviceSignal(data)
-    if (link === undefined || signal === undefined) return
-    const knowsUs = signal.heardMs === this.#begunMs
-    if (signal.begunMs !== link.theirsMs) {
-      // Said by an earlier run of its program; unless its clock went back, which what it heard of us shows.
-      if (signal.begunMs < link.theirsMs && !knowsUs) return
-      const isFirst = link.theirsMs === 0
-      link.theirsMs = signal.begunMs
-      link.epoch++
-      // Its flow at the relay may still be there, and nobody in it.
-      if (!knowsUs && link.isControlling) this.#endMeeting(link)
-      // It may have heard what we said meanwhile, and has lost our session all the same.
-      if (!knowsUs || !isFirst) this.#engine?.send({ kind: 'restart', peer: link.peer })
-    }
-    if (!link.isControlling && signal.meeting !== undefined) this.#follow(link, signal.meeting)
-    const offer = Uint8Array.from(signal.offer)
-    this.#engine?.send({ kind: 'offer', peer: link.peer, epoch: link.epoch, offer })
+    if (signal !== undefined) this.#links.get(id)?.handleSignal(signal)
   }
 
   /** What became of a meeting at a relay. */
   handleMeeting(news: MeetingNews): void {
-    const { peer } = news
-    const link = [...this.#links.values()].find(each => each.peer === peer)
-    const meeting = link?.meeting
-    if (link === undefined || meeting === undefined) return
-    if (news.kind === 'closed') this.#engine?.send({ kind: 'endMeeting', peer })
-    if (news.kind === 'lost') link.meeting = undefined
-    if (news.kind !== 'open') return
-    const { address, relay } = news
-    const { isControlling } = link
-    this.#engine?.send({ kind: 'meeting', peer, meeting: { address, relay, isControlling, token: meeting.token } })
+    this.#linkOf(news.peer)?.handleMeeting(news)
   }
 
   /** A session with the device was lost, and what was said in it with that: it is told anew. */
   handleReset(id: string): void {
-    const link = this.#links.get(id)
-    if (link?.offer !== undefined && link.path === undefined) this.#say(link)
+    this.#links.get(id)?.handleReset()
   }
 
   /** The ways to devices, by their ids. */
@@ -255,40 +188,20 @@ export class DeviceLinks {
   }
 
   async close(): Promise<void> {
-    for (const link of this.#links.values()) {
-      clearTimeout(link.again)
-      this.#endMeeting(link)
-    }
-    for (const { end } of this.#leases.values()) clearTimeout(end)
+    for (const link of this.#links.values()) link.close()
+    this.#ports.close()
     this.#links.clear()
     await this.#engine?.close()
   }
 
-  #start(self: OwnDevice, { ipv6, ipv4 }: DeviceAddresses): MeshEngine {
-    const { config, log, start = startMesh } = this.#options
-    const { udp_port: port, turn, interface: hasTun } = config.meet
-    const tun = this.#options.tun ?? { kind: 'make' }
+  #start(self: OwnDevice, addresses: DeviceAddresses): MeshEngine {
+    const { config, log, tun, start = startMesh } = this.#options
     this.#begunMs = Date.now()
     const stunServers = this.#stunServers()
     this.#hasStun = stunServers.length > 0
-    const settings = {
-      ...{ privateKey: self.keys[0].tunnel.privateKey, ipv6, ipv4, network: DEVICE_NETWORK, port },
-      ...{ network4: DEVICE_NETWORK_4, zone: ZONE },
-      stunServers,
-      turnServers: turn.flatMap(({ address, username, password_file: file }) => {
-        const [password = ''] = Buffer.from(readStateFile(file, MAX_PASSWORD_BYTES) ?? [])
-          .toString('utf8')
-          .split('\n')
-        if (password === '') log.warn('a TURN server is left out: its password file is not there, or empty')
-        return password === '' ? [] : [{ address: parseAddress(address) as Address, username, password }]
-      }),
-      // A router would be asked through the tunnel.
-      mapsPorts: config.meet.map_port && this.#options.onHosts === undefined,
-      tun: hasTun && process.platform === 'linux' ? tun : ({ kind: 'none' } as const),
-      mark: LINK_MARK,
-    }
+    const isShut = this.#options.onHosts !== undefined
     return start(
-      settings,
+      linkSettings(self, addresses, { config, log, stunServers, tun, isShut }),
       event => this.#handleEvent(event),
       error => {
         log.error('tunnels failed', { error: own(error.message) })
@@ -324,25 +237,22 @@ export class DeviceLinks {
 
   #access(id: string, name: string): DeviceAccess {
     const { networks, reaches, rules } = this.#options.accessOf?.(id) ?? { networks: [], reaches: [], rules: [] }
-    return { networks, reaches, rules: [...this.#rules(id, name), ...rules] }
+    return { networks, reaches, rules: [...this.#ports.rulesOf(id, name), ...rules] }
   }
 
-  #rules(id: string, name: string): PortRule[] {
-    const lasting = this.#options.config.meet.allow.flatMap(rule => {
-      if ('network' in rule || (rule.device !== '*' && rule.device !== name)) return []
-      return { protocol: rule.protocol, fromPort: rule.from_port, toPort: rule.to_port }
+  #newLink(id: string, isControlling: boolean): DeviceLink {
+    const link = new DeviceLink({
+      ...{ id, isControlling, peer: this.#nextPeer++, meetings: this.#options.meetings },
+      begunMs: () => this.#begunMs,
+      say: data => this.#options.say(id, data),
+      order: order => this.#engine?.send(order),
     })
-    const leased = [...this.#leases.values()]
-      .filter(({ device }) => device === '*' || device === id)
-      .flatMap(({ port }) => (['tcp', 'udp'] as const).map(protocol => ({ protocol, fromPort: port, toPort: port })))
-    return [...lasting, ...leased]
-  }
-
-  #newLink(id: string, isControlling: boolean): Link {
-    const known = { isControlling, meeting: undefined, path: undefined, offer: undefined, again: undefined }
-    const link: Link = { id, peer: this.#nextPeer++, theirsMs: 0, epoch: 0, againMs: FIRST_AGAIN_MS, ...known }
     this.#links.set(id, link)
     return link
+  }
+
+  #linkOf(peer: number): DeviceLink | undefined {
+    return [...this.#links.values()].find(link => link.peer === peer)
   }
 
   #handleEvent(event: MeshEvent): void {
@@ -350,7 +260,6 @@ export class DeviceLinks {
     switch (event.kind) {
       case 'ready':
         this.#interface = event.interface
-        this.#port = event.port
         this.#options.onInterface?.(event.interface, async () => (await this.#engine?.openNames()) ?? NO_NAMES)
         if (event.problem !== undefined) log.warn('no network interface for devices', { why: own(event.problem) })
         return
@@ -364,85 +273,26 @@ export class DeviceLinks {
       case 'offer':
       case 'secret':
       case 'path': {
-        const link = [...this.#links.values()].find(({ peer }) => peer === event.peer)
+        const link = this.#linkOf(event.peer)
         if (link === undefined) return
         if (event.kind === 'path') return this.#handlePath(link, event.path)
         if (event.kind === 'secret') return this.#handleSecret(link, event.isAgreed)
-        link.offer = event.offer
-        link.againMs = FIRST_AGAIN_MS
-        return this.#say(link)
+        return link.handleOffer(event.offer)
       }
     }
   }
 
-  #handlePath(link: Link, path: LinkPath | undefined): void {
+  #handlePath(link: DeviceLink, path: LinkPath | undefined): void {
     if (path?.kind !== link.path?.kind) this.#options.log.info('path to a device', { kind: own(path?.kind ?? 'none') })
-    const wasLost = link.path !== undefined && path === undefined
     if ((path === undefined) !== (link.path === undefined)) this.#options.onReachable?.(link.id, path !== undefined)
-    link.path = path
-    if (path !== undefined) clearTimeout(link.again)
-    else if (wasLost && link.offer !== undefined) {
-      link.againMs = FIRST_AGAIN_MS
-      // Had the relay carried on, there would be a path.
-      if (link.isControlling) this.#endMeeting(link)
-      this.#say(link)
-    }
+    link.handlePath(path)
   }
 
   /** Where no path is there can be no secret: only the other case is a failure. */
-  #handleSecret(link: Link, isAgreed: boolean): void {
+  #handleSecret(link: DeviceLink, isAgreed: boolean): void {
     const { log } = this.#options
     if (!isAgreed && link.path !== undefined) log.error('no fresh secret with a device: its tunnel stands still')
     else if (isAgreed) log.debug('a fresh secret with a device')
-  }
-
-  /** Chooses where to meet, if it is ours to choose and nothing is chosen. */
-  #meet(link: Link): void {
-    const { meetings } = this.#options
-    if (meetings === undefined || !link.isControlling || link.meeting !== undefined) return
-    const relay = meetings.pick()
-    if (relay === undefined) return
-    const place = { relay, token: systemRandom(MEETING_TOKEN_BYTES) }
-    link.meeting = place
-    if (!meetings.open(link.peer, place)) link.meeting = undefined
-  }
-
-  /** Relays may be known now. */
-  #meetAtLast(link: Link): void {
-    if (link.path !== undefined || link.offer === undefined || link.meeting !== undefined) return
-    this.#meet(link)
-    if (link.meeting !== undefined) this.#say(link)
-  }
-
-  /** Goes where the other side says. */
-  #follow(link: Link, place: MeetingPlace): void {
-    if (link.meeting !== undefined && Buffer.compare(link.meeting.token, place.token) === 0) return
-    this.#endMeeting(link)
-    link.meeting = place
-    if (this.#options.meetings?.open(link.peer, place) !== true) link.meeting = undefined
-  }
-
-  #endMeeting(link: Link): void {
-    if (link.meeting === undefined) return
-    this.#options.meetings?.close(link.peer)
-    link.meeting = undefined
-    this.#engine?.send({ kind: 'endMeeting', peer: link.peer })
-  }
-
-  #say(link: Link): void {
-    if (link.offer === undefined) return
-    this.#meet(link)
-    const meeting = link.isControlling ? link.meeting : undefined
-    const signal = { begunMs: this.#begunMs, heardMs: link.theirsMs, meeting, offer: link.offer }
-    this.#options.say(link.id, encodeDeviceSignal(signal))
-    clearTimeout(link.again)
-    link.again = setTimeout(() => {
-      if (link.path !== undefined) return
-      if (link.isControlling) this.#endMeeting(link)
-      this.#say(link)
-    }, link.againMs)
-    link.again.unref()
-    link.againMs = Math.min(2 * link.againMs, MAX_AGAIN_MS)
   }
 
   #ask(order: (request: number) => Parameters<MeshEngine['send']>[0]): Promise<MeshEvent | undefined> {

@@ -11,6 +11,7 @@ import { formatPrefix, type IpPrefix, parsePrefix } from '#wire/ip-prefix.ts'
 import { parseConfig } from './config.ts'
 import type { Kernel } from './device-kernel.ts'
 import { DeviceSharing, type DeviceSharingOptions } from './device-sharing.ts'
+import type { Phone } from './phones.ts'
 
 const NOW = 1_800_000_000_000
 const silent = () => undefined
@@ -38,7 +39,12 @@ function side(t: TestContext, self: string, toml = '', more: Partial<DeviceShari
   return open(stateDir, self, toml, more)
 }
 
-function open(stateDir: string, self: string, toml: string, more: Partial<DeviceSharingOptions> = {}): Side {
+function open(
+  stateDir: string,
+  self: string,
+  toml: string,
+  { phones = [], ...more }: Partial<DeviceSharingOptions> & { readonly phones?: readonly Phone[] } = {},
+): Side {
   const kernel: Side['kernel'] = { sharing: undefined, routes: [], attached: [] }
   const order: string[] = []
   const said = new Map<string, Uint8Array>()
@@ -60,7 +66,7 @@ function open(stateDir: string, self: string, toml: string, more: Partial<Device
     sharing.update(
       { name: NAMES[self] ?? '', addresses: addresses.get(self) as { ipv6: string; ipv4: string } },
       others,
-      [],
+      phones,
       NOW,
     )
     for (const [id, bytes] of sharing.take()) said.set(id, bytes)
@@ -106,6 +112,7 @@ test('an offer is served, told and let in, in that order; and taken back the oth
     {
       addresses: [addresses.get(LAPTOP)?.ipv6, addresses.get(LAPTOP)?.ipv4],
       networks: ['192.168.1.0/24'],
+      onward: [],
       internet: false,
     },
   ])
@@ -259,4 +266,58 @@ test('everything goes through a device only while it offers that and is within r
   laptop.sharing.handle(TOWER, says([], NOW + 1), NOW)
   assert.deepEqual(laptop.sharing.accessOf(TOWER).networks, [])
   assert.match(laptop.sharing.viaProblem ?? '', /does not offer the internet any more/)
+})
+
+test('a phone is carried on to what lies behind another device, where that is offered to it; no device is', async t => {
+  const id = 'd'.repeat(32)
+  const own = { ipv6: 'fd68:6f70:6c69::d', ipv4: '100.64.9.9' }
+  const phone = { id, name: 'pocket', addresses: own } as Phone
+  const stateDir = mkdtempSync(path.join(tmpdir(), 'hoplite-sharing-'))
+  t.after(() => rmSync(stateDir, { recursive: true }))
+  const tower = open(stateDir, TOWER, '', { phones: [phone] })
+  tower.sharing.handle(LAPTOP, says(['10.7.0.0/16']), NOW)
+  tower.sharing.accept({ id: LAPTOP, name: 'laptop' }, '10.7.0.0/16')
+  tower.sharing.handlePath(LAPTOP, true)
+  for (const to of [['*'], [LAPTOP], [MALLORY, id]])
+    assert.throws(() => tower.sharing.offer('10.7.1.0/24', to), refused(/lies behind another device/))
+  assert.throws(() => tower.sharing.offer('devices', ['*']), refused(/--to PHONE/))
+  tower.sharing.offer('192.168.1.0/24', ['*'])
+  tower.sharing.offerToPhone(['10.7.1.0/24', 'devices', 'internet', '192.168.1.0/24'], phone)
+  tower.refresh()
+  await tower.settle()
+  const grant = tower.kernel.sharing?.grants.find(({ addresses: [first] }) => first === own.ipv6)
+  const others = [LAPTOP, MALLORY].flatMap(each => {
+    const { ipv6, ipv4 } = addresses.get(each) as { ipv6: string; ipv4: string }
+    return [`${ipv6}/128`, `${ipv4}/32`]
+  })
+  assert.deepEqual(grant, {
+    addresses: [own.ipv6, own.ipv4],
+    networks: ['192.168.1.0/24'],
+    onward: ['10.7.1.0/24', ...others],
+    internet: true,
+  })
+  for (const { onward } of tower.kernel.sharing?.grants.filter(each => each !== grant) ?? [])
+    assert.deepEqual(onward, [])
+  const reaches = tower.sharing.reachesOf(phone, false)
+  assert.deepEqual(reaches, ['192.168.1.0/24', '10.7.1.0/24', 'devices'])
+  const ipv4 = others.filter(text => !text.includes(':'))
+  assert.deepEqual(texts(tower.sharing.networksOf(reaches)), [
+    'fd68:6f70:6c69::/48',
+    '192.168.1.0/24',
+    '10.7.1.0/24',
+    ...ipv4,
+  ])
+  assert.deepEqual(texts(tower.sharing.networksOf([...reaches, 'internet'])), ['0.0.0.0/0', '::/0'])
+  assert.ok(tower.said.get(LAPTOP)?.length === tower.said.get(MALLORY)?.length, 'nobody is told of it')
+
+  tower.sharing.handle(LAPTOP, says([], NOW + 1), NOW)
+  tower.refresh()
+  await tower.settle()
+  const [later] = tower.kernel.sharing?.grants.filter(({ addresses: [first] }) => first === own.ipv6) ?? []
+  assert.deepEqual(later?.networks, ['192.168.1.0/24'], 'what laptop offers no more is not looked for elsewhere')
+  tower.sharing.forgetPhone(id)
+  assert.deepEqual(
+    tower.sharing.offers.map(({ network }) => network),
+    ['192.168.1.0/24'],
+  )
 })

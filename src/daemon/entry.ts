@@ -141,7 +141,7 @@ class Entry {
     this.#gate = new RelayGate({
       firewall: network,
       relays: () => [...this.#firstHops(), ...(this.#search?.targets ?? [])],
-      carryOut: commands => this.#engine?.send(...commands),
+      carryOut: commands => this.#engine?.send(...(this.#search?.outward(commands) ?? commands)),
       log: options.log,
     })
     this.#keeper = new DirectoryKeeper({
@@ -152,6 +152,8 @@ class Entry {
         this.#choice.save()
         this.#loop.run(now => this.#routes.retry(now))
       },
+      isStuck: () =>
+        this.#servers.addresses.some((server, i) => this.#routeStatus(i + 1, server).problem !== undefined),
       guards: () => [],
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
@@ -174,6 +176,8 @@ class Entry {
       plan.kind === 'tunnel' ? (plan.file.interface.mtu ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY,
     )
     if (plan.kind === 'listen') return new Entry(config, options, plan, servers, mtu, undefined)
+    // A good part of a start is spent in reading it: that can be done while others change the network.
+    import('#discover/node.ts').catch(() => undefined)
     memory.bootstraps ??= await resolveBootstraps(config.network.bootstrap)
     const { multiaddrs, endpoints } = memory.bootstraps
     await tellHooks(plan, options, 'PreUp')
@@ -193,6 +197,7 @@ class Entry {
     const plan = this.#plan
     this.#choice.load()
     this.#payments = this.#openPayments()
+    if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch()
     const socket = await this.#network?.socket(this.#config.client.bind)
     this.#network?.onLost(error => this.#stop.abort(error))
     const { engine, address } = await startEngine(
@@ -219,7 +224,7 @@ class Entry {
       observation: () => this.#laboratory.observation(this.#engine),
     })
     log.info('entry is up', { kind: own(plan.kind) })
-    if (plan.peers === 1 && this.#config.meet.gossip) this.#search = this.#openSearch(address)
+    this.#search?.begin({ socket: address, takesSockets: engine.takesSockets })
     this.#keeper.start()
     this.#loop.run(now => this.#routes.handleDeadline(now))
     await tellHooks(plan, this.#options, 'PostUp')
@@ -244,12 +249,13 @@ class Entry {
     await tellHooks(plan, this.#options, 'PostDown')
   }
 
-  #openSearch(socket: Address): PeerSearch {
+  #openSearch(): PeerSearch {
+    const network = this.#network
     return new PeerSearch({
       config: this.#config,
       log: this.#options.log,
       choice: this.#choice,
-      socket,
+      ...(network !== undefined && { openSocket: () => network.socket(this.#config.client.bind) }),
       send: commands => this.#gate.send(commands),
       inUse: () => this.#routes.hops,
       onReached: peer =>
@@ -306,7 +312,9 @@ class Entry {
     }
   }
 
-  #handleReport(report: Report): void {
+  #handleReport(reported: Report): void {
+    const report = this.#search === undefined ? reported : this.#search.inward(reported)
+    if (report === undefined) return
     this.#laboratory.handleReport(report)
     this.#tunnel?.handleReport(report)
     this.#payments?.handleReport(report, monotonicMs())
@@ -346,6 +354,7 @@ class Entry {
         case 'ready':
         case 'spareReady':
           this.#choice.handleSuccess(event.hops)
+          this.#search?.handleUse(event.hops)
           log.info(event.kind === 'ready' ? 'entry is ready' : 'spare peer is ready', { entry })
           break
         case 'moved':
@@ -421,7 +430,8 @@ class Entry {
   #status(): Status {
     const routes = this.#servers.addresses.map((server, i) => this.#routeStatus(i + 1, server))
     const isReady = routes.every(({ state }) => state === 'ready')
-    const problem = this.#payments?.problem ?? routes.find(route => route.problem !== undefined)?.problem
+    const unpaid = this.#payments?.problem
+    const problem = unpaid ?? routes.find(route => route.problem !== undefined)?.problem
     return {
       ...commonStatus(this.#startedMs),
       role: 'entry',
@@ -446,9 +456,9 @@ class Entry {
       },
       ...(problem !== undefined && {
         problem,
-        advice: isReady
-          ? 'see what it holds: hoplite wallet'
-          : 'nothing is sent until a peer is found; it goes on trying',
+        advice:
+          (unpaid !== undefined && this.#payments?.advice) ||
+          'nothing is sent until a peer is found; it goes on trying',
       }),
     }
   }

@@ -4,6 +4,7 @@ import { copyBytes } from '#bytes/copy.ts'
 import type { Command } from '#forward/commands.ts'
 import type { ExitRequest, Hop } from '#relay/hop.ts'
 import type { ExitStreams } from '#stream/exit.ts'
+import type { ExitPolicy } from '#stream/exit-policy.ts'
 import { StreamLink } from '#stream/link.ts'
 import type { Address } from '#wire/address.ts'
 import { REFUSAL } from '#wire/control.ts'
@@ -19,12 +20,16 @@ export interface ExitDeskOptions {
   /** Runs what changes the hop, and carries out what follows. */
   readonly run: (change: () => void) => void
   readonly send: (command: Command) => void
+  /** Whether the process can have one more socket. */
+  readonly hasRoom: () => boolean
 }
 
 export class ExitDesk {
   readonly #options: ExitDeskOptions
   readonly #taps = new Map<number, { promise: Promise<boolean>; settle: (isReady: boolean) => void }>()
   readonly #resolving = new Map<number, number>()
+  /** Streams that were refused because the process has no more sockets. */
+  refusedForFiles = 0
 
   constructor(options: ExitDeskOptions) {
     this.#options = options
@@ -32,6 +37,11 @@ export class ExitDesk {
 
   get streams(): number {
     return this.#options.exit.streams
+  }
+
+  /** Where streams may go that are opened from now on. */
+  usePolicy(policy: ExitPolicy): void {
+    this.#options.exit.usePolicy(policy)
   }
 
   /** Carries out a request and answers it. */
@@ -58,6 +68,11 @@ export class ExitDesk {
   async #serve({ session, number, request }: ExitRequest): Promise<void> {
     const { exit, hop, run } = this.#options
     if (request.kind === 'openStream') {
+      if (!this.#options.hasRoom()) {
+        this.refusedForFiles++
+        const refused = { kind: 'refused', request: 'openStream', reason: REFUSAL.tooMany } as const
+        return run(() => hop.answer(session, number, refused))
+      }
       const isReady = await this.#tap(session)
       const answer = isReady
         ? await exit.open(session, request.stream, request.target)
@@ -92,7 +107,11 @@ export class ExitDesk {
     const existing = this.#taps.get(session)
     if (existing !== undefined) return existing.promise
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = setTimeout(() => resolve(false), TAP_WAIT_MS)
+    const timer = setTimeout(() => {
+      // The next request may find one.
+      this.#taps.delete(session)
+      resolve(false)
+    }, TAP_WAIT_MS)
     const settle = (isReady: boolean) => {
       clearTimeout(timer)
       resolve(isReady)

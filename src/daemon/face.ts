@@ -7,17 +7,25 @@ import { type BrowserServer, serveBrowser } from '#api/browser-server.ts'
 import { HopliteError } from '#api/errors.ts'
 import { EventHub } from '#api/event-hub.ts'
 import { type ApiServer, serveApi } from '#api/server.ts'
-import type { Handlers } from '#api/table.ts'
+import type { Handlers, Status } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
+import { monotonicMs } from '#platform/clock.ts'
 import { socketPath, usualConfigFile } from '#platform/directories.ts'
+import { ProcessLimits } from '#platform/process-limits.ts'
 import { readStateFile, setAside, writeStateFile } from '#platform/state-file.ts'
 import { type BundleFile, loadBundle } from '#web/bundle.ts'
 import type { Config } from './config.ts'
+import { type Limit, LimitWatch } from './limit-watch.ts'
 import { parseListen } from './listen.ts'
+import { own } from './log.ts'
 import type { RunOptions } from './node.ts'
 import { type LiveKeys, Settings } from './settings.ts'
 
 const MAX_STATE_BYTES = 256 * 1024
+/** How often limits are looked at while nobody asks. */
+const LOOK_MS = 5_000
+/** A hundred dashboards ask at once: one look serves them all. */
+const FRESH_MS = 500
 
 /** The handlers of a role: every node has these two. */
 type RoleHandlers = Handlers & Required<Pick<Handlers, 'status' | 'down'>>
@@ -42,6 +50,11 @@ class Face implements ApiServer {
   readonly #events: EventHub
   readonly #handlers: RoleHandlers
   readonly #servers: ApiServer[] = []
+  readonly #process: ProcessLimits
+  readonly #watch = new LimitWatch()
+  #limits: readonly Limit[] = []
+  #lookedMs = Number.NEGATIVE_INFINITY
+  #looking: NodeJS.Timeout | undefined
   #browser: Promise<BrowserServer> | undefined
   #bundle: Promise<ReadonlyMap<string, BundleFile>> | undefined
 
@@ -49,6 +62,7 @@ class Face implements ApiServer {
     this.#config = config
     this.#options = options
     this.#events = events
+    this.#process = new ProcessLimits(options.stateDir)
     const { lines } = options.log
     if (lines !== undefined) lines.onLine = line => events.tell('log', line)
     this.#access = new Access({ random: systemRandom, now: Date.now, save: text => this.#save(text) }, this.#load())
@@ -58,6 +72,7 @@ class Face implements ApiServer {
     })
     this.#handlers = {
       ...role,
+      status: async () => this.#withLimits(await role.status({})),
       activity: ({ after = 0 }) => ({ lines: lines?.after(after) ?? [] }),
       settings: () => settings.describe(),
       'settings.check': ({ values }) => ({ problems: settings.check(values) }),
@@ -68,7 +83,7 @@ class Face implements ApiServer {
         const { origin } = await this.#browse()
         const made = this.#access.createToken(name, permission)
         if (made !== undefined) return { ...made, url: `${origin}/v1/` }
-        throw new HopliteError('REQUEST_INVALID', 'make a token: there are 64 already', 'revoke one: token.revoke')
+        throw new HopliteError('LIMIT_REACHED', 'make a token: there are 64 already', 'revoke one: token.revoke')
       },
       'token.list': () => ({ tokens: this.#access.tokens() }),
       'token.revoke': ({ id }) => ({ revoked: this.#access.revoke(id) }),
@@ -83,6 +98,7 @@ class Face implements ApiServer {
       this.#servers.push(await serveMetrics(listen, () => this.#handlers.status({})))
     }
     this.#servers.push(await serveApi(this.#handlers, socketPath(this.#options.stateDir), this.#events))
+    this.#looking = setInterval(() => void this.#look(), LOOK_MS).unref()
     this.#options.onUp?.()
     const isFixed = !this.#config.api.listen.endsWith(':0')
     if (!isFixed && !this.#access.isInUse) return
@@ -90,8 +106,42 @@ class Face implements ApiServer {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#looking)
     const browser = await this.#browser?.catch(() => undefined)
     await Promise.allSettled([...this.#servers, ...(browser === undefined ? [] : [browser])].map(one => one.close()))
+  }
+
+  /** A status with the limits that are reached; the first of them is the problem where there is no other. */
+  #withLimits(status: Status): Status {
+    const now = monotonicMs()
+    if (now - this.#lookedMs >= FRESH_MS) {
+      this.#lookedMs = now
+      this.#note(this.#watch.look({ ...this.#process.read(), counters: status.counters }, now))
+    }
+    const [first] = this.#limits
+    if (first === undefined) return status
+    const { problem, advice } = first
+    return { ...status, limits: [...this.#limits], ...(status.problem === undefined && { problem, advice }) }
+  }
+
+  async #look(): Promise<void> {
+    try {
+      await this.#handlers.status({})
+    } catch {
+      // Whoever asks for the status is told why there is none.
+    }
+  }
+
+  /** Says in the log what is reached, and what no more. */
+  #note(limits: readonly Limit[]): void {
+    const names = (list: readonly Limit[]) => new Set(list.map(({ name }) => name))
+    const [before, after] = [names(this.#limits), names(limits)]
+    this.#limits = limits
+    const { log } = this.#options
+    for (const { name, problem, advice } of limits)
+      if (!before.has(name))
+        log.warn('limit reached', { reason: own(name), problem: own(problem), advice: own(advice) })
+    for (const name of before) if (!after.has(name)) log.info('limit no longer reached', { reason: own(name) })
   }
 
   /** The server for browsers, started the first time. */

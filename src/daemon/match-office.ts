@@ -21,6 +21,8 @@ export interface MatchOfficeOptions {
   readonly serve?: MatchingOptions['serve']
   readonly maxAnswersPerMinute?: number
   readonly onEvent?: (event: MatchEvent) => void
+  /** So many letters go out at once when it opens: as many as there are requests then, or fewer. */
+  readonly firstLetters?: number
 }
 
 export class MatchOffice {
@@ -32,7 +34,7 @@ export class MatchOffice {
 
   constructor(options: MatchOfficeOptions) {
     this.#options = options
-    const { carriers, meet, random, nowMs, key, serve, maxAnswersPerMinute = 0 } = options
+    const { carriers, meet, random, nowMs, key, serve, maxAnswersPerMinute = 0, firstLetters = 0 } = options
     const own = key ?? xwingFromSeed(random(32))
     const bucket = bucketOf(own.publicKey, meet.bucket_bits)
     this.#office = new PostOffice({
@@ -40,6 +42,7 @@ export class MatchOffice {
       bits: meet.bucket_bits,
       workBits: meet.work_bits,
       intervalMs: meet.interval_ms,
+      firstLetters,
       random,
       nowMs,
       onOpened: content => this.#read(content),
@@ -52,8 +55,8 @@ export class MatchOffice {
       maxAnswersPerMinute,
       ...(serve && {
         serve: (offer, answer) =>
-          serve(offer, reply => {
-            answer(reply)
+          serve(offer, (reply, onTurn) => {
+            answer(reply, onTurn)
             this.#settle()
           }),
       }),

@@ -175,21 +175,38 @@ test('two devices without any network between them pair by letters that are carr
 
 test('a phone has a name and addresses, and is removed as devices are', async t => {
   const a = await person(t, 'tower', await rendezvous(t))
-  const { file } = await a.act['device.addPhone']({ name: 'pocket', endpoint: 'home.example.org:41000' })
+  const endpoint = 'home.example.org:41000'
+  const { file } = await a.act['device.addPhone']({ name: 'pocket', endpoint })
   assert.match(file, /Endpoint = home\.example\.org:41000/)
   const book = await a.act.devices({})
   assert.deepEqual(
     book.phones.map(({ name, isUp }) => [name, isUp]),
     [['pocket', false]],
   )
-  const again = async () => a.act['device.addPhone']({ name: 'pocket', endpoint: 'home.example.org:41000' })
+  const again = async () => a.act['device.addPhone']({ name: 'pocket', endpoint })
   await assert.rejects(again, fails('DEVICE_NAME_INVALID'))
   await assert.rejects(
     async () => a.act['device.addPhone']({ name: 'other', endpoint: 'home.example.org' }),
     fails('REQUEST_INVALID'),
   )
+  await assert.rejects(async () => a.act['device.addPhone']({ name: 'other' }), fails('REQUEST_INVALID'))
+  const renew = { again: true }
+  await assert.rejects(async () => a.act['device.addPhone']({ ...renew, name: 'other' }), fails('DEVICE_UNKNOWN'))
+  const phone = async () => (await a.act.devices({})).phones[0]
+  assert.equal((await phone())?.problem, undefined)
+  await a.act['device.offer']({ network: '192.168.7.0/24', to: ['*'] })
+  assert.equal((await phone())?.problem, 'its file lacks 192.168.7.0/24')
+  const renewed = await a.act['device.addPhone']({ ...renew, name: 'pocket', offer: ['10.8.0.0/16'] })
+  assert.match(renewed.file, /AllowedIPs = .*192\.168\.7\.0\/24, 10\.8\.0\.0\/16\n/)
+  assert.match(renewed.file, /Endpoint = home\.example\.org:41000/)
+  assert.deepEqual([(await phone())?.reaches, (await phone())?.problem], [renewed.reaches, undefined])
+  await a.act['device.withdraw']({ network: '192.168.7.0/24' })
+  assert.match((await phone())?.problem ?? '', /leads to 192\.168\.7\.0\/24, which it may not reach now/)
+  await a.act['device.rotate']({})
+  assert.match((await phone())?.problem ?? '', /earlier keys/)
   await a.act['device.remove']({ device: 'pocket' })
   assert.deepEqual((await a.act.devices({})).phones, [])
+  assert.deepEqual((await a.act.devices({})).own.offers, [], 'what was offered to it alone is offered no more')
 })
 
 test('names are answered locally, before and after a device is renamed; others are refused', async t => {

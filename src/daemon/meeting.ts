@@ -2,11 +2,9 @@
 // read only while there is somebody to write to, unless the configuration wants cover at all times.
 
 import { HopliteError } from '#api/errors.ts'
-import type { Handlers, Input, Output } from '#api/table.ts'
+import type { Handlers } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
-import type { XWingKeyPair } from '#crypto/xwing.ts'
-import type { LineCarrier } from '#discover/line-carrier.ts'
-import { type Device, type DeviceEvent, Devices, type RenameProblem } from '#meet/devices.ts'
+import { type Device, type DeviceEvent, Devices } from '#meet/devices.ts'
 import { bucketOf, keyInBucket } from '#meet/letter.ts'
 import { answerDns } from '#meet/names.ts'
 import { cardOf } from '#meet/own-device.ts'
@@ -15,22 +13,22 @@ import { Changes, journalDirectory, prepareJournal } from '#platform/linux/chang
 import { helperProcess } from '#platform/linux/helper-channel.ts'
 import type { MeshSettings } from '#platform/mesh-engine.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
-import { isDeviceName } from '#wire/device-card.ts'
 import { decodeDeviceMessage } from '#wire/device-message.ts'
 import { SHARING_KIND } from '#wire/device-sharing.ts'
-import { readEndpoint } from '#wire/wg-quick-values.ts'
 import type { Config } from './config.ts'
+import { type BookActions, DeviceBook } from './device-book.ts'
 import { DeviceFile } from './device-file.ts'
 import { helpersKernel, type Kernel, ownKernel } from './device-kernel.ts'
-import { DeviceLinks, type DeviceMeetings, type MeetingNews } from './device-links.ts'
+import type { DeviceMeetings, MeetingNews } from './device-link.ts'
+import { DeviceLinks } from './device-links.ts'
 import { DeviceNames } from './device-names.ts'
+import { DevicePost, type Purpose } from './device-post.ts'
 import { DeviceSharing, type ViaDevice } from './device-sharing.ts'
-import { hasCarriers, type OpenCarriers, openCarriers } from './letter-carriers.ts'
+import { hasCarriers } from './letter-carriers.ts'
 import { parseListen } from './listen.ts'
 import { type Log, own } from './log.ts'
 import { PairingDesk } from './pairing-desk.ts'
-import { type Phone, Phones } from './phones.ts'
-import { PostOffice } from './post-office.ts'
+import { Phones } from './phones.ts'
 
 const MAX_SLEEP_MS = 60_000
 /** What one answer of the API has room for. */
@@ -63,22 +61,8 @@ export interface ShutMachine {
   readonly via?: ViaDevice
 }
 
-/** What a key is held for: our own of some generation, or a pairing. */
-type Purpose = { readonly kind: 'device'; readonly generation: number } | { readonly kind: 'pair.status' }
 type DeviceActions = 'pair' | 'pair.join' | 'pair.status' | 'pair.end'
 type LetterActions = 'letters.take' | 'letters.give'
-type BookActions =
-  | 'devices'
-  | 'device.rename'
-  | 'device.remove'
-  | 'device.rotate'
-  | 'device.ping'
-  | 'device.allow'
-  | 'device.addPhone'
-  | 'device.offer'
-  | 'device.withdraw'
-  | 'device.accept'
-  | 'device.decline'
 
 export class Meeting {
   readonly #options: MeetingOptions
@@ -89,10 +73,10 @@ export class Meeting {
   readonly #sharing: DeviceSharing
   readonly #links: DeviceLinks
   readonly #deviceNames: DeviceNames
-  #office: PostOffice<Purpose> | undefined
-  #opening: Promise<PostOffice<Purpose>> | undefined
-  #carriers: OpenCarriers | undefined
-  #held = new Map<number, XWingKeyPair>()
+  readonly #post: DevicePost
+  readonly #book: DeviceBook
+  /** What the configuration lets devices begin and use, as it was read last. */
+  #allowed: Config['meet']['allow']
   #dns: DnsServer | undefined
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
@@ -107,8 +91,11 @@ export class Meeting {
     this.#devices = new Devices(this.#file.read(name), systemRandom, isPhone)
     const bucket = bucketOf(this.#devices.own.keys[0].sealing.publicKey, bits)
     const { shut, needed = () => [] } = options
+    this.#allowed = options.config.meet.allow
+    const allow = () => this.#allowed
     this.#sharing = new DeviceSharing({
       ...options,
+      allow,
       needed,
       kernel: kernelOf(options.stateDir),
       onChange: () => this.#change(() => undefined),
@@ -122,6 +109,7 @@ export class Meeting {
     })
     this.#links = new DeviceLinks({
       ...options,
+      allow,
       say: (id, data) => this.#say(id, data),
       onInterface: (name, openNames) => {
         this.#sharing.handleInterface(name)
@@ -139,9 +127,21 @@ export class Meeting {
       card: () => cardOf(this.#devices.own),
       newKey: () => keyInBucket(bucket, systemRandom),
       suits: key => bucketOf(key.publicKey, bits).number === bucket.number,
-      hold: key => this.#office?.hold(key, { kind: 'pair.status' }),
-      drop: key => this.#office?.drop(key),
+      hold: key => this.#post.office?.hold(key, { kind: 'pair.status' }),
+      drop: key => this.#post.office?.drop(key),
       admit: (card, now) => this.#devices.pair(card, now),
+    })
+    this.#post = new DevicePost({
+      config: options.config,
+      onOpen: () => this.#change(() => undefined),
+      onOpened: (content, purpose) => this.#change(now => this.#read(content, purpose, now)),
+    })
+    const { config } = options
+    this.#book = new DeviceBook({
+      ...{ config, devices: this.#devices, phones: this.#phones, sharing: this.#sharing, links: this.#links },
+      names: this.#deviceNames,
+      change: input => this.#change(input),
+      updateLinks: () => this.#updateLinks(),
     })
   }
 
@@ -154,8 +154,13 @@ export class Meeting {
     const isAlone = this.#devices.list().length === 0
     if (!isAlone) this.#change(() => undefined)
     if (!hasCarriers(config) || (isAlone && !config.meet.always)) return
-    this.#post().catch(error => log.warn('letters cannot travel', { why: own((error as Error).message) }))
+    this.#post.open().catch(error => log.warn('letters cannot travel', { why: own((error as Error).message) }))
     this.#updateLinks()
+  }
+
+  /** The configuration says something else now. */
+  allow(rules: Config['meet']['allow']): void {
+    this.#change(() => (this.#allowed = rules))
   }
 
   /** More STUN servers may be known. */
@@ -184,7 +189,7 @@ export class Meeting {
   }
 
   get counters(): Record<string, number> {
-    const counters = Object.entries(this.#office?.counters ?? {})
+    const counters = Object.entries(this.#post.office?.counters ?? {})
     return Object.fromEntries(counters.map(([name, count]) => [`letters.${name}`, count]))
   }
 
@@ -192,58 +197,20 @@ export class Meeting {
   handlers(): Pick<Handlers, DeviceActions | LetterActions | BookActions> {
     return {
       pair: async ({ kind }) => {
-        await this.#post()
+        await this.#post.open()
+        this.#links.prepare(this.#devices.own, this.#devices.addresses)
         return this.#change(now => this.#desk.host(kind, now))
       },
       'pair.join': async ({ code }) => {
-        await this.#post()
+        await this.#post.open()
+        this.#links.prepare(this.#devices.own, this.#devices.addresses)
         return this.#change(now => this.#desk.join(code, now))
       },
       'pair.status': () => this.#desk.status(),
       'pair.end': () => ({ ended: this.#change(() => this.#desk.end()) }),
-      'letters.take': async () => ({ lines: (await this.#lines()).take(MAX_LINES) }),
-      'letters.give': async ({ line }) => ({ taken: (await this.#lines()).give(line) }),
-      devices: () => this.#book(),
-      'device.rename': ({ device, name }) => this.#rename(device, name),
-      'device.remove': ({ device }) => {
-        const id = this.#change(now => this.#devices.remove(device, now) ?? this.#phones.remove(device))
-        if (id === undefined) throw unknownDevice(device)
-        return { id }
-      },
-      'device.rotate': () => {
-        this.#change(now => this.#devices.rotate(now))
-        return { generation: this.#devices.own.keys[0].generation }
-      },
-      'device.addPhone': input => this.#addPhone(input),
-      'device.offer': ({ network, to }) => {
-        const ids = to.map(name => (name === '*' ? name : this.#findAny(name).id))
-        const offered = this.#change(() => this.#sharing.offer(network, ids))
-        return { network: offered, to: this.#sharing.offers.find(offer => offer.network === offered)?.to ?? [] }
-      },
-      'device.withdraw': ({ network }) => ({ network: this.#change(() => this.#sharing.withdraw(network)) }),
-      'device.accept': ({ device, network }) => {
-        const found = this.#findDevice(device)
-        return { network: this.#change(() => this.#sharing.accept(found, network)) }
-      },
-      'device.decline': ({ device, network }) => {
-        const found = this.#findDevice(device)
-        return { network: this.#change(() => this.#sharing.decline(found, network)) }
-      },
-      'device.allow': ({ device, port, forMs }) => {
-        const id = device === '*' ? '*' : this.#findAny(device).id
-        const allowed = this.#links.allow(id, port, forMs)
-        this.#updateLinks()
-        return { allowed }
-      },
-      'device.ping': async ({ device }) => {
-        const found = this.#findDevice(device)
-        const { path, rttMs } = await this.#links.ping(found.id)
-        return {
-          ...{ id: found.id, name: found.name },
-          ...(path !== undefined && { path: path.kind, to: formatAddress(path.to) }),
-          ...(rttMs !== undefined && { rttMs }),
-        }
-      },
+      'letters.take': async () => ({ lines: (await this.#post.lines()).take(MAX_LINES) }),
+      'letters.give': async ({ line }) => ({ taken: (await this.#post.lines()).give(line) }),
+      ...this.#book.handlers(),
     }
   }
 
@@ -251,100 +218,16 @@ export class Meeting {
     if (this.#isClosed) return
     this.#isClosed = true
     clearTimeout(this.#timer)
-    await this.#opening?.catch(() => undefined)
+    await this.#post.settled()
     await this.#sharing.close()
     await this.#links.close()
-    await this.#office?.close()
-    await Promise.allSettled([this.#carriers?.close(), this.#dns?.close(), this.#deviceNames.close()])
-  }
-
-  /** The post office, opened when it is first wanted. Throws NO_CARRIER. */
-  async #post(): Promise<PostOffice<Purpose>> {
-    const { config } = this.#options
-    if (!hasCarriers(config)) {
-      const advice = 'set bootstrap in [network], or rendezvous or folder in [meet]: docs/configuration.md'
-      throw new HopliteError('NO_CARRIER', 'reach other devices: there is no way for letters', advice)
-    }
-    this.#opening ??= this.#openOffice().catch(error => {
-      this.#opening = undefined
-      throw error
-    })
-    return this.#opening
-  }
-
-  #addPhone({ name, endpoint }: Input<'device.addPhone'>): Output<'device.addPhone'> {
-    const isTaken = this.#devices.find(name) ?? this.#findPhone(name)
-    if (!isDeviceName(name) || isTaken !== undefined || name === this.#devices.own.name)
-      throw notRenamed(isDeviceName(name) ? 'nameTaken' : 'badName', 'a phone', name)
-    const { addresses, own: self } = this.#devices
-    const port = this.#links.port ?? this.#options.config.meet.udp_port
-    const target = readEndpoint(endpoint) ?? readEndpoint(`${endpoint}:${port}`)
-    if (target === undefined) {
-      const advice = 'write HOST:PORT, with a port that reaches this device, or set udp_port in [meet]'
-      throw new HopliteError('REQUEST_INVALID', `add a phone: "${endpoint}" is no endpoint`, advice)
-    }
-    const server = { addresses, publicKey: self.keys[0].tunnel.publicKey, endpoint: target }
-    const file = this.#phones.add(name, server)
-    if (file === undefined) throw new HopliteError('REQUEST_INVALID', 'add a phone: there are 16', 'remove one')
-    this.#updateLinks()
-    return { id: this.#findPhone(name)?.id ?? '', file }
-  }
-
-  #findDevice(nameOrId: string): Device {
-    const found = this.#devices.find(nameOrId)
-    if (found === undefined) throw unknownDevice(nameOrId)
-    return found
-  }
-
-  #findAny(nameOrId: string): Device | Phone {
-    return this.#devices.find(nameOrId) ?? this.#findPhone(nameOrId) ?? this.#findDevice(nameOrId)
-  }
-
-  #rename(device: string, name: string): Output<'device.rename'> {
-    const { own: self } = this.#devices
-    const isOwn = device === self.name || device === self.id
-    if (isOwn && this.#options.config.meet.name !== '') {
-      const advice = 'change name in [meet], and start the daemon anew'
-      throw new HopliteError('DEVICE_NAME_INVALID', 'call this device something else: its name is a setting', advice)
-    }
-    const problem = this.#change(() => (isOwn ? this.#devices.renameOwn(name) : this.#devices.rename(device, name)))
-    if (problem !== undefined) throw notRenamed(problem, device, name)
-    return { name, isOwn }
+    await this.#post.close()
+    await Promise.allSettled([this.#dns?.close(), this.#deviceNames.close()])
   }
 
   /** Whether a setting speaks of a device of that name: what it calls itself must not gain it that. */
   #isSetting(name: string): boolean {
-    const { allow, accept } = this.#options.config.meet
-    return [...allow, ...accept].some(({ device }) => device === name)
-  }
-
-  #findPhone(nameOrId: string): Phone | undefined {
-    return this.#phones.list().find(({ id, name }) => name === nameOrId || id === nameOrId)
-  }
-
-  async #lines(): Promise<LineCarrier> {
-    await this.#post()
-    const lines = this.#carriers?.lines
-    if (lines !== undefined) return lines
-    const advice = 'set by_hand = true in [meet], and start the daemon anew'
-    throw new HopliteError('NO_CARRIER', 'carry letters by hand: that is not wanted here', advice)
-  }
-
-  async #openOffice(): Promise<PostOffice<Purpose>> {
-    const { meet } = this.#options.config
-    this.#carriers = await openCarriers(this.#options.config)
-    this.#office = new PostOffice<Purpose>({
-      carriers: this.#carriers.carriers,
-      bits: meet.bucket_bits,
-      workBits: meet.work_bits,
-      intervalMs: meet.interval_ms,
-      random: systemRandom,
-      nowMs: Date.now,
-      onOpened: (content, purpose) => this.#change(now => this.#read(content, purpose, now)),
-    })
-    // What was to be said before waits in the machines.
-    this.#change(() => undefined)
-    return this.#office
+    return [...this.#allowed, ...this.#options.config.meet.accept].some(({ device }) => device === name)
   }
 
   #read(content: Uint8Array, purpose: Purpose, now: number): void {
@@ -367,14 +250,15 @@ export class Meeting {
       this.#phones.list(),
       now,
     )
-    if (this.#office === undefined) {
+    const { office } = this.#post
+    if (office === undefined) {
       this.#file.write(this.#devices.state)
     } else {
       for (const [id, data] of this.#sharing.take()) this.#devices.send(id, data, now, 'sharing')
       const drafts = [...this.#desk.take(), ...this.#devices.take()]
       this.#file.write(this.#devices.state)
-      this.#holdOwnKeys(this.#office)
-      for (const draft of drafts) if (!this.#office.post(draft)) this.#options.log.warn('too many letters are waiting')
+      this.#post.holdOwn(this.#devices.own)
+      for (const draft of drafts) if (!office.post(draft)) this.#options.log.warn('too many letters are waiting')
     }
     this.#updateLinks()
     for (const event of [...events, ...this.#devices.takeEvents()]) this.#handleEvent(event)
@@ -423,40 +307,6 @@ export class Meeting {
     this.#timer.unref()
   }
 
-  #holdOwnKeys(office: PostOffice<Purpose>): void {
-    const wanted = new Map(this.#devices.own.keys.map(({ generation, sealing }) => [generation, sealing]))
-    for (const [generation, key] of this.#held) if (!wanted.has(generation)) office.drop(key)
-    for (const [generation, key] of wanted)
-      if (!this.#held.has(generation)) office.hold(key, { kind: 'device', generation })
-    this.#held = wanted
-  }
-
-  async #book(): Promise<Output<'devices'>> {
-    const links = await this.#links.status()
-    const { own: self, addresses } = this.#devices
-    const [{ generation }] = self.keys
-    const devices = this.#devices.list().map(({ id, name, pairedMs, isConfirmed, card, addresses: theirs }) => {
-      const { path, isUp = false, rxBytes = 0, txBytes = 0 } = links.get(id) ?? {}
-      return {
-        ...{ id, name, pairedMs, isConfirmed, generation: card.generation, isUp, rxBytes, txBytes },
-        offered: this.#sharing.offered(id),
-        ...(card.name !== name && { ownName: card.name }),
-        ...(path !== undefined && { path: path.kind }),
-        ...present(theirs),
-      }
-    })
-    const phones = this.#phones.list().map(({ id, name, addresses: theirs }) => {
-      return { id, name, isUp: links.get(id)?.isUp ?? false, ...present(theirs) }
-    })
-    const { interface: link } = this.#links
-    const { offers, problem } = this.#sharing
-    const own = {
-      ...{ id: self.id, name: self.name, generation, offers, ...present(addresses) },
-      ...(problem !== undefined && { problem }),
-    }
-    return { own, devices, phones, ...(link !== undefined && { interface: link }) }
-  }
-
   async #serveNames(listen: string): Promise<DnsServer> {
     const address = parseListen(listen)
     try {
@@ -483,19 +333,4 @@ function kernelOf(stateDir: string): Kernel {
     prepareJournal(journal)
     return Changes.open(journal)
   })
-}
-
-function present({ ipv6, ipv4 }: Device['addresses']): { readonly ipv6: string; readonly ipv4?: string } {
-  return { ipv6, ...(ipv4 !== undefined && { ipv4 }) }
-}
-
-function unknownDevice(name: string): HopliteError {
-  const advice = 'see which there are: hoplite devices'
-  return new HopliteError('DEVICE_UNKNOWN', `find the device "${name}": there is none, or more than one`, advice)
-}
-
-function notRenamed(problem: RenameProblem, device: string, name: string): HopliteError {
-  if (problem === 'unknown') return unknownDevice(device)
-  const why = problem === 'badName' ? 'names have 1 to 32 of a-z, 0-9 and -' : 'another device has it'
-  return new HopliteError('DEVICE_NAME_INVALID', `call a device "${name}": ${why}`, 'choose another name')
 }

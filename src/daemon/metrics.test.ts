@@ -83,6 +83,20 @@ test('handshakes, what a peer lends and credits have metrics of their own', asyn
   assert.ok(!lines.some(line => line.startsWith('hoplite_events_total{')), 'nothing is counted twice')
 })
 
+test('a limit that is reached is a series of its own, and there is none otherwise', async t => {
+  const limits = [{ name: 'open files', problem: '60 of the 64 files', advice: 'raise it' }]
+  const { ask } = await serve(t, () => ({ ...STATUS, limits }))
+  assert.match((await ask('/metrics')).text, /^hoplite_limit_reached\{limit="open_files"\} 1$/m)
+  const { ask: askAnother } = await serve(t, () => STATUS)
+  assert.doesNotMatch((await askAnother('/metrics')).text, /^hoplite_limit_reached\{/m)
+})
+
+test('live does not wait for the node to say how it is', async t => {
+  const { ask } = await serve(t, () => assert.fail('it was asked'))
+  assert.equal((await ask('/live')).status, 200)
+  assert.equal((await ask('/ready')).status, 500)
+})
+
 test('what waits at the node’s socket is told where the system tells', async t => {
   const { ask } = await serve(t, () => ({ ...STATUS, listening: { udp: ['127.0.0.1:9'] } }))
   const { text } = await ask('/metrics')

@@ -45,8 +45,8 @@ export async function serveMetrics(listen: string, status: () => Status | Promis
   delay.enable()
   const server = createServer({ requestTimeout: 10_000 }, (request, response) => {
     const answer = async () => {
-      const now = await status()
       if (request.url === '/live') return { code: 200, text: 'live\n' }
+      const now = await status()
       if (request.url === '/ready') return { code: now.state === 'ready' ? 200 : 503, text: `${now.state}\n` }
       if (request.url !== '/metrics') return { code: 404, text: 'not found\n' }
       const text = await expose(now, delay)
@@ -134,6 +134,10 @@ async function expose(status: Status, delay: ReturnType<typeof monitorEventLoopD
     }
   }
   counter('hoplite_credits_paid_total', 'Credits that were paid to relays').inc(of('credits.paid'))
+
+  const { limits = [] } = status
+  const reached = Object.fromEntries(limits.map(({ name }) => [snake(name), 1]))
+  labelled('hoplite_limit_reached', 'Limits that are reached, or were a moment ago', 'limit', reached)
 
   const drops = counter('hoplite_drops_total', 'Datagrams that were dropped', ['reason'])
   const others = counter('hoplite_events_total', 'Other things that were counted', ['event'])

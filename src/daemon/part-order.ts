@@ -37,6 +37,8 @@ export type PartOrder =
 export type ToPart = { readonly kind: 'order'; readonly order: PartOrder } | { readonly kind: 'stop' }
 
 export type FromPart =
+  /** Its loop turns. */
+  | { readonly kind: 'alive' }
   | { readonly kind: 'up' }
   /** What the one that takes its place is to know. */
   | { readonly kind: 'memory'; readonly memory: EntryMemory }

@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HopliteError } from '#api/errors.ts'
 import { monotonicMs } from '#platform/clock.ts'
+import { giveSigns } from '#platform/heartbeat.ts'
 import { type EntryMemory, runEntry } from './entry.ts'
 import { planFromText } from './entry-plan.ts'
 import { dialThroughProxy } from './issuer-way.ts'
@@ -61,6 +62,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 process.once('disconnect', () => {
   stop.abort(new HopliteError('PART_FAILED', 'go on: the daemon is gone', 'start it again'))
 })
+giveSigns(done => process.connected && process.send?.({ kind: 'alive' } satisfies FromPart, done))
 process.on('message', (message: ToPart) => {
   if (message.kind === 'stop') stop.abort()
   else

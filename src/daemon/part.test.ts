@@ -1,7 +1,7 @@
 // A part and its process: what is said to it, how it ends, when it is started again, and that it ends with its daemon.
 
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,7 @@ import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
-import { waitFor } from '#lab/testnet.ts'
+import { COLD, waitFor } from '#lab/testnet.ts'
 import { socketPath } from '#platform/directories.ts'
 import { defaultConfig, loadConfig } from './config.ts'
 import { openLog } from './log.ts'
@@ -136,6 +136,36 @@ test('where no process may be started, that is what is said', async () => {
   assert.equal(part.state, 'failed')
 })
 
+const HANGS = `
+  process.send({ kind: 'alive' })
+  process.on('message', ({ kind }) => {
+    if (kind === 'stop') process.exit(0)
+    process.send({ kind: 'up' })
+    if (process.env.HANGS === 'yes') setTimeout(() => { for (;;) {} }, 20)
+    else setInterval(() => process.send({ kind: 'alive' }), 50)
+  })
+`
+
+test('a real process whose loop is blocked is ended and started again, and one whose loop turns is left alone', async t => {
+  const script = path.join(folder(t), 'hangs.cjs')
+  writeFileSync(script, HANGS)
+  const children: ChildProcess[] = []
+  const launch = () => {
+    const child = fork(script, { env: { HANGS: children.length === 0 ? 'yes' : 'no' } })
+    children.push(child)
+    t.after(() => child.kill('SIGKILL'))
+    return child
+  }
+  const part = new Part({ name: 'a part', socket: '/nowhere/control.sock', log: silent, launch, beatMs: 300 })
+  await part.start(SHARE)
+  await waitFor(async () => (part.state === 'waiting' ? true : undefined), 'its end')
+  assert.deepEqual([children[0]?.signalCode, part.problem?.message], ['SIGKILL', 'run a part: its process hung'])
+  await waitFor(async () => (part.state === 'running' ? true : undefined), 'the next one')
+  await new Promise(resolve => setTimeout(resolve, 3_000))
+  assert.deepEqual([part.state, children.length, part.problem], ['running', 2, undefined])
+  await part.stop()
+})
+
 function folder(t: TestContext): string {
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-part-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
@@ -185,7 +215,10 @@ test('a daemon starts again what was on, and what it runs ends with it even when
     '[relay]',
     'listen = "127.0.0.1:0"',
   ]
-  writeFileSync(config, [...lines, 'control_listen = "127.0.0.1:0"', '[meet]', 'gossip = false', ''].join('\n'))
+  writeFileSync(
+    config,
+    [...lines, 'control_listen = "127.0.0.1:0"', '[meet]', 'gossip = false', ...COLD, ''].join('\n'),
+  )
   const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
   const start = () => {
     const words = ['--no-warnings', main, 'daemon', '--off', '--config', config, '--state-dir', stateDir]
@@ -203,8 +236,8 @@ test('a daemon starts again what was on, and what it runs ends with it even when
   await waitFor(async () => callAction(socket, 'status', {}).catch(() => undefined), 'the daemon')
   assert.equal(loadConfig(config).peer.enabled, false)
   const [one, two] = await Promise.allSettled([
-    callAction(socket, 'share.start', { as: 'peer' }, 20_000),
-    callAction(socket, 'share.start', { as: 'peer' }, 20_000),
+    callAction(socket, 'share.start', { as: 'peer' }, 120_000),
+    callAction(socket, 'share.start', { as: 'peer' }, 120_000),
   ])
   assert.deepEqual([one.status, two.status], ['fulfilled', 'rejected'])
   const { pid, role } = await shared()
@@ -214,7 +247,7 @@ test('a daemon starts again what was on, and what it runs ends with it even when
   start()
   const { pid: again } = await shared()
   assert.notEqual(again, pid)
-  await callAction(socket, 'share.stop', {}, 20_000)
+  await callAction(socket, 'share.stop', {}, 120_000)
   assert.ok(!isAlive(again))
   await callAction(socket, 'down', {})
   await waitFor(async () => (existsSync(path.join(stateDir, 'daemon.pid')) ? undefined : true), 'its end')

@@ -7,6 +7,8 @@
 //                     ▼
 //                   failed
 //
+// One that is silent for half a minute hangs: it is ended, and that counts as a death.
+//
 // What it is to do, secrets among it, comes to it over the channel between the two processes. That channel breaks when the
 // daemon dies, whatever the cause, and then the part ends too.
 
@@ -16,6 +18,7 @@ import { callAction, followEvents } from '#api/client.ts'
 import { ERROR_CODES, HopliteError } from '#api/errors.ts'
 import type { ActionName, Input, Output } from '#api/table.ts'
 import { monotonicMs } from '#platform/clock.ts'
+import { Heartbeat, watchFor } from '#platform/heartbeat.ts'
 import { siblingModule } from '#platform/module-url.ts'
 import { type Log, own } from './log.ts'
 import type { FromPart, PartOrder, ToPart } from './part-order.ts'
@@ -37,6 +40,8 @@ export interface PartOptions {
   readonly log: Log
   /** Starts the process. */
   readonly launch?: () => ChildProcess
+  /** How often a sign of life is waited for, where it is not as usual. */
+  readonly beatMs?: number
 }
 
 export class Part {
@@ -50,6 +55,8 @@ export class Part {
   #again: NodeJS.Timeout | undefined
   #settled: (() => void) | undefined
   #listening = new AbortController()
+  #heartbeat = new Heartbeat()
+  #watching: Disposable | undefined
 
   constructor(options: PartOptions) {
     this.#options = options
@@ -117,6 +124,8 @@ export class Part {
     this.#state = 'starting'
     this.#child = child
     this.#upAtMs = undefined
+    this.#heartbeat = new Heartbeat()
+    this.#watching = watchFor(this.#heartbeat, () => this.#handleSilence(child), { everyMs: this.#options.beatMs })
     child.on('message', (message: FromPart) => this.#handleMessage(message))
     // Without a listener a channel that breaks while something is sent would be an error of ours.
     child.on('error', () => this.#handleEnd(child))
@@ -144,6 +153,8 @@ export class Part {
 
   #handleMessage(message: FromPart): void {
     switch (message.kind) {
+      case 'alive':
+        return this.#heartbeat.handleBeat()
       case 'up':
         if (this.#state !== 'starting') return
         this.#state = 'running'
@@ -163,9 +174,21 @@ export class Part {
     }
   }
 
+  #handleSilence(child: ChildProcess): void {
+    const { name, log } = this.#options
+    this.#problem = new HopliteError(
+      'PART_FAILED',
+      `run ${name}: its process hung`,
+      'it was ended; if that comes again: hoplite doctor --bundle',
+    )
+    log.error('a part hung', { part: own(name) })
+    child.kill('SIGKILL')
+  }
+
   #handleEnd(child: ChildProcess): void {
     if (child !== this.#child) return
     this.#child = undefined
+    this.#watching?.[Symbol.dispose]()
     this.#listening.abort()
     const { name, log } = this.#options
     if (this.#state === 'stopping') {

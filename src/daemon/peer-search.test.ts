@@ -96,9 +96,10 @@ class World implements AsyncDisposable {
     }
   }
 
-  desk(key: XWingKeyPair, isOpen = true): PeerDesk {
+  desk(key: XWingKeyPair, isOpen = true, intervalMs = config.meet.interval_ms): PeerDesk {
+    const rare = { ...config, meet: { ...config.meet, interval_ms: intervalMs } }
     const desk = new PeerDesk({
-      ...{ config, seed: systemRandom(32), key, directory: this.directory, carriers: [this.carrier()] },
+      ...{ config: rare, seed: systemRandom(32), key, directory: this.directory, carriers: [this.carrier()] },
       ...{ socket: LISTEN, send: (...commands: readonly Command[]) => this.send(PEER, commands) },
       ...{ isOpen: () => isOpen, serves: () => false },
     })
@@ -113,7 +114,7 @@ class World implements AsyncDisposable {
     /** What the firewall would let through at each datagram. */
     const targets: string[][] = []
     const search = new PeerSearch({
-      ...{ config, log, choice, socket: { host: '0.0.0.0', port: ASKER.port } },
+      ...{ config, log, choice },
       send: commands => {
         targets.push(search.targets.map(formatAddress))
         this.send(ASKER, commands)
@@ -121,6 +122,7 @@ class World implements AsyncDisposable {
       ...{ inUse: () => [], onReached: () => undefined, onFewerTargets: () => undefined },
       open: async () => ({ carriers: [this.carrier()], lines: undefined, close: async () => undefined }),
     })
+    search.begin({ socket: { host: '0.0.0.0', port: ASKER.port }, takesSockets: false })
     this.#hosts.set(formatAddress(ASKER), (bytes, from) => search.handleReport({ kind: 'stun', bytes, from }))
     this.closing.push(async () => {
       await search.close()
@@ -179,6 +181,40 @@ test('a peer without an address is asked and reached, and then its address alone
   const known = new Set([PEER, RELAY].map(formatAddress))
   assert.ok(targets.flat().every(target => known.has(target)))
   assert.ok(world.sent.every(({ to }) => known.has(formatAddress(to)) || formatAddress(to) === formatAddress(ASKER)))
+  await new Promise(resolve => setTimeout(resolve, 800))
+  assert.ok(
+    world.sent.every(({ bytes }) => decodeStun(bytes) !== undefined),
+    'no relay is gone to',
+  )
+})
+
+test('nothing at all is done about an asker before the answer’s turn to be posted', async () => {
+  await using world = new World()
+  const key = xwingFromSeed(systemRandom(32))
+  // A turn that does not come.
+  const desk = world.desk(key, true, 3_600_000)
+  const office = world.office(() => undefined)
+  office.ask(key.publicKey, offerOf([VICTIM]))
+  await waitFor(async () => (desk.counters['guests'] === 1 ? true : undefined), 'the letter')
+  await new Promise(resolve => setTimeout(resolve, 700))
+  assert.equal(world.to(VICTIM), 0)
+  assert.ok(
+    world.sent.every(({ bytes }) => decodeStun(bytes) !== undefined),
+    'neither a check nor a relay',
+  )
+})
+
+test('who is behind a router that gives every other another port is waited for at a relay, once the answer is on its way', async () => {
+  await using world = new World()
+  const key = xwingFromSeed(systemRandom(32))
+  world.desk(key)
+  const answers: MatchEvent[] = []
+  world.office(event => answers.push(event)).ask(key.publicKey, offerOf([VICTIM]))
+  const toRelay = () => world.sent.filter(({ to, bytes }) => to.host === RELAY.host && decodeStun(bytes) === undefined)
+  await waitFor(async () => (toRelay().length > 0 ? true : undefined), 'the way to the relay')
+  const [event] = await waitFor(async () => (answers.length === 1 ? answers : undefined), 'an answer')
+  const told = event?.kind === 'answered' ? decodePeerOffer(event.offer) : undefined
+  assert.equal(told?.meeting?.relay, world.relay, 'the answer names it')
 })
 
 test('where no check gets through, a way over the relay is offered; the direct one once there is one', async () => {
@@ -229,7 +265,7 @@ test('a flood of liars gets a peer to send a stranger fewer than fifty checks, a
   for (const [i, office] of offices.entries()) {
     for (let j = 0; j < 16; j++) {
       const victims = Array.from({ length: 20 }, (_, k) => ({ host: VICTIM.host, port: 1_000 * i + 20 * j + k + 1 }))
-      // A relay that nobody knows is not gone to.
+      // It is not for who asks to say which relay is gone to.
       office.ask(key.publicKey, offerOf([{ host: '10.0.0.1', port: 80 }, ...victims], elsewhere))
     }
   }
@@ -239,7 +275,8 @@ test('a flood of liars gets a peer to send a stranger fewer than fifty checks, a
   assert.ok(world.to(VICTIM) > 0 && world.to(VICTIM) <= 50, `${world.to(VICTIM)} to one address`)
   const targets = new Set(world.sent.map(({ to }) => to.host))
   assert.deepEqual([...targets].sort(), [RELAY.host, VICTIM.host].sort())
-  for (const { bytes } of world.sent) assert.ok(decodeStun(bytes)?.class === 'request' && bytes.length <= 128)
+  for (const { bytes } of world.sent.filter(({ to }) => to.host === VICTIM.host))
+    assert.ok(decodeStun(bytes)?.class === 'request' && bytes.length <= 128)
   assert.equal(desk.reached, 0)
 })
 

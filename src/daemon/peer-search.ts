@@ -2,32 +2,43 @@
 // plane's own socket, or at a relay where no router lets them through. What comes of it are hops like all others.
 //
 //   gathering ──► asked ──(answer)──► checking ──(a pair answers)──────► reached, directly ──(silent)──► dropped
-//                   └──(no answer)──► dropped  └──(0.7 s)──► reached, at a relay ──(a pair answers)──► reached, directly
+//                   └──(no answer)──► dropped  └──(0.7 s, or at once)──► reached, at a relay ──(a pair answers)──► reached, directly
 //
-// Two are held ready at a time, and no more are asked than that: each learns our address. Until a pair has answered, nothing but
-// checks goes to the addresses that a peer named; then nothing goes to the others.
+// Where one of the two routers gives every other another port, the relay is gone to at once; when the peer has shown there that it is
+// of use, ports are guessed.
+//
+// Two are held ready at a time, and no more are asked than that: each learns our address. Both are asked at once when we come, and
+// whichever answers first is used. Until a pair has answered, nothing but checks goes to the addresses that a peer named; then nothing
+// goes to the others.
 
+import type { Socket } from 'node:dgram'
 import { systemRandom } from '#crypto/random.ts'
 import type { Command, Report } from '#forward/commands.ts'
 import type { MatchEvent } from '#meet/matching.ts'
+import type { Path } from '#path/ground.ts'
 import { ofStranger } from '#path/stranger-offer.ts'
 import { monotonicMs } from '#platform/clock.ts'
+import { descriptorOf } from '#platform/linux/socket-descriptor.ts'
+import { copyDescriptor } from '#platform/linux/udp-socket.ts'
 import { PathShell } from '#platform/path-shell.ts'
 import type { RouteHop } from '#route/way.ts'
 import { isPublicAddress } from '#stream/exit-policy.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
-import { MEETING_TOKEN_BYTES } from '#wire/control.ts'
 import { decodePathOffer, type PathOffer } from '#wire/path-offer.ts'
 import { decodePeerOffer, encodePeerOffer } from '#wire/peer-offer.ts'
 import type { Config } from './config.ts'
 import { type OpenCarriers, openCarriers } from './letter-carriers.ts'
 import { type Log, own } from './log.ts'
 import { MatchOffice } from './match-office.ts'
+import { PunchedWays } from './punched-ways.ts'
 import type { HiddenPeer, ReachedPeer, RelayChoice } from './relay-choice.ts'
 
 const HELD = 2
 const TICK_MS = 250
+/** How soon it is looked again for relays and peers, until the first are known. */
+const OPEN_TICK_MS = 25
 const GATHER_MS = 1_500
+const OPEN_AGAIN_MS = 1_000
 /** Relays are asked for our address at fixed times: they are not to see when somebody is sought. */
 const GATHER_EVERY_MS = 25_000
 /** An answer has to wait for two turns of posting, and travels. */
@@ -37,14 +48,15 @@ const DIRECT_FIRST_MS = 700
 const CHECKING_MS = 20_000
 /** Addresses that a peer's checks came from, beyond those that it named. */
 const MAX_SEEN_AT = 8
+const NO_TOKEN = new Uint8Array(0)
 const NOWHERE: Address = { host: '::', port: 0 }
 
 export interface PeerSearchOptions {
   readonly config: Config
   readonly log: Log
   readonly choice: RelayChoice
-  /** The data plane's own socket. */
-  readonly socket: Address
+  /** A socket that the machine's firewall lets out, not bound yet; without it there is no firewall. */
+  readonly openSocket?: () => Promise<number>
   /** Sends commands to the data plane, when the firewall lets what they speak to through (`targets`). */
   readonly send: (commands: readonly Command[]) => void
   /** The peers of all ways in use or being built. */
@@ -57,11 +69,20 @@ export interface PeerSearchOptions {
   readonly open?: (config: Config) => Promise<OpenCarriers>
 }
 
+/** The data plane, once it is there. */
+export interface SearchGround {
+  /** Its own socket. */
+  readonly socket: Address
+  /** Whether it takes descriptors of sockets. */
+  readonly takesSockets: boolean
+}
+
 interface Sought {
   readonly number: number
   readonly peer: HiddenPeer
-  readonly relay: RouteHop | undefined
-  readonly token: Uint8Array
+  /** Where the peer waits. */
+  relay: RouteHop | undefined
+  token: Uint8Array
   state: 'gathering' | 'asked' | 'checking'
   sinceMs: number
   ask: string | undefined
@@ -79,23 +100,33 @@ interface Sought {
 export class PeerSearch {
   readonly #options: PeerSearchOptions
   readonly #sought = new Map<number, Sought>()
-  #carriers: OpenCarriers | undefined
+  #joining: Promise<OpenCarriers> | undefined
   #office: MatchOffice | undefined
   #shell: PathShell | undefined
   #local = 0
   #relays: readonly RouteHop[] = []
   #opening: Promise<void> | undefined
-  readonly #timer: NodeJS.Timeout
+  readonly #ways: PunchedWays
+  #timer: NodeJS.Timeout | undefined
+  #ground: SearchGround | undefined
   readonly #gathering: NodeJS.Timeout
   #next = 1
+  #openAgainMs = Number.NEGATIVE_INFINITY
   #isClosed = false
 
   constructor(options: PeerSearchOptions) {
     this.#options = options
-    this.#timer = setInterval(() => this.#tick(), TICK_MS)
-    this.#timer.unref()
+    this.#ways = new PunchedWays(commands => options.send(commands))
+    // While the data plane starts, and the directory is asked for.
+    this.#join().catch(() => undefined)
     this.#gathering = setInterval(() => this.#shell?.do((endpoint, now) => endpoint.gather(now)), GATHER_EVERY_MS)
     this.#gathering.unref()
+  }
+
+  /** Begins to look for peers. */
+  begin(ground: SearchGround): void {
+    this.#ground = ground
+    this.#tick()
   }
 
   /** Peers that a way may lead over now. */
@@ -117,6 +148,25 @@ export class PeerSearch {
     return { ...this.#office?.counters, soughtPeers: this.#sought.size, reachedPeers: this.reached.length }
   }
 
+  /** Commands as the data plane is to carry them out. */
+  outward(commands: readonly Command[]): readonly Command[] {
+    return this.#ways.outward(commands)
+  }
+
+  /** A report as others are to hear it; `undefined` when nobody is. */
+  inward(report: Report): Report | undefined {
+    return this.#ways.inward(report, this.#shell)
+  }
+
+  /** A way over these hops works: a peer that is reached at a relay has shown that it is one. */
+  handleUse(hops: readonly RouteHop[]): void {
+    for (const { number, peer, path, relay, offer } of this.#sought.values()) {
+      if (path !== undefined || relay === undefined || offer === undefined || hops.at(-1)?.id !== peer.id) continue
+      const host = offer.candidates.find(({ kind }) => kind === 'serverReflexive')?.address.host
+      if (host !== undefined && this.#mayGuess()) this.#shell?.do((endpoint, now) => endpoint.vouch(number, host, now))
+    }
+  }
+
   handleReport(report: Report): void {
     if (report.kind === 'stun') this.#shell?.deliver(report.bytes, report.from, this.#local)
   }
@@ -128,44 +178,50 @@ export class PeerSearch {
 
   async close(): Promise<void> {
     this.#isClosed = true
-    clearInterval(this.#timer)
+    clearTimeout(this.#timer)
     clearInterval(this.#gathering)
     await this.#opening?.catch(() => undefined)
     await this.#office?.close()
-    await this.#carriers?.close()
+    await (await this.#joining?.catch(() => undefined))?.close()
     await this.#shell?.[Symbol.asyncDispose]()
   }
 
   #tick(): void {
     if (this.#isClosed) return
+    this.#look()
+    this.#timer = setTimeout(() => this.#tick(), this.#office === undefined ? OPEN_TICK_MS : TICK_MS)
+    this.#timer.unref()
+  }
+
+  #look(): void {
     const now = monotonicMs()
     for (const sought of [...this.#sought.values()]) this.#judge(sought, now)
-    if (this.#sought.size >= HELD || this.#options.choice.hiddenPeers === 0) return
+    const { choice, log } = this.#options
+    if (this.#sought.size >= HELD || choice.hiddenPeers === 0 || now < this.#openAgainMs) return
     if (this.#office === undefined) {
-      if (this.#options.choice.pickStunRelays().length === 0) return
-      this.#opening ??= this.#open().catch(error => {
+      if (this.#opening !== undefined || choice.pickStunRelays().length === 0) return
+      this.#opening = this.#open().catch(error => {
         this.#opening = undefined
-        this.#options.log.warn('peers cannot be asked by letter', { why: own((error as Error).message) })
+        this.#openAgainMs = monotonicMs() + OPEN_AGAIN_MS
+        log.warn('peers cannot be asked by letter', { why: own((error as Error).message) })
       })
       return
     }
-    const peer = this.#options.choice.pickHidden([
-      ...this.#options.inUse(),
-      ...[...this.#sought.values()].map(({ peer }) => peer),
-    ])
-    if (peer !== undefined) this.#seek(peer)
+    while (this.#sought.size < HELD) {
+      const sought = [...this.#sought.values()].map(({ peer }) => peer)
+      const peer = choice.pickHidden([...this.#options.inUse(), ...sought])
+      if (peer === undefined) return
+      this.#seek(peer)
+    }
   }
 
   #judge(sought: Sought, now: number): void {
-    const { state, sinceMs, path, relay, isRelayed } = sought
+    const { state, sinceMs, path } = sought
     const { meet } = this.#options.config
     const waitedMs = now - sinceMs
     if (state === 'asked' && waitedMs >= ANSWER_MS + ANSWER_TURNS * meet.interval_ms) return this.#fail(sought)
     if (state !== 'checking' || path !== undefined) return
-    if (!isRelayed && relay !== undefined && waitedMs >= DIRECT_FIRST_MS) {
-      sought.isRelayed = true
-      this.#tellReached(sought)
-    }
+    if (waitedMs >= DIRECT_FIRST_MS) this.#takeRelay(sought)
     if (waitedMs < CHECKING_MS || sought.offer === undefined) return
     if (!sought.isRelayed) return this.#fail(sought)
     // What has not answered by now is left alone; the relay carries on.
@@ -175,41 +231,58 @@ export class PeerSearch {
     this.#options.onFewerTargets()
   }
 
-  async #open(): Promise<void> {
-    const { config, choice, socket, open = openCarriers } = this.#options
-    this.#relays = choice.pickStunRelays()
+  /** The ways for letters; they take a while, and nobody is told anything by that. */
+  #join(): Promise<OpenCarriers> {
+    const { config, open = openCarriers } = this.#options
     const gossip = { ...config.meet, gossip: true, rendezvous: [], folder: '', by_hand: false }
-    const carriers = await open({ ...config, meet: gossip })
-    if (this.#isClosed) return carriers.close()
-    this.#carriers = carriers
-    this.#shell = new PathShell({
+    this.#joining ??= open({ ...config, meet: gossip }).catch(error => {
+      this.#joining = undefined
+      throw error
+    })
+    return this.#joining
+  }
+
+  async #open(): Promise<void> {
+    const { config, choice } = this.#options
+    const ground = this.#ground
+    if (ground === undefined) return
+    this.#relays = choice.pickStunRelays()
+    this.#shell ??= this.#openShell(ground)
+    const [{ carriers }] = await Promise.all([this.#join(), this.#shell.gather(GATHER_MS)])
+    if (this.#isClosed) return
+    this.#office = new MatchOffice({
+      ...{ carriers, meet: config.meet, random: systemRandom, nowMs: Date.now },
+      // Whoever comes asks: so many letters are the same for all.
+      firstLetters: HELD,
+      onEvent: event => this.#handleMatch(event),
+    })
+    this.#look()
+  }
+
+  #openShell({ socket, takesSockets }: SearchGround): PathShell {
+    const { openSocket } = this.#options
+    const shell: PathShell = new PathShell({
       random: systemRandom,
       stunServers: this.#relays.map(({ address }) => address),
       turnServers: [],
       meetsStrangers: true,
       tells: host => this.#mayCheck(host),
+      ...(openSocket && { openSocket }),
+      ...(takesSockets && { copySocket: (own: Socket) => copyDescriptor(descriptorOf(own)) }),
+      onReturned: local => this.#ways.close(local),
       onOffer: (number, offer) => this.#ask(number, offer),
-      onPath: (number, path) => this.#handlePath(number, path?.to),
+      onPath: (number, path) => this.#handlePath(shell, number, path),
       onPacket: () => undefined,
     })
     const family = socket.host.includes(':') ? 6 : 4
-    this.#local = this.#shell.attach(family, socket.port, (to, bytes) => this.#sendCheck(to, bytes))
-    await this.#shell.gather(GATHER_MS)
-    if (this.#isClosed) return
-    this.#office = new MatchOffice({
-      carriers: carriers.carriers,
-      meet: config.meet,
-      random: systemRandom,
-      nowMs: Date.now,
-      onEvent: event => this.#handleMatch(event),
-    })
+    this.#local = shell.attach(family, socket.port, (to, bytes) => this.#sendCheck(to, bytes))
+    return shell
   }
 
   #seek(peer: HiddenPeer): void {
     const number = this.#next++
-    const relay = this.#relays[number % Math.max(this.#relays.length, 1)]
     const sought: Sought = {
-      ...{ number, peer, relay, token: systemRandom(MEETING_TOKEN_BYTES), state: 'gathering', sinceMs: monotonicMs() },
+      ...{ number, peer, relay: undefined, token: NO_TOKEN, state: 'gathering', sinceMs: monotonicMs() },
       ...{ ask: undefined, offer: undefined, seenAt: [], path: undefined, claimed: NOWHERE, isRelayed: false },
     }
     this.#sought.set(number, sought)
@@ -220,11 +293,9 @@ export class PeerSearch {
   #ask(number: number, offer: Uint8Array): void {
     const sought = this.#sought.get(number)
     if (sought?.state !== 'gathering') return
-    const { relay, token, peer } = sought
-    const meeting = relay && { relay: relay.id, token }
     sought.state = 'asked'
     sought.sinceMs = monotonicMs()
-    sought.ask = this.#office?.ask(peer.letterKey, encodePeerOffer({ meeting, offer }))
+    sought.ask = this.#office?.ask(sought.peer.letterKey, encodePeerOffer({ offer }))
     if (sought.ask === undefined) this.#end(sought)
   }
 
@@ -234,16 +305,32 @@ export class PeerSearch {
     sought.ask = undefined
     const answer = event.kind === 'answered' && event.isAccepted ? decodePeerOffer(event.offer) : undefined
     const offer = answer && decodePathOffer(answer.offer)
-    if (offer === undefined) return this.#fail(sought)
+    if (answer === undefined || offer === undefined) return this.#fail(sought)
+    const { meeting } = answer
+    if (meeting !== undefined) {
+      sought.relay = this.#options.choice.meetAt(meeting.relay)
+      sought.token = meeting.token
+    }
     sought.state = 'checking'
     sought.sinceMs = monotonicMs()
     const theirs = ofStranger(offer, host => this.#mayCheck(host))
     sought.offer = theirs
     sought.claimed = theirs.candidates[0]?.address ?? NOWHERE
-    this.#shell?.do((endpoint, now) => endpoint.handleOffer(sought.number, theirs, now))
+    const own = this.#shell?.do((endpoint, now) => {
+      endpoint.handleOffer(sought.number, theirs, now)
+      return endpoint.nat()
+    })
+    if (own?.mapping === 'dependent' || theirs.nat.mapping === 'dependent') this.#takeRelay(sought)
   }
 
-  #handlePath(number: number, to: Address | undefined): void {
+  #takeRelay(sought: Sought): void {
+    if (sought.isRelayed || sought.relay === undefined || sought.path !== undefined) return
+    sought.isRelayed = true
+    this.#tellReached(sought)
+  }
+
+  #handlePath(shell: PathShell, number: number, path: Path | undefined): void {
+    const to = path?.to
     const sought = this.#sought.get(number)
     if (sought === undefined) return
     const wasReached = sought.path !== undefined
@@ -253,6 +340,7 @@ export class PeerSearch {
       if (wasReached) setImmediate(() => this.#end(sought))
       return
     }
+    if (path !== undefined && path.local !== this.#local) this.#ways.adopt(shell, path.local, path.to)
     this.#options.onFewerTargets()
     this.#tellReached(sought)
   }
@@ -288,6 +376,11 @@ export class PeerSearch {
       return true
     }
     return false
+  }
+
+  /** A firewall lets checks out to addresses that are known alone; ports of a host that are guessed it does not. */
+  #mayGuess(): boolean {
+    return this.#shell?.do(endpoint => endpoint.nat().mapping) === 'dependent'
   }
 
   #fail(sought: Sought): void {

@@ -53,6 +53,20 @@ function world(t: TestContext, limits: Partial<Config['peer']> = {}, lendsHops =
   return { run, file, stateDir, clock, said, state }
 }
 
+test('limits that change hold at once: the data plane is told, and what is over ends lending', t => {
+  const { run, state } = world(t, { rate_kbit: 8_000 })
+  const { peer, counters, commands, pass, start } = run()
+  start()
+  counters.add('lentBytesIn', 20 * MIB)
+  pass(1_000)
+  peer.relimit({ ...defaultConfig().peer, rate_kbit: 80, volume_mib_per_day: 10, max_clients: 3 })
+  assert.deepEqual(commands.at(-1), { kind: 'limitLent', bytesPerSecond: 10_000, hops: false })
+  const { maxClients, closed, rateKbit } = peer.status()
+  assert.deepEqual([maxClients, closed, rateKbit, state.ends], [3, 'volume', 80, 1])
+  peer.relimit({ ...defaultConfig().peer, volume_mib_per_day: 100 })
+  assert.equal(peer.status().closed, undefined)
+})
+
 test('the rate is told to the data plane at the start, in bytes', t => {
   const { commands, start } = world(t, { rate_kbit: 8_000 }).run()
   start()

@@ -7,7 +7,7 @@ import type { Counters } from '#forward/counters.ts'
 import type { Engine } from '#platform/engine.ts'
 import { readStateFile, setAside, writeStateFile } from '#platform/state-file.ts'
 import { decodeUsage, encodeUsage, MAX_USAGE_BYTES } from '#relay/day-usage.ts'
-import { type Closed, calendarAt, type DayUsage, WireGuardGate } from '#relay/wireguard-gate.ts'
+import { type Closed, calendarAt, type DayUsage, WireGuardGate, type WireGuardLimits } from '#relay/wireguard-gate.ts'
 import type { ExitPolicy } from '#stream/exit-policy.ts'
 import { type Config, parseHours } from './config.ts'
 import { type Log, own } from './log.ts'
@@ -37,6 +37,8 @@ export interface PeerOptions {
 export class Peer {
   readonly gate: WireGuardGate
   readonly #options: PeerOptions
+  #limits: Config['peer']
+  #engine: Pick<Engine, 'counters' | 'send'> | undefined
   #policy: ExitPolicy
   #counters: Counters | undefined
   #timer: NodeJS.Timeout | undefined
@@ -48,18 +50,13 @@ export class Peer {
   constructor(options: PeerOptions) {
     const { limits, makePolicy, now } = options
     this.#options = options
+    this.#limits = limits
     this.#policy = makePolicy()
     this.#saved = this.#load()
     this.#savedMs = now()
-    const hours = parseHours(limits.hours)
     this.gate = new WireGuardGate(
       {
-        limits: {
-          maxClients: limits.max_clients,
-          maxFlowsPerClient: MAX_FLOWS_PER_CLIENT,
-          bytesPerDay: limits.volume_mib_per_day * MIB,
-          ...(hours && { hours }),
-        },
+        limits: gateLimits(limits),
         mayReach: ({ host, port }) => this.#policy.allows(host, port),
         calendar: at => this.#calendar(at),
       },
@@ -70,14 +67,19 @@ export class Peer {
 
   /** Begins to count what `engine` carries, and bounds its rate. */
   start(engine: Pick<Engine, 'counters' | 'send'>): void {
+    this.#engine = engine
     this.#counters = engine.counters
-    engine.send({
-      kind: 'limitLent',
-      bytesPerSecond: (this.#options.limits.rate_kbit * 1000) / 8,
-      hops: this.#options.lendsHops,
-    })
+    this.#limitRate()
     this.#timer = setInterval(() => this.sample(), SAMPLE_MS)
     this.sample()
+  }
+
+  /** Lends within these limits from now on. */
+  relimit(limits: Config['peer']): void {
+    this.#limits = limits
+    this.gate.relimit(gateLimits(limits))
+    this.#limitRate()
+    if (this.#engine !== undefined) this.sample()
   }
 
   /** Counts what was carried since the last call, and ends or begins lending when it is time. */
@@ -95,7 +97,8 @@ export class Peer {
   }
 
   status(): PeerStatus {
-    const { limits, now } = this.#options
+    const { now } = this.#options
+    const limits = this.#limits
     const closed = this.gate.closed(now())
     return {
       clients: this.gate.clients,
@@ -118,6 +121,11 @@ export class Peer {
     if (this.#counters === undefined) return
     this.gate.handleCarried(Math.max(0, this.#carried() - this.#counted), this.#options.now())
     this.#save()
+  }
+
+  #limitRate(): void {
+    const bytesPerSecond = (this.#limits.rate_kbit * 1000) / 8
+    this.#engine?.send({ kind: 'limitLent', bytesPerSecond, hops: this.#options.lendsHops })
   }
 
   #change(closed: Closed): void {
@@ -165,5 +173,15 @@ export class Peer {
 
   get #file(): string {
     return path.join(this.#options.stateDir, 'peer-usage.json')
+  }
+}
+
+function gateLimits(limits: Config['peer']): WireGuardLimits {
+  const hours = parseHours(limits.hours)
+  return {
+    maxClients: limits.max_clients,
+    maxFlowsPerClient: MAX_FLOWS_PER_CLIENT,
+    bytesPerDay: limits.volume_mib_per_day * MIB,
+    ...(hours && { hours }),
   }
 }

@@ -11,8 +11,9 @@ import type { Random } from '#crypto/random.ts'
 import { x25519FromPrivate } from '#crypto/x25519.ts'
 import { type DeviceAddresses, deviceAddresses } from '#meet/device-address.ts'
 import { readStateFile, writeStateFile } from '#platform/state-file.ts'
+import { formatAddress } from '#wire/address.ts'
 import type { Target } from '#wire/control.ts'
-import type { IpPrefix } from '#wire/ip-prefix.ts'
+import { covers, type IpPrefix } from '#wire/ip-prefix.ts'
 import { formatWgQuick } from '#wire/wg-quick.ts'
 import { formatKey, parseKey } from '#wire/wireguard-key.ts'
 
@@ -22,7 +23,14 @@ const KEEPALIVE_SECONDS = 25
 const MTU = 1_280
 
 const saved = z.array(
-  z.strictObject({ id: z.string(), name: z.string(), publicKey: z.string(), presharedKey: z.string() }),
+  z.strictObject({
+    id: z.string(),
+    name: z.string(),
+    publicKey: z.string(),
+    presharedKey: z.string(),
+    /** Absent from what an earlier version wrote. */
+    file: z.strictObject({ endpoint: z.string(), generation: z.number(), reaches: z.array(z.string()) }).optional(),
+  }),
 )
 
 export interface Phone {
@@ -31,15 +39,33 @@ export interface Phone {
   readonly publicKey: Uint8Array
   readonly presharedKey: Uint8Array
   readonly addresses: DeviceAddresses
+  /** What its file says of this device, as far as that can change here; `undefined` where it was not kept. */
+  readonly file: PhoneFile | undefined
+}
+
+export interface PhoneFile {
+  /** Where the phone sends to, with a port. */
+  readonly endpoint: string
+  /** Which of this device's keys it knows. */
+  readonly generation: number
+  /** Networks, `internet` and `devices`, besides this device. */
+  readonly reaches: readonly string[]
 }
 
 /** What the phone is told of this device. */
 export interface PhoneServer {
   readonly publicKey: Uint8Array
   readonly addresses: DeviceAddresses
-  /** Where the phone sends to. */
   readonly endpoint: Target
+  readonly generation: number
+  readonly reaches: readonly string[]
+  /** The networks that lead there. */
+  readonly networks: readonly IpPrefix[]
+  /** Where the phone asks for names; nowhere else then. */
+  readonly dnsServers: readonly string[]
 }
+
+type Named = Pick<Phone, 'id' | 'name'>
 
 export class Phones {
   readonly #file: string
@@ -58,14 +84,14 @@ export class Phones {
   }
 
   /** Makes a phone of that name; gives the WireGuard file for it, which is kept nowhere. `undefined` when there are 16. */
-  add(name: string, server: PhoneServer): string | undefined {
+  add(name: string, serverOf: (phone: Named) => PhoneServer): string | undefined {
     if (this.#phones.length >= MAX_PHONES) return undefined
-    const id = Buffer.from(this.#random(16)).toString('hex')
-    const { privateKey, publicKey } = x25519FromPrivate(this.#random(32))
-    const presharedKey = this.#random(32)
-    const phone = { id, name, publicKey, presharedKey, addresses: addressesOf(id) }
-    this.#keep([...this.#phones, phone])
-    return wireGuardFile(privateKey, phone, server)
+    return this.#make({ id: Buffer.from(this.#random(16)).toString('hex'), name }, serverOf)
+  }
+
+  /** Makes another file for a phone, in the place of the one before, which is of no use from then on. */
+  renew({ id, name }: Named, serverOf: (phone: Named) => PhoneServer): string {
+    return this.#make({ id, name }, serverOf)
   }
 
   /** Its id; `undefined` when there is none of that name or id. */
@@ -76,14 +102,25 @@ export class Phones {
     return phone.id
   }
 
+  #make(named: Named, serverOf: (phone: Named) => PhoneServer): string {
+    const server = serverOf(named)
+    const { privateKey, publicKey } = x25519FromPrivate(this.#random(32))
+    const { generation, reaches } = server
+    const file = { endpoint: formatAddress(server.endpoint), generation, reaches }
+    const phone = { ...named, publicKey, presharedKey: this.#random(32), addresses: addressesOf(named.id), file }
+    const isThere = this.#phones.some(({ id }) => id === named.id)
+    this.#keep(isThere ? this.#phones.map(each => (each.id === named.id ? phone : each)) : [...this.#phones, phone])
+    return wireGuardFile(privateKey, phone, server)
+  }
+
   #read(): Phone[] {
     const bytes = readStateFile(this.#file, MAX_FILE_BYTES)
     if (bytes === undefined) return []
     try {
       return saved
         .parse(JSON.parse(Buffer.from(bytes).toString('utf8')))
-        .map(({ id, name, publicKey, presharedKey }) => ({
-          ...{ id, name, addresses: addressesOf(id) },
+        .map(({ id, name, publicKey, presharedKey, file }) => ({
+          ...{ id, name, addresses: addressesOf(id), file },
           publicKey: keyOf(publicKey),
           presharedKey: keyOf(presharedKey),
         }))
@@ -94,8 +131,8 @@ export class Phones {
   }
 
   #keep(phones: readonly Phone[]): void {
-    const entries = phones.map(({ id, name, publicKey, presharedKey }) => {
-      return { id, name, publicKey: formatKey(publicKey), presharedKey: formatKey(presharedKey) }
+    const entries = phones.map(({ id, name, publicKey, presharedKey, file }) => {
+      return { id, name, publicKey: formatKey(publicKey), presharedKey: formatKey(presharedKey), file }
     })
     writeStateFile(this.#file, `${JSON.stringify(entries)}\n`)
     this.#phones = phones
@@ -106,16 +143,28 @@ function wireGuardFile(privateKey: Uint8Array, phone: Phone, server: PhoneServer
   return formatWgQuick({
     interface: {
       ...{ privateKey: new Secret(privateKey), addresses: prefixesOf(phone.addresses), mtu: MTU },
-      ...{ listenPort: 0, fwmark: 0, dnsServers: [], dnsSearch: [], table: { kind: 'auto' }, saveConfig: false },
+      ...{
+        listenPort: 0,
+        fwmark: 0,
+        dnsServers: server.dnsServers,
+        dnsSearch: [],
+        table: { kind: 'auto' },
+        saveConfig: false,
+      },
     },
     peers: [
       {
         ...{ publicKey: server.publicKey, presharedKey: new Secret(phone.presharedKey), endpoint: server.endpoint },
-        ...{ allowedIps: prefixesOf(server.addresses), persistentKeepaliveSeconds: KEEPALIVE_SECONDS },
+        ...{ allowedIps: allowedIps(server), persistentKeepaliveSeconds: KEEPALIVE_SECONDS },
       },
     ],
     hooks: [],
   })
+}
+
+function allowedIps({ addresses, networks }: PhoneServer): IpPrefix[] {
+  const own = prefixesOf(addresses)
+  return [...own.filter(address => !networks.some(network => covers(network, address))), ...networks]
 }
 
 function prefixesOf({ ipv6, ipv4 }: DeviceAddresses): IpPrefix[] {

@@ -22,6 +22,8 @@ export interface PostOfficeOptions<Purpose> {
   readonly bits: number
   readonly workBits: number
   readonly intervalMs: number
+  /** So many letters go out at once when it opens; none without it. */
+  readonly firstLetters?: number
   readonly random: Random
   /** Unix time. */
   readonly nowMs: () => number
@@ -46,7 +48,7 @@ export class PostOffice<Purpose> {
 
   constructor(options: PostOfficeOptions<Purpose>) {
     this.#options = options
-    const { bits, workBits, intervalMs, random, carriers, nowMs } = options
+    const { bits, workBits, intervalMs, random, carriers, nowMs, firstLetters = 0 } = options
     this.#inbox = new Inbox({
       bucketBits: bits,
       workBits,
@@ -55,7 +57,7 @@ export class PostOffice<Purpose> {
       burst: BURST,
       maxOpeningsPerSecond: MAX_OPENINGS_PER_SECOND,
     })
-    const round = (of: (carrier: Carrier) => boolean, everyMs: number, lifetimeMs: number) => {
+    const round = (of: (carrier: Carrier) => boolean, everyMs: number, lifetimeMs: number, first: number) => {
       const some = carriers.filter(of)
       if (some.length === 0) return undefined
       const onPosted = (isPosted: boolean) => this.counters[isPosted ? 'posted' : 'notPosted']++
@@ -64,14 +66,15 @@ export class PostOffice<Purpose> {
         bits,
         workBits,
         intervalMs: everyMs,
+        firstLetters: first,
         lifetimeMs,
         random,
         nowMs,
         onPosted,
       })
     }
-    this.#live = round(({ name }) => name !== 'mailbox', intervalMs, GOSSIP_LIFETIME_MS)
-    this.#mail = round(({ name }) => name === 'mailbox', MAIL_INTERVAL_MS, MAIL_LIFETIME_MS)
+    this.#live = round(({ name }) => name !== 'mailbox', intervalMs, GOSSIP_LIFETIME_MS, firstLetters)
+    this.#mail = round(({ name }) => name === 'mailbox', MAIL_INTERVAL_MS, MAIL_LIFETIME_MS, 0)
   }
 
   /** Whether a letter that is posted now has a chance to arrive. */

@@ -16,6 +16,7 @@ export interface PostingRoundOptions {
   readonly bits: number
   readonly workBits: number
   readonly intervalMs: number
+  readonly firstLetters?: number
   /** How long its letters live. */
   readonly lifetimeMs: number
   readonly random: Random
@@ -55,7 +56,10 @@ export class PostingRound {
     // What is in line waits for a carrier; a letter that is posted nowhere is lost.
     if (!this.#options.carriers.some(carrier => carrier.isReady)) return this.#arm(LOOK_AGAIN_MS)
     const draft = this.#poster.take(this.#options.nowMs())
-    if (draft !== undefined) await this.#post(draft)
+    if (draft !== undefined) {
+      draft.onTurn?.()
+      await this.#post(draft)
+    }
     this.#arm(0)
   }
 

@@ -9,6 +9,7 @@ import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
 import type { RouteHop } from '#route/way.ts'
 import type { Role } from '#wire/descriptor.ts'
+import { adviceFor } from './client-status.ts'
 import type { Log } from './log.ts'
 import { type HiddenPeer, type ReachedPeer, RelayChoice } from './relay-choice.ts'
 
@@ -16,7 +17,13 @@ const HOUR = 3_600_000
 const log: Log = { info: () => {}, warn: () => {}, error: () => {}, debug: () => {} }
 
 /** A relay of its own operator and network in the directory; gives its id. */
-function addRelay(directory: Directory, n: number, roles: readonly Role[], country?: string): string {
+function addRelay(
+  directory: Directory,
+  n: number,
+  roles: readonly Role[],
+  country?: string,
+  issuerId?: string,
+): string {
   const identity = generateIdentity()
   const bytes = makeDescriptor(
     {
@@ -34,6 +41,7 @@ function addRelay(directory: Directory, n: number, roles: readonly Role[], count
       capacityKbit: 1_000,
       software: 'test',
       ...(country !== undefined && { country }),
+      ...(issuerId !== undefined && { price: { milliCreditsPerGib: 1, freeKib: 1, issuerId } }),
     },
     identity,
   )
@@ -83,6 +91,19 @@ function pick(choice: RelayChoice): { readonly first: string | undefined; readon
 }
 
 const ALL: readonly Role[] = ['guard', 'middle', 'exit']
+
+test('relays that take credits of another issuer are not used, and counted so that their user learns why', () =>
+  withState((directory, open) => {
+    addRelay(directory, 1, ['guard'])
+    for (const n of [2, 3]) addRelay(directory, n, ALL, undefined, 'ab'.repeat(32))
+    const choice = open()
+    assert.deepEqual(choice.pickRoute(), { problem: 'no usable relay has the role exit' })
+    const lack = 'no usable relay has the role exit'
+    assert.equal(choice.unaffordable, 2)
+    assert.match(adviceFor(lack, true, directory.size, choice.unaffordable), /^2 of 3 relays take credits .* issuer_id/)
+    assert.match(adviceFor(lack, true, directory.size, 0), /wait for more relays/)
+    assert.match(adviceFor('the route was lost: unreachable', true, 3, 2), /tried by itself/)
+  }))
 
 test('a relay that was a first hop is no exit afterwards, though its attempt failed', () =>
   withState((directory, open) => {

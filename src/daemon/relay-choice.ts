@@ -78,6 +78,7 @@ export class RelayChoice {
   readonly #failures = new Failures()
   #guards = new Guards()
   #met = new Acquaintances()
+  #unaffordable = 0
   #candidates: {
     readonly version: number
     readonly relays: readonly Candidate[]
@@ -126,6 +127,12 @@ export class RelayChoice {
     }
   }
 
+  /** How many relays are not used because they take no credits that this client can have. */
+  get unaffordable(): number {
+    this.#relays()
+    return this.#unaffordable
+  }
+
   /** Every relay that may be used now. */
   get relays(): readonly Candidate[] {
     return this.#relays()
@@ -162,6 +169,14 @@ export class RelayChoice {
   /** A relay of the directory, by its id. */
   find(relay: string): RouteHop | undefined {
     return this.#relays().find(({ id }) => id === relay)
+  }
+
+  /** A relay where a peer waits: it learns our address, and no money is asked for that. */
+  meetAt(id: string): RouteHop | undefined {
+    const relay = this.#relays().find(relay => relay.id === id && relay.roles.includes('guard'))
+    if (relay === undefined || this.#directory.find(id)?.price !== undefined) return undefined
+    this.#meet([relay])
+    return relay
   }
 
   /** The hops of a new route. Whoever is entered by counts from now on as one that knows this client's address. */
@@ -322,9 +337,9 @@ export class RelayChoice {
   #relays(): readonly Candidate[] {
     const { version } = this.#directory
     if (this.#candidates.version !== version) {
-      const usable = this.#directory
-        .list(Date.now())
-        .filter(({ price }) => price === undefined || price.issuerId === this.#issuerId)
+      const all = this.#directory.list(Date.now())
+      const usable = all.filter(({ price }) => price === undefined || price.issuerId === this.#issuerId)
+      this.#unaffordable = all.length - usable.length
       const hidden = usable.flatMap(hiddenOf)
       this.#candidates = { version: this.#directory.version, relays: usable.flatMap(candidateOf), hidden }
     }

@@ -10,7 +10,7 @@ import type { RouteHop } from '#route/way.ts'
 import type { Address } from '#wire/address.ts'
 import type { MeetingPlace } from '#wire/device-signal.ts'
 import { ControlLoop } from './control-loop.ts'
-import type { DeviceMeetings, MeetingNews } from './device-links.ts'
+import type { DeviceMeetings, MeetingNews } from './device-link.ts'
 
 const MAX_AVOIDED = 32
 
@@ -104,6 +104,7 @@ export class RelayMeetings implements DeviceMeetings {
           this.#options.onNews({ kind: 'closed', peer })
           break
         case 'nested':
+        case 'other':
       }
     }
   }

@@ -79,14 +79,16 @@ export function workersFor({ peer }: Config, roles: readonly Role[]): number {
   return roles.every(role => role === 'peer') ? Math.min(cores, Math.ceil(peer.rate_kbit / 1_000_000)) : cores
 }
 
+/** Where an exit's clients may go. */
+export function exitPolicy(config: Config): ExitPolicy {
+  const own = advertised(config).map(({ host }) => host)
+  return policyOf(exitRules(config), config.exit.allow_private, own)
+}
+
 /** What carries an exit's streams. */
 export function makeExit(config: Config, laboratory: Laboratory): ExitStreams {
   return new ExitStreams({
-    policy: policyOf(
-      exitRules(config),
-      config.exit.allow_private,
-      advertised(config).map(({ host }) => host),
-    ),
+    policy: exitPolicy(config),
     ...sendFrom(parseListen(config.relay.listen)),
     maxStreamsPerSession: config.exit.max_streams_per_client,
     ...(laboratory.isOn && {

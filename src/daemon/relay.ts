@@ -1,8 +1,10 @@
 // A relay: the hop machine over the data plane, the exit's streams if it is one, what it lends if it is a peer, and its place
 // in the directory.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { HopliteError } from '#api/errors.ts'
-import type { Status } from '#api/table.ts'
+import { EventHub } from '#api/event-hub.ts'
+import type { Input, Status } from '#api/table.ts'
 import { systemRandom } from '#crypto/random.ts'
 import { makeDescriptor, nodeIdOf } from '#discover/descriptor.ts'
 import { Directory } from '#discover/directory.ts'
@@ -12,6 +14,7 @@ import { StunServer } from '#path/stun-server.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import type { Engine } from '#platform/engine.ts'
 import { makeKeys, type NodeKeys, readKeys } from '#platform/keys.ts'
+import { openFiles } from '#platform/process-limits.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { serveWebSocketRelay, type WebSocketRelay } from '#platform/websocket-relay.ts'
@@ -33,6 +36,7 @@ import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
 import { letterKeyOf, PeerDesk } from './peer-desk.ts'
+import { type RelayLimits, relayLiveKeys } from './relay-live.ts'
 import {
   advertised,
   announced,
@@ -44,12 +48,19 @@ import {
   sendFrom,
   workersFor,
 } from './relay-plan.ts'
+import type { LiveKeys } from './settings.ts'
 import { Toll } from './toll.ts'
 import { assertNothingPending } from './tunnel-network.ts'
 import { VERSION } from './version.ts'
 
 const DESCRIPTOR_LIFETIME_MS = 6 * 3_600_000
 const PUBLISH_MS = 3_600_000
+/** How long a relay may take to its first connection. */
+const YOUNG_MS = 20_000
+/** Changes that come together are told together. */
+const ADOPT_MS = 200
+/** How long a relay that ends takes to say so. */
+const LEAVE_MS = 2_000
 const MAX_FLOWS_PER_SESSION = 256
 
 /** Runs a relay until `signal` is aborted. Throws what keeps it from starting. */
@@ -83,6 +94,7 @@ async function run(config: Config, options: RunOptions, roles: readonly Role[], 
       const relay = await Relay.start(config, options, roles, tunnel, limitsAll)
       try {
         await untilAborted(relay.signal)
+        await relay.leave()
       } finally {
         await relay.close()
       }
@@ -105,8 +117,9 @@ async function openTunnel(config: Config, stateDir: string, roles: readonly Role
 }
 
 class Relay {
-  readonly #config: Config
+  #config: Config
   readonly #options: RunOptions
+  readonly #limits: RelayLimits
   readonly #roles: readonly Role[]
   readonly #keys: NodeKeys
   readonly #toll: Toll | undefined
@@ -134,6 +147,7 @@ class Relay {
   #discovery: DiscoveryNode | undefined
   #api: { close(): Promise<void> } | undefined
   #publishing: NodeJS.Timeout | undefined
+  #isPublished = false
 
   private constructor(
     config: Config,
@@ -154,13 +168,15 @@ class Relay {
     this.signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#laboratory = new Laboratory(config)
     const { max_sessions, max_flows, max_meetings } = config.relay
+    this.#limits = { maxSessions: max_sessions, maxFlows: max_flows, maxFlowsPerSession: MAX_FLOWS_PER_SESSION }
     const ownAddresses = new Set(this.#advertised().map(formatAddress))
     if (roles.includes('peer')) this.#peer = this.#makePeer()
     this.#hop = new Hop(
       {
         keys: keys.hop,
-        limits: { maxSessions: max_sessions, maxFlows: max_flows, maxFlowsPerSession: MAX_FLOWS_PER_SESSION },
+        limits: this.#limits,
         random: systemRandom,
+        hasRoom: () => openFiles.hasRoom(),
         place: () => this.#engine.place(),
         mayReachHop: address =>
           (config.network.allow_private_addresses || isPublicAddress(address.host)) &&
@@ -197,6 +213,15 @@ class Relay {
     return relay
   }
 
+  /** Tells the directory that this is a relay no more, so that nobody looks for it here until its descriptor has expired. */
+  async leave(): Promise<void> {
+    clearTimeout(this.#publishing)
+    if (this.#discovery === undefined || !this.#isPublished) return
+    const told = this.#discovery.withdraw(this.#describe(this.#discovery, 0))
+    const stored = await Promise.race([told, sleep(LEAVE_MS, 0, { ref: false })])
+    this.#options.log.info('descriptor withdrawn', { stored })
+  }
+
   async close(): Promise<void> {
     clearTimeout(this.#publishing)
     clearInterval(this.#measuring)
@@ -224,7 +249,10 @@ class Relay {
       listen,
       {
         // The other engine has no TUN.
-        config: this.#tunnel === undefined ? this.#config : { ...this.#config, engine: { kind: 'linux' } },
+        config:
+          this.#tunnel === undefined
+            ? this.#config
+            : { ...this.#config, engine: { ...this.#config.engine, kind: 'linux' } },
         log,
         workers,
         ...(sockets !== undefined && { sockets }),
@@ -241,17 +269,18 @@ class Relay {
     const measure = () => this.#capacity.sample(engine.counters.get('bytesOut'), monotonicMs())
     measure()
     this.#measuring = setInterval(measure, SAMPLE_MS + 50)
-    this.#api = await openFace(this.#config, this.#options, {
+    const handlers = {
       status: () => this.#status(),
       ...this.#toll?.handlers,
       down: () => {
         setImmediate(() => this.#stop.abort())
-        return { stopping: true }
+        return { stopping: true } as const
       },
-      observe: ({ marker }) => this.#laboratory.observe(marker, this.#engine),
+      observe: ({ marker }: Input<'observe'>) => this.#laboratory.observe(marker, this.#engine),
       observation: () => this.#laboratory.observation(this.#engine),
-      crash: ({ worker }) => this.#laboratory.crash(this.#engine, worker),
-    })
+      crash: ({ worker }: Input<'crash'>) => this.#laboratory.crash(this.#engine, worker),
+    }
+    this.#api = await openFace(this.#config, this.#options, handlers, new EventHub(), this.#live())
     const control = parseListen(this.#config.relay.control_listen)
     this.#discovery = await startDiscovery({
       // Who has no address listens nowhere, and is another to the bootstrap nodes each time.
@@ -275,6 +304,24 @@ class Relay {
     })
     if (this.#isHidden) this.#desk = this.#openDesk(this.#discovery)
     await this.#publish()
+  }
+
+  #live(): LiveKeys {
+    return relayLiveKeys({
+      config: () => this.#config,
+      adopt: config => this.#adopt(config),
+      limits: this.#limits,
+      peer: this.#peer,
+      // Rules of a tunnel are in the firewall, which takes root.
+      exit: this.#tunnel === undefined ? this.#exit : undefined,
+    })
+  }
+
+  /** Goes by this configuration from now on, and tells others what changed of us. */
+  #adopt(config: Config): void {
+    this.#config = config
+    clearTimeout(this.#publishing)
+    this.#publishing = setTimeout(() => void this.#publish(), ADOPT_MS)
   }
 
   get #id(): string {
@@ -305,6 +352,7 @@ class Relay {
       directory: this.#directory,
       carriers,
       socket: this.#address,
+      takesSockets: this.#engine?.takesSockets === true,
       send: (...commands) => this.#engine?.send(...commands),
       isOpen: () => {
         const gate = this.#peer?.gate
@@ -338,10 +386,13 @@ class Relay {
       hop: this.#hop,
       run: change => this.#loop.run(change),
       send: command => this.#engine.send(command),
+      hasRoom: () => openFiles.hasRoom(),
     })
   }
 
-  #handleReport(report: Report, now: number): void {
+  #handleReport(reported: Report, now: number): void {
+    const report = this.#desk === undefined ? reported : this.#desk.inward(reported)
+    if (report === undefined) return
     this.#hop.handleReport(report, now)
     this.#laboratory.handleReport(report)
     this.#desk?.handleReport(report)
@@ -360,7 +411,8 @@ class Relay {
     for (const session of this.#hop.takeEnded()) {
       this.#exit?.endSession(session)
     }
-    this.#engine?.send(...this.#hop.take())
+    const commands = this.#hop.take()
+    this.#engine?.send(...(this.#desk?.outward(commands) ?? commands))
   }
 
   /** Lets in clients whose network has no UDP. */
@@ -392,9 +444,21 @@ class Relay {
     clearTimeout(this.#publishing)
     const discovery = this.#discovery
     if (discovery === undefined || this.signal.aborted) return
-    const now = Date.now()
     const { relay, peer } = this.#config
-    const descriptor = makeDescriptor(
+    const limitKbit = this.#limitsAll ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit
+    const descriptor = this.#describe(discovery, this.#capacity.kbit(limitKbit))
+    this.#isPublished = true
+    const stored = await discovery.publish(descriptor)
+    this.#options.log.info('descriptor published', { stored })
+    if (!this.signal.aborted)
+      this.#publishing = setTimeout(() => void this.#publish(), jittered(PUBLISH_MS, systemRandom))
+  }
+
+  /** This relay's descriptor; with a capacity of 0 it leaves. */
+  #describe(discovery: DiscoveryNode, capacityKbit: number): Uint8Array {
+    const now = Date.now()
+    const { relay } = this.#config
+    return makeDescriptor(
       {
         hopKey: this.#keys.hop.publicKey,
         sequence: now,
@@ -409,17 +473,23 @@ class Relay {
         ...(relay.country !== '' && { country: relay.country }),
         hasTunnel: this.#tunnel !== undefined,
         exitPorts: this.#roles.includes('exit') ? exitPorts(this.#config) : [],
-        capacityKbit: this.#capacity.kbit(
-          this.#limitsAll ? Math.min(relay.capacity_kbit, peer.rate_kbit) : relay.capacity_kbit,
-        ),
+        capacityKbit,
         software: `hoplite ${VERSION}`,
         ...(this.#toll && { price: this.#toll.price }),
       },
       this.#keys.identity,
     )
-    const stored = await discovery.publish(descriptor)
-    this.#options.log.info('descriptor published', { stored })
-    this.#publishing = setTimeout(() => void this.#publish(), jittered(PUBLISH_MS, systemRandom))
+  }
+
+  /** Why nobody finds this relay; nothing while it may still be connecting. */
+  #loneliness(): Pick<Status, 'problem' | 'advice'> {
+    const isYoung = monotonicMs() - this.#startedMs < YOUNG_MS
+    if (this.#discovery === undefined || this.#discovery.connections > 0 || isYoung) return {}
+    const advice =
+      this.#config.network.bootstrap.length === 0
+        ? 'set bootstrap in [network]: without it nobody learns of this relay'
+        : 'check the network connection and the bootstrap nodes: hoplite doctor'
+    return { problem: 'no other node is connected: nobody can find this relay', advice }
   }
 
   #status(): Status {
@@ -439,11 +509,13 @@ class Relay {
       streams: this.#exit?.streams ?? 0,
       ...(this.#peer && { peer: this.#peer.status() }),
       ...(this.#toll && { credits: this.#toll.status() }),
+      ...this.#loneliness(),
       ...(this.#tunnel && { interface: this.#tunnel.name, mtu: this.#tunnel.hop.mtu }),
       counters: {
         ...this.#engine.counters.snapshot(),
         ...Object.fromEntries(this.#hop.counters),
         ...this.#desk?.counters,
+        refusedForFiles: (this.#hop.counters.get('refusedForFiles') ?? 0) + (this.#exit?.refusedForFiles ?? 0),
       },
     }
   }

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { parse } from 'smol-toml'
 import { HopliteError } from '#api/errors.ts'
 import type { Input, Output } from '#api/table.ts'
-import { writeStateFile } from '#platform/state-file.ts'
+import { mayReplace, writeOwnersFile } from '#platform/state-file.ts'
 import { type Config, configJsonSchema, configKeys, configProblems, loadConfig } from './config.ts'
 import { editToml, type TomlValue } from './toml-edit.ts'
 
@@ -60,7 +60,15 @@ export class Settings {
         meaning: meanings.get(name) ?? '',
       }
     })
-    return { file: this.#file, exists: existsSync(this.#file), fields }
+    return {
+      file: this.#file,
+      exists: existsSync(this.#file),
+      ...(!mayReplace(this.#file) && {
+        problem: `this node may not write ${this.#file}`,
+        advice: 'change the file as its owner, then run: hoplite reload',
+      }),
+      fields,
+    }
   }
 
   check(values: Values): Problem[] {
@@ -107,7 +115,7 @@ export class Settings {
       text = editToml(text, section, key, value as TomlValue)
     }
     mkdirSync(path.dirname(this.#file), { recursive: true })
-    writeStateFile(this.#file, text)
+    writeOwnersFile(this.#file, text)
     return { file: this.#file, problems: [], ...this.reload() }
   }
 

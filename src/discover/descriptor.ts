@@ -26,6 +26,11 @@ export function nodeIdOf(identityKey: Uint8Array): string {
   return createHash('sha256').update(ID_LABEL).update(identityKey).digest('hex')
 }
 
+/** Whether a relay says that it is a relay no more: it carries nothing. */
+export function hasLeft({ capacityKbit }: Pick<DescriptorFields, 'capacityKbit'>): boolean {
+  return capacityKbit === 0
+}
+
 /** A signed descriptor. Throws for fields out of their range: they are our own. */
 export function makeDescriptor(fields: Omit<DescriptorFields, 'identityKey'>, identity: Identity): Uint8Array {
   const unsigned = encodeUnsigned({ ...fields, identityKey: identity.publicKey })

@@ -162,6 +162,49 @@ test('a newer descriptor replaces an older one, and an older one does not come b
   assert.equal(directory.offer(made({ sequence: 5 }), NOW + 2_000), 'older')
 })
 
+test('a relay that has left is used by nobody and passed on, so that no older descriptor of it stands anywhere', async () => {
+  const directory = filled(0, 1)
+  const [id, other] = [0, 1].map(i => nodeIdOf(identities[i]?.publicKey ?? new Uint8Array(0)))
+  assert.equal(directory.offer(relayAt(0, { sequence: 2, capacityKbit: 0 }), NOW), 'accepted')
+  const ids = (at: Directory) => at.list(NOW).map(relay => relay.id)
+  assert.deepEqual([ids(directory), directory.size, directory.find(id ?? '')], [[other], 1, undefined])
+  assert.equal(directory.offer(relayAt(0), NOW), 'older')
+  const again = new Directory()
+  assert.ok(again.loadCache(directory.encodeCache(NOW), NOW))
+  assert.equal(again.offer(relayAt(0), NOW), 'older', 'a copy on disk remembers it')
+
+  const client = filled(0, 1, 2)
+  await refresh(client, [source('knows', directory), source('is behind', filled(0, 1, 2))])
+  assert.equal(client.size, 2)
+  assert.equal(ids(client).includes(id ?? ''), false)
+
+  directory.offer(relayAt(0, { sequence: 3 }), NOW)
+  assert.deepEqual([directory.size, directory.find(id ?? '')?.sequence], [2, 3], 'it may come back')
+  directory.offer(relayAt(0, { sequence: 4, capacityKbit: 0 }), NOW)
+  directory.expire(NOW + HOUR)
+  assert.equal(directory.size, 0)
+})
+
+test('a newer descriptor that one source keeps back is asked of another, though an older one is known', async () => {
+  const [mute, honest]: [DirectoryMessage[], DirectoryMessage[]] = [[], []]
+  const newer = new Directory()
+  newer.offer(relayAt(0, { sequence: 2 }), NOW)
+  const sources = [source('mute', newer, mute), source('honest', newer, honest)].map((from, i) => ({
+    ...from,
+    ask: async (request: DirectoryMessage) =>
+      i === 0 && request.kind === 'pieceRequest' ? (mute.push(request), undefined) : from.ask(request),
+  }))
+  for (const seed of ['a', 'b', 'c', 'd']) {
+    const directory = filled(0)
+    await refresh(directory, sources, [], seed)
+    assert.equal(directory.find(nodeIdOf(identities[0]?.publicKey ?? new Uint8Array(0)))?.sequence, 2, seed)
+  }
+  assert.ok(
+    mute.some(({ kind }) => kind === 'pieceRequest'),
+    'it was asked first at least once',
+  )
+})
+
 test('one address cannot fill the directory', () => {
   const directory = new Directory(3)
   const results = identities.map(by => directory.offer(made({}, by), NOW))

@@ -1,11 +1,12 @@
 // The directory: every relay whose descriptor was checked, by node id. Who offers a descriptor does not matter.
 //
 // Bounds: 20,000 relays, and 8 at one IP address, so that one machine cannot fill it; 5,000 without an address. The highest sequence seen of a node is
-// remembered after its descriptor has expired, so that an old one cannot come back.
+// remembered after its descriptor has expired, so that an old one cannot come back. For the same reason the descriptor of a relay that
+// has left is kept and passed on until it expires, though nobody is to use it.
 
 import type { DigestEntry } from '#wire/directory.ts'
 import { MAX_DIRECTORY_RELAYS } from '#wire/directory.ts'
-import { type Descriptor, type DescriptorProblem, verifyDescriptor } from './descriptor.ts'
+import { type Descriptor, type DescriptorProblem, hasLeft, verifyDescriptor } from './descriptor.ts'
 
 const MAX_PER_ADDRESS = 8
 const MAX_WITHOUT_ADDRESS = 5_000
@@ -20,6 +21,7 @@ export class Directory {
   readonly #perAddress = new Map<string, number>()
   readonly #maxPerAddress: number
   #withoutAddress = 0
+  #left = 0
   /** Counts by what became of offers. */
   readonly offers = new Map<OfferResult, number>()
   #version = 0
@@ -28,8 +30,9 @@ export class Directory {
     this.#maxPerAddress = maxPerAddress
   }
 
+  /** How many relays there are, without those that have left. */
   get size(): number {
-    return this.#relays.size
+    return this.#relays.size - this.#left
   }
 
   /** Grows with every change. */
@@ -44,18 +47,25 @@ export class Directory {
     return result
   }
 
+  /** A relay that is there, by its id. */
   find(id: string): Descriptor | undefined {
-    return this.#relays.get(id)
+    const relay = this.#relays.get(id)
+    return relay !== undefined && hasLeft(relay) ? undefined : relay
   }
 
-  /** The relays that have not expired, in the order of their ids. */
+  /** The relays that are there, in the order of their ids. */
   list(now: number): Descriptor[] {
-    this.expire(now)
-    return [...this.#relays.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
+    return this.#all(now).filter(relay => !hasLeft(relay))
   }
 
+  /** What to tell others of: relays that are there, and that have left. */
   digest(now: number): DigestEntry[] {
-    return this.list(now).map(({ id, sequence }) => ({ id, sequence }))
+    return this.#all(now).map(({ id, sequence }) => ({ id, sequence }))
+  }
+
+  /** A descriptor of the digest as it was signed. */
+  bytesOf(id: string): Uint8Array | undefined {
+    return this.#relays.get(id)?.bytes
   }
 
   /** Whether a digest names a descriptor that is newer than ours. */
@@ -71,7 +81,7 @@ export class Directory {
   /** The directory as the bytes of one file. */
   encodeCache(now: number): Uint8Array {
     const parts: Uint8Array[] = [CACHE_MAGIC]
-    for (const { bytes } of this.list(now)) {
+    for (const { bytes } of this.#all(now)) {
       const length = Buffer.alloc(2)
       length.writeUInt16LE(bytes.length)
       parts.push(length, bytes)
@@ -93,6 +103,11 @@ export class Directory {
       at = end
     }
     return isSound && at === bytes.length
+  }
+
+  #all(now: number): Descriptor[] {
+    this.expire(now)
+    return [...this.#relays.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
   }
 
   #offer(bytes: Uint8Array, now: number): OfferResult {
@@ -128,6 +143,7 @@ export class Directory {
       const oldest = this.#highest.keys().next().value
       if (oldest !== undefined) this.#highest.delete(oldest)
     }
+    if (hasLeft(relay)) this.#left++
     if (relay.addresses.length === 0) this.#withoutAddress++
     for (const { host } of relay.addresses) this.#perAddress.set(host, (this.#perAddress.get(host) ?? 0) + 1)
   }
@@ -135,6 +151,7 @@ export class Directory {
   #remove(relay: Descriptor): void {
     this.#relays.delete(relay.id)
     this.#version++
+    if (hasLeft(relay)) this.#left--
     if (relay.addresses.length === 0) this.#withoutAddress--
     for (const { host } of relay.addresses) {
       const count = (this.#perAddress.get(host) ?? 1) - 1

@@ -32,7 +32,11 @@ async function node(
   return made
 }
 
-function descriptor(n: number, control: readonly string[]): Uint8Array {
+function descriptor(
+  n: number,
+  control: readonly string[],
+  { identity = generateIdentity(), capacityKbit = 1 } = {},
+): Uint8Array {
   const now = Date.now()
   const fields = {
     hopKey: generateX25519().publicKey,
@@ -46,15 +50,13 @@ function descriptor(n: number, control: readonly string[]): Uint8Array {
     family: [],
     hasTunnel: false,
     exitPorts: [],
-    capacityKbit: 1,
+    capacityKbit,
     software: 'test',
   }
-  return makeDescriptor(fields, generateIdentity())
+  return makeDescriptor(fields, identity)
 }
 
-test('relays publish over libp2p, and a client takes all of them from several sources', {
-  timeout: 30_000,
-}, async () => {
+test('relays publish over libp2p, and a client takes all of them from several sources', async () => {
   const bootstrap = await node('server', [])
   const relays = await Promise.all([1, 2, 3, 4].map(() => node('server', bootstrap.addresses)))
   for (const [i, relay] of relays.entries()) assert.ok((await relay.publish(descriptor(i + 1, relay.addresses))) > 0)
@@ -66,7 +68,7 @@ test('relays publish over libp2p, and a client takes all of them from several so
   assert.equal(await client.publish(descriptor(9, [])), 0, 'a client publishes nothing')
 })
 
-test('who listens nowhere publishes all the same, and others learn of it', { timeout: 30_000 }, async () => {
+test('who listens nowhere publishes all the same, and others learn of it', async () => {
   const kept = new Directory()
   const bootstrap = await node('server', [], kept)
   const publisher = await node('publisher', bootstrap.addresses)
@@ -75,7 +77,23 @@ test('who listens nowhere publishes all the same, and others learn of it', { tim
   assert.equal(kept.size, 1)
 })
 
-test('garbage at the port, and a source that is no source, disturb nobody', { timeout: 30_000 }, async () => {
+test('a relay that leaves is gone from the directories of others, and from a client at its next refresh', async () => {
+  const [kept, known] = [new Directory(), new Directory()]
+  const bootstrap = await node('server', [], kept)
+  const relay = await node('server', bootstrap.addresses)
+  const identity = generateIdentity()
+  const client = await node('client', bootstrap.addresses, known)
+  await relay.publish(descriptor(1, relay.addresses, { identity }))
+  await client.refresh()
+  assert.deepEqual([kept.size, known.size], [1, 1])
+  await new Promise(resolve => setTimeout(resolve, 2))
+  assert.ok((await relay.withdraw(descriptor(1, [], { identity, capacityKbit: 0 }))) > 0)
+  assert.equal(kept.size, 0)
+  await client.refresh()
+  assert.equal(known.size, 0)
+})
+
+test('garbage at the port, and a source that is no source, disturb nobody', async () => {
   const bootstrap = await node('server', [])
   await bootstrap.publish(descriptor(1, bootstrap.addresses))
   const port = Number(bootstrap.addresses[0]?.split('/')[4])

@@ -69,6 +69,8 @@ export interface DiscoveryNode {
   join(): Promise<boolean>
   /** Puts a descriptor of our own into the directory and the DHT; returns how many peers stored it. */
   publish(descriptor: Uint8Array): Promise<number>
+  /** Puts a descriptor by which we leave in the place of our own, for whoever is connected; how many peers stored it. */
+  withdraw(descriptor: Uint8Array): Promise<number>
   /** Takes the whole directory from several sources. */
   refresh(signal?: AbortSignal): Promise<RefreshReport>
   close(): Promise<void>
@@ -162,6 +164,10 @@ class ClientNode implements DiscoveryNode {
     return 0
   }
 
+  async withdraw(_descriptor: Uint8Array): Promise<number> {
+    return 0
+  }
+
   async refresh(signal?: AbortSignal): Promise<RefreshReport> {
     const { directory, nowMs, random, bootstrap } = this.options
     return refreshDirectory({
@@ -232,20 +238,32 @@ class PublishingNode extends ClientNode {
   }
 
   override async publish(descriptor: Uint8Array): Promise<number> {
-    const { directory, nowMs } = this.options
-    directory.offer(descriptor, nowMs())
-    const decoded = decodeDescriptor(descriptor)
-    if (decoded === undefined) return 0
-    const id = nodeIdOf(decoded.fields.identityKey)
-    this.#own.set(id, descriptor)
+    const id = this.#keep(descriptor)
+    if (id === undefined) return 0
     await this.join()
     return this.#put(id, descriptor)
+  }
+
+  override async withdraw(descriptor: Uint8Array): Promise<number> {
+    const id = this.#keep(descriptor)
+    return id === undefined ? 0 : this.#put(id, descriptor)
   }
 
   override async close(): Promise<void> {
     this.#isClosed = true
     clearTimeout(this.#timer)
     await super.close()
+  }
+
+  /** Takes it for our own from now on; its node id. */
+  #keep(descriptor: Uint8Array): string | undefined {
+    const { directory, nowMs } = this.options
+    directory.offer(descriptor, nowMs())
+    const decoded = decodeDescriptor(descriptor)
+    if (decoded === undefined) return undefined
+    const id = nodeIdOf(decoded.fields.identityKey)
+    this.#own.set(id, descriptor)
+    return id
   }
 
   async #put(id: string, descriptor: Uint8Array): Promise<number> {

@@ -29,6 +29,12 @@ export interface RefreshOptions {
   readonly signal?: AbortSignal
 }
 
+/** What is said of a descriptor that is missing: the newest there is, and who has one. */
+interface Claim {
+  readonly sequence: number
+  readonly sources: readonly DirectorySource[]
+}
+
 export interface RefreshReport {
   /** Sources that answered, and those that failed. */
   readonly answered: number
@@ -47,7 +53,7 @@ export async function refreshDirectory(options: RefreshOptions): Promise<Refresh
   let failed = 0
   let accepted = 0
   /** Who claims to have what is missing. */
-  const claims = new Map<string, DirectorySource[]>()
+  const claims = new Map<string, Claim>()
 
   const digestOf = async (source: DirectorySource) => {
     tried.add(source.name)
@@ -59,7 +65,8 @@ export async function refreshDirectory(options: RefreshOptions): Promise<Refresh
     answered.push(source)
     for (const entry of digest.entries) {
       if (!directory.lacks(entry)) continue
-      claims.set(entry.id, [...(claims.get(entry.id) ?? []), source])
+      const { sequence, sources } = claims.get(entry.id) ?? { sequence: 0, sources: [] }
+      claims.set(entry.id, { sequence: Math.max(sequence, entry.sequence), sources: [...sources, source] })
     }
   }
   const fetchMissing = async () => {
@@ -72,7 +79,7 @@ export async function refreshDirectory(options: RefreshOptions): Promise<Refresh
           for (const bytes of piece.descriptors) if (directory.offer(bytes, options.nowMs()) === 'accepted') accepted++
         }),
       )
-      for (const id of claims.keys()) if (directory.find(id) !== undefined) claims.delete(id)
+      for (const [id, { sequence }] of claims) if (!directory.lacks({ id, sequence })) claims.delete(id)
     }
   }
 
@@ -96,20 +103,17 @@ export function answerDirectory(
     case 'digestRequest':
       return { kind: 'digest', entries: directory.digest(now) }
     case 'pieceRequest':
-      return { kind: 'piece', descriptors: request.ids.flatMap(id => directory.find(id)?.bytes ?? []) }
+      return { kind: 'piece', descriptors: request.ids.flatMap(id => directory.bytesOf(id) ?? []) }
     default:
       return undefined
   }
 }
 
 /** Deals the missing ids over those who claim them, another claimant in each round. */
-function deal(
-  claims: ReadonlyMap<string, readonly DirectorySource[]>,
-  round: number,
-): { source: DirectorySource; ids: string[] }[] {
+function deal(claims: ReadonlyMap<string, Claim>, round: number): { source: DirectorySource; ids: string[] }[] {
   const bySource = new Map<DirectorySource, string[]>()
   let turn = round
-  for (const [id, sources] of [...claims].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const [id, { sources }] of [...claims].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const source = sources[turn++ % sources.length]
     if (source !== undefined) bySource.set(source, [...(bySource.get(source) ?? []), id])
   }

@@ -156,6 +156,18 @@ export type SocketCommand =
     }
   | { readonly kind: 'resizePacketFlow'; readonly session: number; readonly flow: number; readonly mtu: number }
   | { readonly kind: 'reportTunnel'; readonly request: number }
+  /**
+   * One more socket of the node's, which leads to `to` alone: it has a way there that its own has not. `standIn` is what sessions and
+   * reports call that way. `fd` belongs to the data plane; without it, `port` is bound.
+   */
+  | {
+      readonly kind: 'openPunched'
+      readonly standIn: Address
+      readonly to: Address
+      readonly port: number
+      readonly fd?: number
+    }
+  | { readonly kind: 'closePunched'; readonly standIn: Address }
   /** Removes flows that carried nothing for `idleMs`; each is reported. */
   | { readonly kind: 'sweep'; readonly idleMs: number }
   /** Laboratory only: remember the addresses seen and whether `marker` could be read. */

@@ -38,6 +38,7 @@ export const COUNTERS = [
   'dropTooDeep',
   'dropHandOver',
   'handedOver',
+  'noDescriptor',
   'markedCongestion',
   'roamed',
 ] as const

@@ -362,8 +362,18 @@ test('PostgreSQL that goes away in the middle is a failure that nothing is lost 
   }
   assert.equal(redeemed, 240)
   assert.ok(failures > 0, 'some were cut')
-  assert.equal(await issuer.ledger.balance(account), 240)
-  assert.deepEqual((await issuer.ledger.audit()).faults, [])
+  // The last cut may have met connections that nobody used: whoever asks first learns of each.
+  const answer = async <T>(ask: () => Promise<T>): Promise<T> => {
+    for (;;) {
+      try {
+        return await ask()
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error
+      }
+    }
+  }
+  assert.equal(await answer(() => issuer.ledger.balance(account)), 240)
+  assert.deepEqual((await answer(() => issuer.ledger.audit())).faults, [])
 })
 
 test('clocks ten minutes apart, either way, cost nobody a token', async () => {

@@ -1,6 +1,6 @@
 // The client's half of accounts: OPAQUE (RFC 9807). The password, and the recovery code, never leave this process.
 
-import * as opaque from '@serenity-kit/opaque'
+import type { client } from '@serenity-kit/opaque'
 import { HopliteError } from '#api/errors.ts'
 import { accountName, bearerOf } from '#credit/bearer.ts'
 import type { CredentialKind } from './accounts.ts'
@@ -26,7 +26,6 @@ export interface Credentials {
 
 /** Makes an account, with a recovery code when one is given. Throws ISSUER_REFUSED when the name is taken. */
 export async function register(client: IssuerClient, credentials: Credentials, recovery?: string): Promise<void> {
-  await opaque.ready
   const name = accountName(credentials.issuer, credentials.name)
   const record = await makeRecord(client, credentials, 'password', credentials.password)
   const second = recovery === undefined ? undefined : await makeRecord(client, credentials, 'recovery', recovery)
@@ -39,14 +38,14 @@ export async function logIn(
   credentials: Credentials,
   kind: CredentialKind = 'password',
 ): Promise<{ readonly bearer: string; readonly expiresMs: number }> {
-  await opaque.ready
+  const opaque = await loadOpaque()
   const { issuer, password, stretching } = credentials
-  const { clientLoginState, startLoginRequest } = opaque.client.startLogin({ password })
+  const { clientLoginState, startLoginRequest } = opaque.startLogin({ password })
   const name = accountName(issuer, credentials.name)
   const { response, state } = await client.ask('startLogin', { name, kind, request: startLoginRequest })
   const keyStretching = STRETCHING[stretching]
   const finished = read(() =>
-    opaque.client.finishLogin({ clientLoginState, loginResponse: response, password, keyStretching }),
+    opaque.finishLogin({ clientLoginState, loginResponse: response, password, keyStretching }),
   )
   if (finished === undefined)
     throw new HopliteError(
@@ -60,12 +59,12 @@ export async function logIn(
 
 /** Sets a new password for the account that a bearer names, by password or recovery code; all its sessions end. */
 export async function changePassword(client: IssuerClient, bearer: string, credentials: Credentials): Promise<void> {
-  await opaque.ready
+  const opaque = await loadOpaque()
   const { password, stretching } = credentials
-  const { clientRegistrationState, registrationRequest } = opaque.client.startRegistration({ password })
+  const { clientRegistrationState, registrationRequest } = opaque.startRegistration({ password })
   const { response } = await client.ask('startPassword', { request: registrationRequest }, bearer)
   const { registrationRecord } = read(() =>
-    opaque.client.finishRegistration({
+    opaque.finishRegistration({
       ...{ clientRegistrationState, registrationResponse: response, password },
       keyStretching: STRETCHING[stretching],
     }),
@@ -79,15 +78,23 @@ async function makeRecord(
   kind: CredentialKind,
   password: string,
 ): Promise<string> {
-  const { clientRegistrationState, registrationRequest } = opaque.client.startRegistration({ password })
+  const opaque = await loadOpaque()
+  const { clientRegistrationState, registrationRequest } = opaque.startRegistration({ password })
   const name = accountName(credentials.issuer, credentials.name)
   const { response } = await client.ask('startRegistration', { name, kind, request: registrationRequest })
   return read(() =>
-    opaque.client.finishRegistration({
+    opaque.finishRegistration({
       ...{ clientRegistrationState, registrationResponse: response, password },
       keyStretching: STRETCHING[credentials.stretching],
     }),
   ).registrationRecord
+}
+
+/** Half a megabyte of code, which is loaded for those who have an account. */
+async function loadOpaque(): Promise<typeof client> {
+  const opaque = await import('@serenity-kit/opaque')
+  await opaque.ready
+  return opaque.client
 }
 
 /** The library throws at an answer that is no OPAQUE message. */

@@ -28,7 +28,7 @@ export async function benchPaying(report: (name: string, value: number, unit: st
   const issuer = await startIssuerProcess(directory)
   try {
     const credit = { url: issuer.url, id: issuer.id, price: PRICE, freeMib: FREE_MIB }
-    const net = await Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false, credit })
+    const net = await Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false, warmsUp: true, credit })
     try {
       const { codes } = (await issuer.admin('vouchers', '--credits', String(CREDITS))) as { codes: string[] }
       await callAction(socketPath(net.client.stateDir), 'redeemVoucher', { code: codes[0] ?? '' }, REDEEM_MS)

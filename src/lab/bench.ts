@@ -197,7 +197,7 @@ async function relayForwarding(): Promise<void> {
 async function route(hops: number): Promise<void> {
   const relays: readonly RelayPlan[] = SIX_RELAYS
   const startedMs = performance.now()
-  const net = await Testnet.start({ relays, hops, proxyPort: 0, observe: false })
+  const net = await Testnet.start({ relays, hops, proxyPort: 0, observe: false, warmsUp: true })
   try {
     report(`route${hops}.start`, performance.now() - startedMs, 'Ms')
     const proxy = await net.proxy()

@@ -31,11 +31,12 @@ export function startBrowserIn(namespace: string, folder: string): Promise<Brows
   return chromium.launch({ executablePath, args: FLAGS })
 }
 
-/** What axe finds wrong with the page as it is, one line for each rule. */
-export async function findBarriers(page: Page): Promise<string[]> {
+/** What axe finds wrong with the page as it is, one line for each rule: all of them, or those that are named. */
+export async function findBarriers(page: Page, rules?: readonly string[]): Promise<string[]> {
   await page.evaluate(`if (window.axe === undefined) { ${AXE} }`)
   await page.evaluate('Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => {})))')
-  const { violations } = (await page.evaluate('axe.run()')) as AxeResult
+  const options = { resultTypes: ['violations'], ...(rules && { runOnly: rules }) }
+  const { violations } = (await page.evaluate(`axe.run(${JSON.stringify(options)})`)) as AxeResult
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
 }
 

@@ -67,7 +67,15 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     const credit = { url: issuer.url, id: issuer.id, price: PRICE, freeMib: 0, isDirect: true }
     const bank = issuer
     const prepare = (net: Testnet) => redeem(net, bank)
-    const plan = { relays: SIX_RELAYS, hops: 3, proxyPort: options.port, observe: true, credit, prepare }
+    const plan = {
+      relays: SIX_RELAYS,
+      hops: 3,
+      proxyPort: options.port,
+      observe: true,
+      credit,
+      prepare,
+      startMs: 120_000,
+    }
     net = await Testnet.start(plan, step => say(`… ${step}`))
     if (stop.signal.aborted) return 0
     say(

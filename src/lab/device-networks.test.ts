@@ -15,9 +15,7 @@ import { hasTool, skipUnless } from './skip.ts'
 const ADDRESSES = { tower: '20.0.1.1', laptop: '20.0.1.2' } as const
 const TOWER_6 = '2a03:31::5'
 
-test('a device offers its network and the internet, and another accepts and uses them', {
-  timeout: 180_000,
-}, async t => {
+test('a device offers its network and the internet, and another accepts and uses them', async t => {
   const missing = MachineNetwork.missing('sysctl')
   const isTool = missing !== undefined && missing !== '/dev/net/tun' && !hasTool(missing)
   if (skipUnless(t, missing === undefined, `needs ${missing}`, isTool ? { tool: missing } : {})) return

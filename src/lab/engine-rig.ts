@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { createSocket, type Socket } from 'node:dgram'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Report, Via } from '#forward/commands.ts'
 import { type Counter, Counters } from '#forward/counters.ts'
 import { Forwarder, type Outlet } from '#forward/forwarder.ts'
@@ -12,6 +13,8 @@ import type { Address } from '#wire/address.ts'
 /** The longest stream datagram, and the length of most packets. */
 export const RIG_LENGTH = 1_000
 const HOST = '127.0.0.1'
+/** Turns of the loop that are waited without a pause. */
+const TURNS = 20
 const SOMEWHERE: Via = { kind: 'socket', address: { host: HOST, port: 9 } }
 
 type ReportOf<K extends Report['kind']> = Extract<Report, { readonly kind: K }>
@@ -43,6 +46,7 @@ export class EngineRig implements AsyncDisposable {
       host: HOST,
       port: 0,
       workers,
+      warmsUp: false,
       maxStreamDatagram: RIG_LENGTH,
       onReport: report => this.reports.push(report),
       onFailure: resolve,
@@ -163,6 +167,16 @@ export class EngineRig implements AsyncDisposable {
     return this.engine.counters.get(counter)
   }
 
+  /** Waits until exactly so much is counted: workers count a datagram when it comes, and what became of it after that. */
+  async counted(expected: Partial<Record<Counter, number>>): Promise<void> {
+    const names = Object.keys(expected) as Counter[]
+    const actual = () => Object.fromEntries(names.map(name => [name, this.count(name)]))
+    await until(
+      () => names.every(name => this.count(name) === expected[name]),
+      () => `${JSON.stringify(expected)} is counted; it is ${JSON.stringify(actual())}`,
+    )
+  }
+
   /** The newest report of that kind, when there is one. */
   async report<K extends Report['kind']>(kind: K): Promise<ReportOf<K>> {
     const find = () => this.reports.findLast((report): report is ReportOf<K> => report.kind === kind)
@@ -190,12 +204,13 @@ export async function openSocket(): Promise<Socket> {
   return socket
 }
 
-/** Waits, seconds at most, until what other threads do has happened. */
-export async function until(holds: () => boolean, what = holds.toString()): Promise<void> {
-  const untilMs = performance.now() + 10_000
-  while (!holds()) {
-    if (performance.now() > untilMs) assert.fail(`waited in vain until ${what}`)
-    await new Promise(resolve => setImmediate(resolve))
+/** Waits, a minute at most, until what other threads do has happened. */
+export async function until(holds: () => boolean, what: string | (() => string) = holds.toString()): Promise<void> {
+  const untilMs = performance.now() + 60_000
+  for (let turn = 0; !holds(); turn++) {
+    if (performance.now() > untilMs) assert.fail(`waited in vain until ${typeof what === 'string' ? what : what()}`)
+    // A little at once; what takes longer needs the processor itself.
+    await (turn < TURNS ? new Promise(resolve => setImmediate(resolve)) : sleep(1))
   }
 }
 

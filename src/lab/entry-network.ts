@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
 import { socketPath } from '#platform/directories.ts'
 import { type Host, missingForNamespaces, Namespaces } from './netns.ts'
-import { waitFor } from './testnet.ts'
+import { COLD, waitFor } from './testnet.ts'
 import { CLIENT_INSIDE, INSIDE, makeKeys, SERVER_PORT, startServer, startWireGuardGo } from './wireguard-go.ts'
 
 export const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
@@ -258,7 +258,15 @@ export class EntryNetwork implements AsyncDisposable {
     writeFileSync(this.#issuerFile, `[issuer]\nlisten = "${listen}"\n`)
     const { boot } = this.#hosts
     boot.start(process.execPath, [COMMAND, 'issuer', '--config', this.#issuerFile, '--state-dir', this.#issuerState])
-    const id = await waitFor(async () => (await this.issuerAdmin('id').catch(() => undefined))?.['id'], 'the issuer')
+    // It answers its operator before it answers others, and a peer that cannot ask it ends.
+    const ask = `fetch('http://${listen}').then(() => process.exit(0), () => process.exit(1))`
+    const answers = () =>
+      boot.run(process.execPath, '--eval', ask).then(
+        () => true as const,
+        () => undefined,
+      )
+    await waitFor(answers, 'the issuer')
+    const { id } = await this.issuerAdmin('id')
     return ['[credit]', `issuer = "http://${listen}"`, `issuer_id = "${String(id)}"`, 'issuer_access = "direct"']
   }
 
@@ -278,6 +286,7 @@ export class EntryNetwork implements AsyncDisposable {
   }
 
   #write(name: Name, lines: readonly string[]): void {
-    writeFileSync(path.join(this.#directory, `${name}.toml`), `${lines.join('\n')}\n`)
+    const all = [...lines, ...(this.#options.measures ? [] : COLD)]
+    writeFileSync(path.join(this.#directory, `${name}.toml`), `${all.join('\n')}\n`)
   }
 }

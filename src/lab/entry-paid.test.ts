@@ -11,7 +11,7 @@ const VOUCHER = 20
 const PRICE = 256
 const SIZE = 16 * 2 ** 20
 
-test('an entry pays its peers as it goes, and they earn what it paid', { timeout: 120_000 }, async t => {
+test('an entry pays its peers as it goes, and they earn what it paid', async t => {
   const missing = EntryNetwork.missing()
   if (skipUnless(t, missing === undefined, `needs ${missing}`, { tool: missing ?? '' })) return
   await using network = await EntryNetwork.start({ peers: 2, price: PRICE })

@@ -13,9 +13,7 @@ const PROCESS = fileURLToPath(new URL('./full-disk-process.ts', import.meta.url)
 const SIZE = '512k'
 const VOUCHER = 40
 
-test('on a full disk a wallet asks and shows nothing, a relay takes nothing, and no credit is lost', {
-  timeout: 60_000,
-}, async t => {
+test('on a full disk a wallet asks and shows nothing, a relay takes nothing, and no credit is lost', async t => {
   if (skipUnless(t, process.platform === 'linux' && process.getuid?.() === 0, 'it takes root and Linux to mount'))
     return
   if (skipUnless(t, hasTool('unshare'), 'unshare is not installed', { tool: 'unshare' })) return

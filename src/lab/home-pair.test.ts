@@ -12,9 +12,7 @@ import { skipUnless } from './skip.ts'
 const RELAY = fileURLToPath(new URL('./flow-relay.ts', import.meta.url))
 const RELAYS = ['20.0.0.1', '20.0.0.2']
 
-test('homes behind nftables meet: symmetric and port-restricted directly, one without UDP by a relay', {
-  timeout: 60_000,
-}, async t => {
+test('homes behind nftables meet: symmetric and port-restricted directly, one without UDP by a relay', async t => {
   const missing = missingForNamespaces('nft', 'sysctl')
   if (skipUnless(t, missing === undefined, `needs ${missing}`, { tool: missing ?? '' })) return
   await using lab = new Namespaces()

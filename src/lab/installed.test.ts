@@ -15,7 +15,7 @@ import { hasTool, skipUnless } from './skip.ts'
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const run = promisify(execFile)
 const hasNpm = hasTool('npm')
-const TIMEOUT_MS = 60_000
+const TIMEOUT_MS = 300_000
 
 /** Installs, uses and removes it; every line must hold. The first argument is the package. */
 const USE = `

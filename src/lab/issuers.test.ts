@@ -14,9 +14,7 @@ const PROCESSES = 3
 const TOKENS = 12
 const KEY = 'issuer.key'
 
-test('issuers of one database in several processes: of every voucher and token one use wins, and one may die', {
-  timeout: 120_000,
-}, async t => {
+test('issuers of one database in several processes: of every voucher and token one use wins, and one may die', async t => {
   const programs = postgresPrograms()
   if (skipUnless(t, programs !== undefined, 'PostgreSQL is not installed', { tool: 'postgres' })) return
   await using stack = new AsyncDisposableStack()

@@ -13,7 +13,7 @@ import { callAction } from '#api/client.ts'
 import type { Status } from '#api/table.ts'
 import { socketPath } from '#platform/directories.ts'
 import { type Host, missingForNamespaces, Namespaces } from './netns.ts'
-import { waitFor } from './testnet.ts'
+import { COLD, waitFor } from './testnet.ts'
 
 const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
 const DOWNLOAD = fileURLToPath(new URL('./download-process.ts', import.meta.url))
@@ -60,6 +60,8 @@ export interface MachineNetworkOptions {
   /** How many of the four relays there are; the exits are relays too. */
   readonly relays: number
   readonly hops: number
+  /** Whether throughput is measured. */
+  readonly measures?: boolean
 }
 
 export class MachineNetwork implements AsyncDisposable {
@@ -311,7 +313,8 @@ export class MachineNetwork implements AsyncDisposable {
   }
 
   #write(name: HostName, lines: readonly string[]): void {
-    writeFileSync(this.config(name), `${lines.join('\n')}\n`)
+    const all = [...lines, ...(this.#options.measures ? [] : COLD)]
+    writeFileSync(this.config(name), `${all.join('\n')}\n`)
   }
 }
 

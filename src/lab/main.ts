@@ -19,6 +19,7 @@ const SCENARIOS: Record<string, () => Promise<Scenario>> = {
   failover: async () => (await import('./scenarios/failover.ts')).failover,
   match: async () => (await import('./scenarios/match.ts')).match,
   tunnel: async () => (await import('./scenarios/tunnel.ts')).tunnel,
+  service: async () => (await import('./scenarios/service.ts')).service,
   soak: async () => (await import('./scenarios/soak.ts')).soak,
   screens: async () => (await import('./scenarios/screens.ts')).screens,
 }

@@ -10,7 +10,7 @@ import type { Status } from '#api/table.ts'
 import { socketPath } from '#platform/directories.ts'
 import { addHome, type Home, type HomeNat } from './home.ts'
 import { type Host, missingForNamespaces, Namespaces } from './netns.ts'
-import { waitFor } from './testnet.ts'
+import { COLD, waitFor } from './testnet.ts'
 import { INSIDE, type Keys, makeKeys, SERVER_PORT, startServer } from './wireguard-go.ts'
 
 const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
@@ -110,7 +110,7 @@ export class MatchNetwork implements AsyncDisposable {
     const keys = this.#userKeys[this.#users.length]
     if (keys === undefined) throw new Error(`add a user: there are ${MAX_USERS}`)
     this.#users.push({ resident, keys, inside: `10.66.0.${2 + this.#users.length}` })
-    writeFileSync(this.config(name), `${[...this.#network, ...this.#meet()].join('\n')}\n`)
+    writeFileSync(this.config(name), `${[...this.#network, ...this.#meet(), ...COLD].join('\n')}\n`)
     return resident
   }
 
@@ -229,7 +229,7 @@ export class MatchNetwork implements AsyncDisposable {
   }
 
   async #startNode(name: string, host: Host, role: string, lines: readonly string[]): Promise<Status> {
-    writeFileSync(this.config(name), `${lines.join('\n')}\n`)
+    writeFileSync(this.config(name), `${[...lines, ...COLD].join('\n')}\n`)
     const words = [COMMAND, role, '--config', this.config(name), '--state-dir', this.state(name)]
     host.start(process.execPath, words)
     const up = async () => {

@@ -85,6 +85,23 @@ test('what one says the other hears, both ways, and nothing of it can be read on
   assert.equal(third.length, 0, 'all of it goes over the relay')
 })
 
+test('each may ask the relay where the other is, and is told what the relay sees', () => {
+  const { net, a, b } = met()
+  for (const { flows, node } of [a, b]) {
+    flows.askOther(1, net.now)
+    node.settle()
+  }
+  net.run(500)
+  const told = [a, b].map(({ events }) => events.flatMap(event => (event.kind === 'other' ? event.host : [])))
+  assert.deepEqual(told, [['192.0.2.2'], ['192.0.2.1']])
+  b.leave()
+  net.run(500)
+  a.flows.askOther(1, net.now)
+  a.node.settle()
+  net.run(500)
+  assert.equal(a.events.filter(({ kind }) => kind === 'other').length, 1, 'of who has gone nothing is said')
+})
+
 test('meetings go on for an hour of renewed keys', () => {
   const { net, a, b } = met()
   for (let minute = 0; minute < 60; minute++) {

@@ -12,7 +12,7 @@ import { promisify } from 'node:util'
 import { hasTool } from './skip.ts'
 
 const execute = promisify(execFile)
-const COMMAND_TIMEOUT_MS = 60_000
+const COMMAND_TIMEOUT_MS = 300_000
 const KILL_AFTER_MS = 5_000
 
 /** What is missing to make namespaces here, or `undefined` when nothing is. */
@@ -34,7 +34,7 @@ export class Host {
     this.#started = started
   }
 
-  /** Runs a program to its end and gives what it wrote; throws when it fails or takes longer than a minute. */
+  /** Runs a program to its end and gives what it wrote; throws when it fails or takes longer than five minutes. */
   async run(program: string, ...words: string[]): Promise<string> {
     const inside = ['netns', 'exec', this.namespace, program, ...words]
     const { stdout } = await execute('ip', inside, { timeout: COMMAND_TIMEOUT_MS, maxBuffer: 64 * 1024 * 1024 })

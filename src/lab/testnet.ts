@@ -9,12 +9,15 @@ import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
 import type { Status } from '#api/table.ts'
 import { socketPath } from '#platform/directories.ts'
+import { nodePermissions } from '#platform/linux/daemon-user.ts'
 import { siblingModule } from '#platform/module-url.ts'
 
-const START_MS = 30_000
+const START_MS = 120_000
 const STOP_MS = 4_000
 const POLL_MS = 40
 const CLIENT_HOST = '127.10.0.1'
+/** For a node whose speed is not measured. */
+export const COLD = ['[engine]', 'warm_up = false'] as const
 
 export interface RelayPlan {
   readonly host: string
@@ -38,14 +41,19 @@ export const SIX_RELAYS: readonly RelayPlan[] = [
   { host: '127.26.0.1', operator: 'dogwood', isExit: true },
 ]
 
+/** Four of them, of four operators: a way of three hops, with one to spare. */
+export const FOUR_RELAYS: readonly RelayPlan[] = SIX_RELAYS.filter((_, i) => i !== 1 && i !== 3)
+
 export interface TestnetOptions {
-  /** Relays have a door there, and the client uses nothing else. */
+  /** Relays have a door there. */
   readonly websocketPort?: number
   readonly relays: readonly RelayPlan[]
   readonly hops: number
   /** Port of the client's proxy on 127.0.0.1; 0 takes any. */
   readonly proxyPort: number
   readonly observe: boolean
+  /** Whether their data planes warm up; for what is measured. */
+  readonly warmsUp?: boolean
   /** What else is to be done while the client looks for a route. */
   readonly prepare?: (net: Testnet) => Promise<void>
   /** Further WireGuard servers that peers lead to. */
@@ -148,10 +156,11 @@ export class Testnet {
     return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit, ...peer])
   }
 
-  /** Starts an entry that leads WireGuard's packets over one peer to the origin's UDP port. */
+  /** Starts an entry that leads WireGuard's packets over one peer to the origin's UDP port; it may write its state alone, as a service. */
   startEntry(host = '127.11.0.1'): TestNode {
     const words = ['entry-daemon', '--listen', '127.0.0.1:0', '--to', `${this.originHost}:${this.originUdpPort}`]
-    return this.#startNode('entry', 'client', host, words, ['[client]', `bind = "${host}"`])
+    const permissions = nodePermissions(path.join(this.directory, 'entry'))
+    return this.#startNode('entry', 'client', host, words, ['[client]', `bind = "${host}"`], [], permissions)
   }
 
   /** Where peers lead their clients. */
@@ -167,10 +176,16 @@ export class Testnet {
     return [...origins, ...(credit === undefined ? [] : [new URL(credit.url).host])]
   }
 
-  /** Starts a client, with more lines for its `[credit]`. */
-  startClient(name = 'client', host = CLIENT_HOST, port = this.#options.proxyPort, more: string[] = []): TestNode {
+  /** Starts a client, with more lines for its `[credit]`; one without UDP goes by relays' doors alone. */
+  startClient(
+    name = 'client',
+    host = CLIENT_HOST,
+    port = this.#options.proxyPort,
+    more: string[] = [],
+    hasUdp = true,
+  ): TestNode {
     const { hops, websocketPort } = this.#options
-    const websocket = websocketPort === undefined ? [] : ['websocket = "always"', `websocket_port = ${websocketPort}`]
+    const websocket = hasUdp ? [] : ['websocket = "always"', `websocket_port = ${websocketPort}`]
     const lines = ['[client]', ...websocket, `bind = "${host}"`, `hops = ${hops}`, `proxy = "127.0.0.1:${port}"`]
     // What it becomes when its user shares.
     const shares = ['[relay]', `listen = "${host}:0"`, `control_listen = "${host}:0"`, 'operator = "elm"']
@@ -180,12 +195,15 @@ export class Testnet {
   /** Waits until the client has a route and, with more than one hop, a spare way. */
   async waitReady(withSpare = false, client = this.client): Promise<Status> {
     const { process: child, log } = client
-    return waitFor(async () => {
+    let why = 'it does not answer'
+    const ask = async () => {
       if (child.exitCode !== null) throw new Error(`the client ended with code ${child.exitCode}: ${log()}`)
       const status = await this.status(client)
+      if (status !== undefined) why = status.problem ?? status.state
       if (status?.state !== 'ready') return undefined
       return withSpare && status.routes[0]?.spare === undefined ? undefined : status
-    }, 'the client to have a route')
+    }
+    return waitFor(ask, () => `the client to have a route (${why})`)
   }
 
   async status(node: TestNode): Promise<Status | undefined> {
@@ -257,11 +275,13 @@ export class Testnet {
     command: string[],
     lines: string[],
     more: string[] = [],
+    execArgv: string[] = [],
   ): TestNode {
     const stateDir = path.join(this.directory, name)
     const config = path.join(this.directory, `${name}.toml`)
     const network = ['[network]', 'allow_private_addresses = true', `bootstrap = ${JSON.stringify(this.#bootstrap)}`]
-    const laboratory = ['[lab]', `observe = ${this.#options.observe}`, '[log]', 'level = "info"']
+    const observe = `observe = ${this.#options.observe}`
+    const laboratory = ['[lab]', observe, '[log]', 'level = "info"', ...(this.#options.warmsUp ? [] : COLD)]
     const { credit } = this.#options
     const issuer =
       credit && role !== 'bootstrap'
@@ -276,13 +296,23 @@ export class Testnet {
     mkdirSync(stateDir, { recursive: true, mode: 0o700 })
     writeFileSync(config, [...network, ...laboratory, ...issuer, ...lines, ''].join('\n'))
     const main = fileURLToPath(siblingModule(import.meta.url, '../cli/main'))
-    return this.#fork(name, role, host, main, [...command, '--config', config, '--state-dir', stateDir], stateDir)
+    const args = [...command, '--config', config, '--state-dir', stateDir]
+    return this.#fork(name, role, host, main, args, stateDir, execArgv)
   }
 
-  #fork(name: string, role: TestNode['role'], host: string, script: string, args: string[], stateDir = ''): TestNode {
+  #fork(
+    name: string,
+    role: TestNode['role'],
+    host: string,
+    script: string,
+    args: string[],
+    stateDir = '',
+    execArgv: string[] = [],
+  ): TestNode {
     const child = fork(script, args, {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       silent: true,
+      execArgv: [...process.execArgv, ...execArgv],
     })
     const lines: string[] = []
     for (const stream of [child.stdout, child.stderr]) {
@@ -303,15 +333,19 @@ export class Testnet {
   }
 }
 
-/** Asks until there is something; throws after half a minute. */
-export async function waitFor<T>(ask: () => Promise<T | undefined>, what: string, limitMs = START_MS): Promise<T> {
+/** Asks until there is something; throws after two minutes. */
+export async function waitFor<T>(
+  ask: () => Promise<T | undefined>,
+  what: string | (() => string),
+  limitMs = START_MS,
+): Promise<T> {
   const until = performance.now() + limitMs
   while (performance.now() < until) {
     const answer = await ask()
     if (answer !== undefined) return answer
     await new Promise(resolve => setTimeout(resolve, POLL_MS))
   }
-  throw new Error(`waited ${limitMs} ms in vain for ${what}`)
+  throw new Error(`waited ${limitMs} ms in vain for ${typeof what === 'string' ? what : what()}`)
 }
 
 function exited(child: ChildProcess): Promise<void> {

@@ -3,7 +3,9 @@ import { test } from 'node:test'
 import { LETTER_BYTES } from '#wire/letter.ts'
 import { type Asked, type Sighting, ThirtyNodes } from './thirty-nodes.ts'
 
-const ROUNDS = 4
+const ROUNDS = 3
+/** What an observer can do without cover shows in fewer. */
+const ROUNDS_AT_ONCE = 2
 
 /** A way to tell from what was seen whom an asker met in a round: a score for each server, the highest is the guess. */
 type Guess = (context: {
@@ -49,19 +51,19 @@ interface Outcome {
 const played = new Map<string, Promise<Outcome>>()
 
 /** Plays once for each kind of network. */
-function play(bits: number, hasCover: boolean): Promise<Outcome> {
-  const key = `${bits} ${hasCover}`
-  const outcome = played.get(key) ?? playNow(bits, hasCover)
+function play(bits: number, hasCover: boolean, askersCome = false): Promise<Outcome> {
+  const key = `${bits} ${hasCover} ${askersCome}`
+  const outcome = played.get(key) ?? playNow(bits, hasCover, askersCome)
   played.set(key, outcome)
   return outcome
 }
 
-async function playNow(bits: number, hasCover: boolean): Promise<Outcome> {
-  await using net = new ThirtyNodes({ seed: `thirty ${bits} ${hasCover}`, bits, hasCover })
+async function playNow(bits: number, hasCover: boolean, askersCome: boolean): Promise<Outcome> {
+  await using net = new ThirtyNodes({ seed: `thirty ${bits} ${hasCover}`, bits, hasCover, askersCome })
   const bucketOf = new Map(net.nodes.map(node => [node.index, node.bucket.number]))
   const right = new Map(Object.keys(GUESSES).map(name => [name, 0]))
   let asked = 0
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < (hasCover ? ROUNDS : ROUNDS_AT_ONCE); round++) {
     const [sawBefore, knewBefore] = [net.seen.length, net.truth.length]
     await net.round()
     const seen = net.seen.slice(sawBefore)
@@ -98,6 +100,23 @@ test('thirty nodes: everybody who asks is answered, and nobody can tell better t
   t.diagnostic(
     `time to the answer: median ${Math.round(waits[waits.length >> 1] ?? 0)} ms, longest ${Math.round(waits.at(-1) ?? 0)} ms`,
   )
+})
+
+test('who asks two with the first letters after coming is told from nothing else, and has an answer sooner', async t => {
+  const { net, asked, right } = await play(0, true, true)
+  assert.equal(asked, 2 * ROUNDS * net.askers.length)
+  const most = mostByChance(asked, 1 / net.servers.length)
+  for (const [name, count] of right) {
+    t.diagnostic(`${name}: ${count} of ${asked}; by chance at most ${most.toFixed(1)}`)
+    assert.ok(count <= most, `${name}: ${count} of ${asked}`)
+  }
+  // Of the two whichever comes first.
+  const waits = [...Map.groupBy(net.truth, ({ asker, atMs }) => `${asker} ${atMs}`).values()]
+    .map(two => Math.min(...two.map(({ atMs, answeredMs = Number.POSITIVE_INFINITY }) => answeredMs - atMs)))
+    .toSorted((a, b) => a - b)
+  t.diagnostic(`time to the first answer: median ${waits[waits.length >> 1]} ms, longest ${waits.at(-1)} ms`)
+  assert.ok((waits[waits.length >> 1] ?? 0) < 2_500)
+  assert.ok((waits.at(-1) ?? 0) < 5_000)
 })
 
 test('with two buckets, the bucket of a letter says no more than which half its reader is in', async t => {

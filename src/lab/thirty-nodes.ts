@@ -30,6 +30,8 @@ export interface ThirtyOptions {
   readonly bits: number
   /** Without it, letters go out as soon as there is something to say: what an observer could do then. */
   readonly hasCover: boolean
+  /** Whoever asks comes at that moment, and asks two at once with its first letters; else all are there from the beginning. */
+  readonly askersCome?: boolean
 }
 
 export interface Asked {
@@ -46,6 +48,7 @@ const INTERVAL_MS = 4_000
 const AT_ONCE_MS = 200
 const STEP_MS = 20
 const COUNT = 30
+const FIRST_LETTERS = 2
 const BEGAN_MS = 1_800_000_000_000
 
 export class ThirtyNodes implements AsyncDisposable {
@@ -77,11 +80,18 @@ export class ThirtyNodes implements AsyncDisposable {
     return this.nodes.slice(COUNT / 2)
   }
 
-  /** Every asker asks a server drawn at random, at some moment of the next four intervals; runs until all have answers. */
+  /** Every asker asks one or two servers drawn at random, at some moment of the next four intervals; runs until all have answers. */
   async round(): Promise<void> {
+    const { askersCome = false } = this.options
     for (const asker of this.askers) {
-      const server = this.servers[(this.random(1)[0] ?? 0) % this.servers.length] as Node
-      setTimeout(() => asker.ask(server), this.#fraction() * 4 * INTERVAL_MS)
+      const first = (this.random(1)[0] ?? 0) % this.servers.length
+      const second = (first + 1 + ((this.random(1)[0] ?? 0) % (this.servers.length - 1))) % this.servers.length
+      const asked = (askersCome ? [first, second] : [first]).map(i => this.servers[i] as Node)
+      const ask = () => {
+        if (askersCome) asker.come()
+        for (const server of asked) asker.ask(server)
+      }
+      setTimeout(ask, this.#fraction() * 4 * INTERVAL_MS)
     }
     await this.run(10 * INTERVAL_MS)
   }
@@ -115,17 +125,29 @@ export class Node {
   /** Every bucket that it ever listened in. */
   readonly buckets: number[] = []
   readonly #net: ThirtyNodes
-  readonly #office: MatchOffice
+  #office: MatchOffice
   readonly #listening = new Map<number, OnLetter>()
   #asked: { readonly ask: string; readonly server: number; readonly atMs: number }[] = []
 
   constructor(net: ThirtyNodes, index: number) {
-    const { bits, hasCover } = net.options
     this.#net = net
     this.index = index
     this.address = `198.51.100.${100 + index}:${40_000 + index}`
     this.key = xwingFromSeed(net.random(32))
-    this.#office = new MatchOffice({
+    this.#office = this.#open(0)
+  }
+
+  /** Goes, and comes as somebody does who asks as soon as it is there. */
+  come(): void {
+    void this.#office.close()
+    this.#office = this.#open(FIRST_LETTERS)
+  }
+
+  #open(firstLetters: number): MatchOffice {
+    const net = this.#net
+    const { bits, hasCover } = net.options
+    return new MatchOffice({
+      firstLetters,
       carriers: [this.#carrier(hasCover)],
       meet: { bucket_bits: bits, work_bits: WORK_BITS, interval_ms: hasCover ? INTERVAL_MS : AT_ONCE_MS },
       random: net.random,

@@ -154,6 +154,7 @@ function start(onReport: (report: Report) => void): Engine {
     host,
     port: PORT,
     workers,
+    warmsUp: false,
     maxStreamDatagram: MAX_STREAM_DATAGRAM,
     onReport: report => {
       if (report.kind === 'failed') throw new Error(report.what)

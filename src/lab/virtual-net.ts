@@ -282,6 +282,8 @@ export class VirtualNode implements VirtualHost, Outlet, Datagrams {
         return this.probeTunnel(command.token, command.bytes)
       case 'installTunnel':
       case 'resizeTunnel':
+      case 'openPunched':
+      case 'closePunched':
       case 'reportTunnel':
       case 'sweep':
       case 'observe':

@@ -12,6 +12,9 @@ import { makeEnd, type WireGuardEnd } from './wireguard-end.ts'
 
 const TICK_MS = 50
 const PACKET_BYTES = 200
+const LONG_PACKET_BYTES = 1_200
+const BURST = 32
+const BURST_MS = 30
 
 export class WireGuardPair implements AsyncDisposable {
   readonly server: Address
@@ -84,6 +87,20 @@ export class WireGuardPair implements AsyncDisposable {
       await new Promise(resolve => setTimeout(resolve, TICK_MS))
       return this.#mine.received.length > back || undefined
     }, 'a packet through the tunnel and back')
+  }
+
+  /** Sends this many bytes to the server after an exchange, and waits until most have arrived. Throws when they do not. */
+  async send(bytes: number): Promise<void> {
+    const text = Buffer.from('said through a stranger')
+    const before = this.#theirs.received.length
+    const count = Math.ceil(bytes / LONG_PACKET_BYTES)
+    for (let sent = 1; sent <= count; sent++) {
+      this.#mine.say(text, 2, LONG_PACKET_BYTES)
+      // Slower than a peer carries for one client: what is beyond is dropped.
+      if (sent % BURST === 0) await new Promise(resolve => setTimeout(resolve, BURST_MS))
+    }
+    const arrived = () => this.#theirs.received.length - before
+    await waitFor(async () => arrived() > count * 0.9 || undefined, 'most packets to arrive')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -26,6 +26,8 @@ export interface Draft {
   readonly keeps?: boolean
   /** Of drafts with one topic that wait, only the newest counts. */
   readonly topic?: string
+  /** Its turn has come: it is about to be sealed and posted. */
+  readonly onTurn?: () => void
 }
 
 /** The bucket of a key: the first bits of its hash. */

@@ -127,6 +127,23 @@ test('one letter goes out in every interval, with something to say or without', 
   for (let i = 1; i < times.length; i++) assert.equal((times[i] ?? 0) - (times[i - 1] ?? 0), 4_000)
 })
 
+test('who comes posts so many letters at once, with something to say or without, and then one in every interval', () => {
+  for (const words of [[], ['one'], ['one', 'two', 'three']]) {
+    const poster = new Poster({ intervalMs: 4_000, random: seededRandom('first'), firstLetters: 2 }, NOW)
+    const { publicKey: to } = newKey()
+    for (const word of words) poster.post({ to, content: Buffer.from(word) })
+    const first = poster.deadline()
+    assert.ok(first - NOW < 100)
+    const contents = [1, 2].map(() => Buffer.from(poster.take(first)?.content ?? [1]).toString())
+    assert.deepEqual(contents, [words[0] ?? '', words[1] ?? ''])
+    assert.equal(poster.take(first), undefined)
+    const next = poster.deadline()
+    assert.ok(next >= first + 2_000 && next < first + 6_000, `${next - first}`)
+    assert.equal(Buffer.from(poster.take(next)?.content ?? [1]).toString(), words[2] ?? '')
+    assert.equal(poster.deadline(), next + 4_000)
+  }
+})
+
 test('who slept through many intervals posts once; who has too much to say is told so', () => {
   const poster = new Poster({ intervalMs: 4_000, random }, NOW)
   assert.ok(poster.take(NOW + 3_600_000))

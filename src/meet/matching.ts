@@ -23,9 +23,12 @@ export interface MatchingOptions {
   readonly hold: (key: XWingKeyPair) => void
   readonly drop: (key: XWingKeyPair) => void
   /** Answers an offer with another, at once or a little later; `undefined` says no. Absent where nothing is served. */
-  readonly serve?: (offer: Uint8Array, answer: (offer: Uint8Array | undefined) => void) => void
+  readonly serve?: (offer: Uint8Array, answer: Answer) => void
   readonly maxAnswersPerMinute: number
 }
+
+/** `onTurn`: the answer's turn to be posted has come; what is done about the asker before that would tell who asked. */
+export type Answer = (offer: Uint8Array | undefined, onTurn?: () => void) => void
 
 export type MatchEvent =
   | { readonly kind: 'answered'; readonly ask: string; readonly isAccepted: boolean; readonly offer: Uint8Array }
@@ -105,10 +108,10 @@ export class Matching {
     if (++this.#answers > maxAnswersPerMinute) return
     const nonce = Uint8Array.from(request.nonce)
     const to = Uint8Array.from(request.replyKey)
-    serve(Uint8Array.from(request.offer), offer => {
+    serve(Uint8Array.from(request.offer), (offer, onTurn) => {
       const isAccepted = offer !== undefined
       const content = encodeMatch({ kind: 'answer', nonce, isAccepted, offer: offer ?? new Uint8Array(0) })
-      this.#drafts.push({ to, content })
+      this.#drafts.push({ to, content, ...(onTurn && { onTurn }) })
     })
   }
 

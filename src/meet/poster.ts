@@ -1,6 +1,8 @@
 // When letters are posted: one in every interval, whether there is something to say or not. Who sees that we post learns
 // nothing from when and how often, and cannot tell a question from the answer that follows it.
 //
+// Who comes may post its first letters at once, as long as it always posts so many: that it came is seen anyway.
+//
 // What there is to say waits for its turn; a cover letter, for a key that nobody holds, takes an empty one. Bound: 64 drafts
 // wait; more are refused, since whoever waits that long has lost patience.
 
@@ -13,17 +15,24 @@ const MAX_WAITING = 64
 export interface PosterOptions {
   readonly intervalMs: number
   readonly random: Random
+  /** So many letters go out when it begins, whether there is something to say or not; none without it. */
+  readonly firstLetters?: number
 }
+
+/** What is to be said first is found out meanwhile. */
+const BEGIN_MS = 50
 
 export class Poster {
   readonly #options: PosterOptions
   readonly #waiting: Draft[] = []
   #nextMs: number
+  #firstLeft: number
 
   constructor(options: PosterOptions, now: number) {
     this.#options = options
+    this.#firstLeft = options.firstLetters ?? 0
     // Everybody's turn comes at another moment, which says nothing of when they came.
-    this.#nextMs = now + options.intervalMs * this.#fraction()
+    this.#nextMs = now + (this.#firstLeft > 0 ? BEGIN_MS : options.intervalMs * this.#fraction())
   }
 
   get waiting(): number {
@@ -50,8 +59,12 @@ export class Poster {
   /** The draft whose turn it is; `undefined` before the deadline. */
   take(now: number): Draft | undefined {
     if (now < this.#nextMs) return undefined
+    const { intervalMs } = this.#options
+    if (--this.#firstLeft > 0) this.#nextMs = now
+    // After the first ones, a moment of its own.
+    else if (this.#firstLeft === 0) this.#nextMs = now + intervalMs * (0.5 + this.#fraction())
     // A machine that slept posts once, not once for every interval that it missed.
-    this.#nextMs = Math.max(this.#nextMs + this.#options.intervalMs, now + this.#options.intervalMs / 2)
+    else this.#nextMs = Math.max(this.#nextMs + intervalMs, now + intervalMs / 2)
     return this.#waiting.shift() ?? this.#cover()
   }
 

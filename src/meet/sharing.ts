@@ -19,6 +19,8 @@ import {
 import { formatPrefix } from '#wire/ip-prefix.ts'
 
 export const INTERNET = 'internet'
+/** All other devices, as a phone reaches them through this one. */
+export const DEVICES = 'devices'
 const FIRST_AGAIN_MS = 20_000
 const MAX_AGAIN_MS = 3_600_000
 

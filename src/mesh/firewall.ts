@@ -105,7 +105,8 @@ export class Firewall {
 }
 
 function isAllowed(rules: readonly PortRule[], protocol: PortRule['protocol'], to: number): boolean {
-  return rules.some(rule => rule.protocol === protocol && rule.fromPort <= to && to <= rule.toPort)
+  for (const rule of rules) if (rule.protocol === protocol && rule.fromPort <= to && to <= rule.toPort) return true
+  return false
 }
 
 /** Our port, theirs, and 20 bits of their address: below 2^53. */

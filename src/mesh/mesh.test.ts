@@ -5,8 +5,9 @@ import { x25519FromPrivate } from '#crypto/x25519.ts'
 import { WireGuardDevice } from '#session/wireguard/device.ts'
 import { parseIp } from '#wire/address.ts'
 import { echoRequest } from '#wire/icmp-echo.ts'
-import { MESH_HEADROOM, MESH_TAILROOM, Mesh, type MeshPeer, type Origin } from './mesh.ts'
+import { Mesh, type MeshPeer, type Origin } from './mesh.ts'
 
+const [HEADROOM, TAILROOM] = [16, 32]
 const PSK = new Uint8Array(32).fill(9)
 const ORIGIN: Origin = { local: 1, from: { host: '203.0.113.9', port: 9 } }
 
@@ -30,7 +31,8 @@ function device(number: number, hasTunnel = false): Side {
   const secrets: boolean[] = []
   const mesh = new Mesh({
     ...{ privateKey, addresses: [address], random: seededRandom(`mesh ${number}`), unixOffsetMs: 1_700_000_000_000 },
-    toPeer: (peer, bytes) => sent.push({ peer, bytes: Uint8Array.from(bytes) }),
+    toPeer: (peer, buffer, offset, length) =>
+      sent.push({ peer, bytes: Uint8Array.from(buffer.subarray(offset, offset + length)) }),
     toOrigin: origin => answered.push(origin),
     onSecret: (_peer, isAgreed) => secrets.push(isAgreed),
     ...(hasTunnel && {
@@ -48,12 +50,16 @@ function device(number: number, hasTunnel = false): Side {
   return { mesh, sent, answered, inside, secrets, peer }
 }
 
+function take(mesh: Mesh, bytes: Uint8Array, origin: Origin, now: number): void {
+  mesh.receive(bytes, 0, bytes.length, origin, now)
+}
+
 /** Carries what each sends to the other until both are silent. */
 function carry(a: Side, b: Side, now: number): void {
   for (let i = 0; i < 20; i++) {
     const [fromA, fromB] = [a.sent.splice(0), b.sent.splice(0)]
-    for (const { bytes } of fromA) b.mesh.receive(bytes, ORIGIN, now)
-    for (const { bytes } of fromB) a.mesh.receive(bytes, ORIGIN, now)
+    for (const { bytes } of fromA) take(b.mesh, bytes, ORIGIN, now)
+    for (const { bytes } of fromB) take(a.mesh, bytes, ORIGIN, now)
   }
 }
 
@@ -67,9 +73,9 @@ function packetFrom(a: number, b: number): Uint8Array {
 }
 
 function send(side: Side, packet: Uint8Array, now: number): void {
-  const buffer = new Uint8Array(MESH_HEADROOM + packet.length + MESH_TAILROOM)
-  buffer.set(packet, MESH_HEADROOM)
-  side.mesh.send(buffer, MESH_HEADROOM, packet.length, now)
+  const buffer = new Uint8Array(HEADROOM + packet.length + TAILROOM)
+  buffer.set(packet, HEADROOM)
+  side.mesh.send(buffer, HEADROOM, packet.length, now)
 }
 
 test('when a path comes up there is a session, and an echo tells the round trip without any interface', () => {
@@ -87,6 +93,21 @@ test('when a path comes up there is a session, and an echo tells the round trip 
   carry(a, b, 1_030)
   assert.equal(rttMs, 10)
 })
+
+for (const first of ['a', 'b'] as const) {
+  test(`what ${first} sends before a secret is agreed waits for it, and no handshake comes before it`, () => {
+    const [a, b] = [device(1, true), device(2, true)]
+    pair(a, b)
+    a.mesh.handlePath(2, 1_000)
+    b.mesh.handlePath(1, 1_000)
+    if (first === 'a') send(a, packetFrom(1, 2), 1_001)
+    else send(b, packetFrom(2, 1), 1_001)
+    const kinds = [...a.sent, ...b.sent].map(({ bytes }) => bytes[0])
+    assert.deepEqual([...new Set(kinds)], [0x48], 'messages of the renewal alone')
+    carry(a, b, 1_010)
+    assert.deepEqual([a.inside.length, b.inside.length], first === 'a' ? [0, 1] : [1, 0])
+  })
+}
 
 test('an echo that nobody answers ends after five seconds', () => {
   const [a, b] = [device(1), device(2)]
@@ -238,7 +259,8 @@ test('a plain WireGuard peer is answered where its authenticated packets come fr
     ...{ privateKey: server.privateKey, addresses: ['fd68::1'], random: seededRandom('plain') },
     unixOffsetMs: 1_700_000_000_000,
     toPeer: () => assert.fail('there is no path to it'),
-    toOrigin: (origin, bytes) => answers.push({ origin, bytes: Uint8Array.from(bytes) }),
+    toOrigin: (origin, buffer, offset, length) =>
+      answers.push({ origin, bytes: Uint8Array.from(buffer.subarray(offset, offset + length)) }),
   })
   const sent: Uint8Array[] = []
   const phone = new WireGuardDevice<number>({
@@ -261,13 +283,13 @@ test('a plain WireGuard peer is answered where its authenticated packets come fr
   assert.equal(answers.length, 0, 'nobody knows where it is')
   phone.initiate(server.publicKey, 1_000)
   for (let i = 0; i < 5; i++) {
-    for (const bytes of sent.splice(0)) mesh.receive(bytes, ORIGIN, 1_010)
+    for (const bytes of sent.splice(0)) take(mesh, bytes, ORIGIN, 1_010)
     for (const { bytes } of answers.splice(0)) phone.receive(bytes, 0, bytes.length, 1, 1_010)
   }
   assert.equal(mesh.status(1_010)[0]?.isUp, true)
   const elsewhere: Origin = { local: 1, from: { host: '198.51.100.7', port: 77 } }
   phone.keepalive(server.publicKey, 2_000)
-  for (const bytes of sent.splice(0)) mesh.receive(bytes, elsewhere, 2_000)
+  for (const bytes of sent.splice(0)) take(mesh, bytes, elsewhere, 2_000)
   mesh.ping(2, 2_010, () => undefined)
   assert.deepEqual(
     answers.map(({ origin }) => origin),
@@ -347,12 +369,12 @@ test('messages of a renewal that others made, changed or repeated are of no use'
   for (let at = 0; at < bytes.length; at += 13) {
     const changed = Uint8Array.from(bytes)
     changed[at] = (changed[at] ?? 0) ^ 0x10
-    to.mesh.receive(changed, ORIGIN, 1_000 + 100 * at)
-    to.mesh.receive(bytes.subarray(0, at), ORIGIN, 1_000 + 100 * at)
+    take(to.mesh, changed, ORIGIN, 1_000 + 100 * at)
+    take(to.mesh, bytes.subarray(0, at), ORIGIN, 1_000 + 100 * at)
   }
-  from.mesh.receive(bytes, ORIGIN, 900_000)
+  take(from.mesh, bytes, ORIGIN, 900_000)
   assert.deepEqual([from.sent.length, to.sent.length], [0, 0])
-  for (let i = 0; i < 200; i++) to.mesh.receive(bytes, ORIGIN, 950_000)
+  for (let i = 0; i < 200; i++) take(to.mesh, bytes, ORIGIN, 950_000)
   assert.ok(to.sent.length > 0 && to.sent.length <= 8, `${to.sent.length} answers to 200 in one second`)
 })
 
@@ -363,8 +385,8 @@ test('strangers and garbage cause nothing to be sent to anybody', () => {
   mallory.mesh.handlePath(1, 1_000)
   const [initiation] = mallory.sent
   assert.ok(initiation)
-  a.mesh.receive(initiation.bytes, ORIGIN, 1_000)
+  take(a.mesh, initiation.bytes, ORIGIN, 1_000)
   const random = seededRandom('garbage')
-  for (let length = 0; length < 300; length++) a.mesh.receive(random(length), ORIGIN, 1_000)
+  for (let length = 0; length < 300; length++) take(a.mesh, random(length), ORIGIN, 1_000)
   assert.deepEqual([a.sent.length, a.answered.length], [0, 0])
 })

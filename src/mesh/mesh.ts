@@ -21,8 +21,8 @@ import { isRenewal, SecretRenewal } from './secret-renewal.ts'
 /** An IP packet in the tunnel is no longer: what IPv6 demands of every link, and every way can carry. */
 export const MESH_MTU = 1_280
 /** What `send` needs before a packet and behind it. */
-export const MESH_HEADROOM = 16
-export const MESH_TAILROOM = 32
+const HEADROOM = 16
+const TAILROOM = 32
 const MAX_PEERS = 64
 const MAX_ECHOES = 64
 const ECHO_BYTES = 56
@@ -58,10 +58,10 @@ export interface MeshOptions {
   readonly random: Random
   /** Unix time minus `now`. */
   readonly unixOffsetMs: number
-  /** Along the path to a peer. The bytes are to be copied when they are kept. */
-  readonly toPeer: (peer: number, bytes: Uint8Array) => void
+  /** Along the path to a peer: a packet of the TUN where it lies, the rest in memory of its own. */
+  readonly toPeer: (peer: number, buffer: Uint8Array, offset: number, length: number) => void
   /** Back to where a datagram came from. */
-  readonly toOrigin: (origin: Origin, bytes: Uint8Array) => void
+  readonly toOrigin: (origin: Origin, buffer: Uint8Array, offset: number, length: number) => void
   /** Whether there is an agreed secret with a peer; without one its tunnel stands still. */
   readonly onSecret?: (peer: number, isAgreed: boolean) => void
   /** To the TUN; without one, echoes are answered here, and nothing else is. */
@@ -125,10 +125,9 @@ export class Mesh {
       endpointBytes: ({ local, from }) => Buffer.from(`${local} ${from.host} ${from.port}`),
       outlet: {
         toEndpoint: (handle, origin, buffer, offset, length) => {
-          const bytes = buffer.subarray(offset, offset + length)
           const peer = handle && this.#peers.get(handle.name)?.peer
-          if (peer !== undefined && peer.isPlain !== true) options.toPeer(peer.peer, bytes)
-          else if (origin !== PATH) options.toOrigin(origin, bytes)
+          if (peer !== undefined && peer.isPlain !== true) options.toPeer(peer.peer, buffer, offset, length)
+          else if (origin !== PATH) options.toOrigin(origin, buffer, offset, length)
         },
         toTunnel: (handle, buffer, offset, length) => this.#toTunnel(handle.name, buffer, offset, length),
       },
@@ -195,13 +194,13 @@ export class Mesh {
   }
 
   /** A datagram from the network, opened in place. */
-  receive(bytes: Uint8Array, origin: Origin, now: number): void {
+  receive(buffer: Uint8Array, offset: number, length: number, origin: Origin, now: number): void {
     this.#now = now
-    if (isRenewal(bytes)) this.#receiveRenewal(bytes, now)
-    else this.#device.receive(bytes, 0, bytes.length, origin, now)
+    if (isRenewal(buffer, offset, length)) this.#receiveRenewal(buffer.subarray(offset, offset + length), now)
+    else this.#device.receive(buffer, offset, length, origin, now)
   }
 
-  /** An IP packet from the TUN, sealed in place, with MESH_HEADROOM before it and MESH_TAILROOM behind. */
+  /** An IP packet from the TUN, sealed in place: 16 bytes before it and 32 behind are overwritten. */
   send(buffer: Uint8Array, offset: number, length: number, now: number): void {
     this.firewall.outward(buffer, offset, length, now)
     this.#device.send(buffer, offset, length, now)
@@ -258,26 +257,38 @@ export class Mesh {
   #beginRenewal(name: string, { peer, publicKey, presharedKey }: MeshPeer, now: number): void {
     this.#now = now
     this.#unagreed.add(name)
+    this.#hold(publicKey, true)
     const renewal = new SecretRenewal(
       {
         ownPublicKey: this.#device.publicKey,
         peerPublicKey: publicKey,
         secret: presharedKey,
         random: this.#options.random,
-        send: bytes => this.#options.toPeer(peer, bytes),
+        send: bytes => this.#options.toPeer(peer, bytes, 0, bytes.length),
         use: (presharedKey, begins) => {
           this.#device.setPeer({ publicKey, presharedKey }, this.#now)
-          if (begins) this.#device.initiate(publicKey, this.#now)
+          if (!begins) return
+          this.#hold(publicKey, false)
+          this.#device.initiate(publicKey, this.#now)
         },
         told: isAgreed => {
           if (isAgreed) this.#unagreed.delete(name)
           else this.#unagreed.add(name)
+          this.#hold(publicKey, !isAgreed)
           this.#options.onSecret?.(peer, isAgreed)
         },
       },
       now,
     )
     this.#renewals.set(name, renewal)
+  }
+
+  /**
+   * Without a secret no handshake is begun. It would fail, and cost the one that does not: two within 20 ms are a flood, and the next
+   * is five seconds away.
+   */
+  #hold(publicKey: Uint8Array, isHeld: boolean): void {
+    this.#device.setPeer({ publicKey, isHeld }, this.#now)
   }
 
   #endRenewal(name: string): void {
@@ -328,9 +339,9 @@ export class Mesh {
   }
 
   #sendOwn(packet: Uint8Array, now: number): void {
-    const buffer = new Uint8Array(MESH_HEADROOM + packet.length + MESH_TAILROOM)
-    buffer.set(packet, MESH_HEADROOM)
-    this.#device.send(buffer, MESH_HEADROOM, packet.length, now)
+    const buffer = new Uint8Array(HEADROOM + packet.length + TAILROOM)
+    buffer.set(packet, HEADROOM)
+    this.#device.send(buffer, HEADROOM, packet.length, now)
   }
 
   #find(peer: number): MeshPeer | undefined {

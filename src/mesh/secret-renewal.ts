@@ -117,6 +117,6 @@ export class SecretRenewal {
 }
 
 /** Whether a datagram may be a message of a renewal. */
-export function isRenewal(bytes: Uint8Array): boolean {
-  return bytes[0] === TYPE && bytes.length >= MIN_BYTES && bytes.length <= MAX_BYTES
+export function isRenewal(buffer: Uint8Array, offset: number, length: number): boolean {
+  return buffer[offset] === TYPE && length >= MIN_BYTES && length <= MAX_BYTES
 }

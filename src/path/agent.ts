@@ -172,6 +172,11 @@ export class Agent {
     if (this.#state === 'failed') this.#search(now)
   }
 
+  /** Of a stranger, whose word alone is not enough: guesses ports this once, if that is of use. */
+  guessOnce(now: number): void {
+    if (this.#state !== 'closed' && this.#current()?.isRelayed !== false) this.#punch(now, true)
+  }
+
   /** A socket that was asked for. */
   addSocket(base: Base): void {
     this.#punching.addSocket(base)
@@ -410,8 +415,8 @@ export class Agent {
     if (this.#nominating === pair) this.#nominating = undefined
   }
 
-  #punch(now: number): void {
-    const remote = this.#ground.guesses ? this.#checks.remote : undefined
+  #punch(now: number, isAllowed = this.#ground.guesses): void {
+    const remote = isAllowed ? this.#checks.remote : undefined
     if (remote !== undefined && this.#punching.begin(remote.nat, remote.candidates, now)) {
       this.#checks.forgetGuesses()
     }

@@ -419,3 +419,39 @@ test('a stranger has fewer checks made, of few hosts that mean something here, a
     false,
   )
 })
+
+test('when somebody says where a stranger is, ports are guessed there once, and not again for ten minutes', () => {
+  const world = new World({ meetsStrangers: true })
+  const nat = { mapping: 'dependent' as const, lastPort: 30_000, step: 0 }
+  const other = { host: '198.51.100.67', port: 9 }
+  // Ours has to be of the other kind for that to be of use.
+  for (const [peer, address] of [
+    [PEER, { host: VICTIM, port: 9 }],
+    [2, other],
+    [3, { host: '198.51.100.68', port: 9 }],
+  ] as const) {
+    if (peer !== PEER) world.endpoint.connect(peer, false, world.now)
+    world.tellPeer(peer, [address], { nat })
+  }
+  world.run(2_000)
+  const to = (host: string) => world.sent.filter(sent => sent.to.host === host).length
+  assert.ok(to(VICTIM) <= 48, 'its own word is not enough')
+  assert.ok(world.endpoint.vouch(PEER, VICTIM, world.now))
+  assert.equal(world.endpoint.vouch(PEER, VICTIM, world.now), false, 'said twice, it is done once')
+  assert.ok(world.endpoint.vouch(2, other.host, world.now))
+  assert.equal(world.endpoint.vouch(3, '198.51.100.68', world.now), false, 'two at once, and no more')
+  world.run(60_000)
+  for (const host of [VICTIM, other.host]) assert.ok(to(host) > 1_500 && to(host) <= 2_048 + 48 + 6, `${to(host)}`)
+  assert.ok(to('198.51.100.68') <= 48 + 6)
+  assert.equal(world.endpoint.vouch(PEER, VICTIM, world.now), false)
+  world.run(600_000)
+  assert.ok(to(VICTIM) <= 2_048 + 48 + 66, `${to(VICTIM)}`)
+})
+
+test('a stranger is not guessed at on the word that somebody else is', () => {
+  const world = new World({ meetsStrangers: true })
+  world.tellPeer(PEER, [{ host: VICTIM, port: 9 }], { nat: { mapping: 'dependent', lastPort: 30_000, step: 0 } })
+  assert.ok(world.endpoint.vouch(PEER, '198.51.100.67', world.now))
+  world.run(10_000)
+  assert.ok(world.sent.length <= 48, `${world.sent.length}`)
+})

@@ -28,7 +28,7 @@ export interface EndpointOptions {
   readonly stunServers: readonly Address[]
   readonly turnServers: readonly TurnServer[]
   /**
-   * Peers are strangers: no ports are guessed, and less is sent to an address that never answered. Servers are asked by `gather`
+   * Peers are strangers: no ports are guessed unless `vouch` says so, and less is sent to an address that never answered. Servers are asked by `gather`
    * alone: were they asked when somebody is met, they would see when that is.
    */
   readonly meetsStrangers?: boolean
@@ -249,6 +249,14 @@ export class Endpoint {
   /** Application data goes to or from the peer; said at most every 100 ms. */
   handleTraffic(peer: number, now: number): void {
     this.#agents.get(peer)?.handleTraffic(now)
+  }
+
+  /** Somebody says that the peer is at that host (`ProbeBudget.vouch`): ports may be guessed there. False when it is too early. */
+  vouch(peer: number, host: string, now: number): boolean {
+    const agent = this.#agents.get(peer)
+    if (agent === undefined || !this.#ground.budget.vouch(host, now)) return false
+    agent.guessOnce(now)
+    return true
   }
 
   /** New credentials for one peer, everything checked anew. */

@@ -39,7 +39,7 @@ export type PathCommand =
 export interface Ground {
   readonly random: Random
   readonly budget: ProbeBudget
-  /** Whether ports may be guessed. */
+  /** Whether ports may be guessed without anybody else's word. */
   readonly guesses: boolean
   readonly out: PathCommand[]
   /** How long an idle mapping is left alone. */

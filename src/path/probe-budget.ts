@@ -10,15 +10,21 @@ const GUESSES = 4_500
 const CHECK_REFILL_MS = 2_000
 const GUESS_REFILL_MS = 2_000
 const PROVEN_MS = 120_000
-/** A stranger says where he is: fewer checks, and no guesses. */
+/** A stranger says where he is: fewer checks, and no guesses until somebody else has said so too. */
 const STRANGERS_CHECKS = 48
 const STRANGERS_REFILL_MS = 10_000
+/** For one try of either part (punch.ts). */
+const STRANGERS_GUESSES = 2_048
+const MAX_VOUCHED = 2
+const VOUCH_EVERY_MS = 30_000
+const VOUCH_HOST_EVERY_MS = 600_000
 
 interface Target {
   checks: number
   guesses: number
   refilledMs: number
   provenMs: number
+  vouchedMs: number
 }
 
 export class ProbeBudget {
@@ -26,8 +32,13 @@ export class ProbeBudget {
   readonly #checks: number
   readonly #guesses: number
   readonly #refillMs: number
+  readonly #isForStrangers: boolean
+  /** Hosts that may be vouched for now. */
+  #vouches = MAX_VOUCHED
+  #vouchedMs = Number.NEGATIVE_INFINITY
 
   constructor(isForStrangers = false) {
+    this.#isForStrangers = isForStrangers
     this.#checks = isForStrangers ? STRANGERS_CHECKS : CHECKS
     this.#guesses = isForStrangers ? 0 : GUESSES
     this.#refillMs = isForStrangers ? STRANGERS_REFILL_MS : CHECK_REFILL_MS
@@ -40,7 +51,7 @@ export class ProbeBudget {
     const elapsedMs = now - target.refilledMs
     target.refilledMs = now
     target.checks = Math.min(this.#checks, target.checks + elapsedMs / this.#refillMs)
-    target.guesses = Math.min(this.#guesses, target.guesses + elapsedMs / GUESS_REFILL_MS)
+    if (!this.#isForStrangers) target.guesses = Math.min(this.#guesses, target.guesses + elapsedMs / GUESS_REFILL_MS)
     const field = kind === 'check' ? 'checks' : 'guesses'
     if (target[field] < 1) return false
     target[field]--
@@ -55,6 +66,22 @@ export class ProbeBudget {
     target.guesses = this.#guesses
   }
 
+  /**
+   * Somebody whom a stranger did not choose says that the stranger is at that host: ports may be guessed there, 2,048 of them. Of one
+   * host once in ten minutes, of all together one in 30 s and two at once, so that whoever has others say so gains little; false when
+   * that is not yet.
+   */
+  vouch(host: string, now: number): boolean {
+    const target = this.#target(host, now)
+    this.#vouches = Math.min(MAX_VOUCHED, this.#vouches + (now - this.#vouchedMs) / VOUCH_EVERY_MS)
+    this.#vouchedMs = now
+    if (this.#vouches < 1 || now - target.vouchedMs < VOUCH_HOST_EVERY_MS) return false
+    this.#vouches--
+    target.vouchedMs = now
+    target.guesses = STRANGERS_GUESSES
+    return true
+  }
+
   #target(host: string, now: number): Target {
     const known = this.#targets.get(host)
     const target = known ?? {
@@ -62,6 +89,7 @@ export class ProbeBudget {
       guesses: this.#guesses,
       refilledMs: now,
       provenMs: Number.NEGATIVE_INFINITY,
+      vouchedMs: Number.NEGATIVE_INFINITY,
     }
     this.#targets.delete(host)
     this.#targets.set(host, target)

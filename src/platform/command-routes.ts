@@ -20,6 +20,9 @@ export function routeOf(command: Command): CommandRoute {
       return command.session === undefined ? 'first' : { session: command.session }
     // Handshakes come to the first worker alone.
     case 'grantHandshakes':
+    // Nodes that meet others at punched sockets have one worker.
+    case 'openPunched':
+    case 'closePunched':
     // What belongs to clients, whose data plane has one worker.
     case 'installAssociationTarget':
     case 'removeAssociation':

@@ -1,7 +1,7 @@
 // The data plane: carries out commands around the packet function, over whatever sockets its engine brings.
 //
 // Sockets: one for the node itself; one for each flow of a hop, connected, so that the kernel drops what others send to
-// it; one for each tap and each association, on loopback. Devices: a tunnel's TUN and the port, if there are.
+// it; one for each tap and each association, on loopback; one for each port that was guessed. Devices: a tunnel's TUN and the port, if there are.
 
 import type { Command, PortPlan, Report, TunnelPeerReport, TunnelPlan } from '#forward/commands.ts'
 import type { Counters } from '#forward/counters.ts'
@@ -15,6 +15,7 @@ import type { EngineWorkerData } from './engine.ts'
 import { Entries, type TunnelClient } from './entries.ts'
 import { Observer } from './observer.ts'
 import { type PacketDevice, PacketFlows } from './packet-flows.ts'
+import { PunchedSockets } from './punched-sockets.ts'
 
 /** A tunnel's device as the data plane drives it. */
 export interface TunnelDriver extends TunnelClient {
@@ -52,6 +53,7 @@ export class DataPlane implements Outlet {
   readonly #associations: AssociationSockets
   readonly entries: Entries
   readonly packets: PacketFlows
+  readonly #punched: PunchedSockets
   #tunnel: TunnelDriver | undefined
   #observer: Observer | undefined
 
@@ -62,6 +64,9 @@ export class DataPlane implements Outlet {
     const { datagrams, counters, report, now, others } = options
     this.entries = new Entries(this.forwarder, datagrams, counters, report, now)
     this.packets = new PacketFlows(this.forwarder, counters, now, others)
+    this.#punched = new PunchedSockets(datagrams, (buffer, offset, length, from) =>
+      this.receive(buffer, offset, length, from),
+    )
     this.#socket = this.#listen()
   }
 
@@ -132,6 +137,10 @@ export class DataPlane implements Outlet {
         return this.#tunnel?.resize(command.mtu)
       case 'reportTunnel':
         return this.report({ kind: 'tunnelReport', request: command.request, peers: this.#tunnel?.report() ?? [] })
+      case 'openPunched':
+        return this.#punched.open(command)
+      case 'closePunched':
+        return this.#punched.close(command.standIn)
       case 'sweep':
         return this.#sweep(command.idleMs)
       case 'crash':
@@ -158,6 +167,7 @@ export class DataPlane implements Outlet {
 
   toSocket(address: Address, buffer: Uint8Array, offset: number, length: number): void {
     this.#observer?.sawAddress(address)
+    if (this.#punched.send(address, buffer, offset, length)) return
     this.#socket.send(buffer, offset, length, address)
   }
 
@@ -246,12 +256,19 @@ export class DataPlane implements Outlet {
     if (entry === undefined || this.#taps.has(session)) return
     const { datagrams, settings } = this.#options
     const plan = { connect: address, isBusy: true }
+    let hasFailed = false
     const socket = datagrams.open(plan, {
       onDatagram: (buffer, offset, length) =>
         this.forwarder.receiveFromTap(entry, buffer, offset, length, settings.maxStreamDatagram),
       onOpen: own => this.report({ kind: 'tapReady', session, address: own }),
-      onFailed: code => this.report({ kind: 'failed', what: `connect a tap: ${code}` }),
+      onFailed: code => {
+        hasFailed = true
+        this.#taps.delete(session)
+        entry.hasTap = false
+        this.report({ kind: 'failed', what: `connect a tap: ${code}` })
+      },
     })
+    if (hasFailed) return
     this.#taps.set(session, socket)
     entry.hasTap = true
   }

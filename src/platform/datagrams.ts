@@ -8,6 +8,8 @@ export interface SocketPlan {
   readonly bind?: Address
   /** The only address that datagrams go to and are taken from. */
   readonly connect?: Address
+  /** A socket for all of IPv6 takes IPv4 too unless this is said (portable engine; in the linux engine none does). */
+  readonly ipv6Only?: boolean
   /** The socket is asked for large buffers. */
   readonly isBusy: boolean
   /** A socket that is open and bound already, given for good (linux engine alone). */
@@ -31,6 +33,11 @@ export interface DatagramSocket {
   /** Whether datagrams that are longer than a link of the way are lost there; `false` at first, and always where it is absent. */
   keepWhole?(isWhole: boolean): void
   close(): void
+}
+
+/** Whether a code of the system says that the process, or the machine, has all the files that it may. */
+export function isOutOfDescriptors(code: string | undefined): boolean {
+  return code === 'EMFILE' || code === 'ENFILE'
 }
 
 export interface Datagrams {

@@ -5,7 +5,7 @@ import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
 import type { WorkerMemoryData } from './linux/worker-memory.ts'
 import { LinuxEngine } from './linux-engine.ts'
-import { startWorker } from './start-worker.ts'
+import { deathOf, startWorker } from './start-worker.ts'
 
 export interface EngineOptions {
   /** Where the node's own UDP socket is bound. Port 0 takes any. */
@@ -20,6 +20,8 @@ export interface EngineOptions {
    * its own. One, or for several workers one more than workers.
    */
   readonly sockets?: readonly number[]
+  /** Whether workers begin with packets of their own (linux engine alone). Default true; for engines that live for seconds it is a waste. */
+  readonly warmsUp?: boolean
   readonly onReport: (report: Report) => void
   /** It died of a bug, with every session: the engine is of no more use. */
   readonly onFailure: (error: Error) => void
@@ -27,6 +29,8 @@ export interface EngineOptions {
 
 export interface Engine {
   readonly counters: Counters
+  /** Whether it takes descriptors of sockets that are open already. */
+  readonly takesSockets: boolean
   send(...commands: readonly Command[]): void
   /** Which worker is to own the next session: its index is made by `indexOf` (forward/workers.ts). */
   place(): number
@@ -50,6 +54,7 @@ export interface LinuxWorkerData extends EngineWorkerData {
   readonly memory: WorkerMemoryData
   /** Event descriptors of all workers, for what they hand to each other. */
   readonly bells: readonly number[]
+  readonly warmsUp: boolean
   /** An event descriptor: written to, it wakes the worker. */
   readonly wakeFd: number
 }
@@ -83,11 +88,12 @@ function engineOf(
     for (const report of reports) if (!isClosed) options.onReport(report)
   })
   worker.on('error', error => {
-    if (!isClosed) options.onFailure(error instanceof Error ? error : new Error(String(error)))
+    if (!isClosed) options.onFailure(deathOf(error))
   })
   const exited = new Promise<void>(resolve => worker.once('exit', () => resolve()))
   return {
     counters,
+    takesSockets: false,
     send(...commands) {
       if (!isClosed && commands.length > 0) post(commands)
     },

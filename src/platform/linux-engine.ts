@@ -33,6 +33,7 @@ type CommandOf<K extends Command['kind']> = Extract<Command, { readonly kind: K 
 
 export class LinuxEngine implements Engine {
   readonly counters: Counters
+  readonly takesSockets = true
   readonly #options: EngineOptions
   readonly #sockets: NodeSockets | undefined
   readonly #most: number
@@ -60,7 +61,7 @@ export class LinuxEngine implements Engine {
   /** Throws FFI_MISSING where the calls cannot be made. */
   constructor(options: EngineOptions) {
     this.#options = options
-    const { host, port, maxStreamDatagram, workers = 1, sockets: given = [] } = options
+    const { host, port, maxStreamDatagram, workers = 1, sockets: given = [], warmsUp = true } = options
     const opened = NodeSockets.open({ bind: { host, port }, workers: Math.min(workers, MAX_WORKERS), given })
     this.#sockets = opened instanceof NodeSockets ? opened : undefined
     this.#most = this.#sockets?.workers ?? 1
@@ -71,7 +72,7 @@ export class LinuxEngine implements Engine {
     this.#times = new ThreadTimes(worker => this.#memory.thread(worker))
     this.#observations = new ObservationRound(report => this.#report(report))
     const bells = this.#bells.map(({ fd }) => fd)
-    this.#data = { host, port, maxStreamDatagram, counters: this.counters.shared, memory, bells }
+    this.#data = { host, port, maxStreamDatagram, warmsUp, counters: this.counters.shared, memory, bells }
     process.once('exit', this.#end)
     if (this.#most > 1) this.#sampling = setInterval(() => this.#busy(), SAMPLE_MS).unref()
     if (opened instanceof NodeSockets) this.#add()

@@ -46,6 +46,7 @@ handOver?.start({
   flush: () => linux.endBatch(),
 })
 const warmUp = new WarmUp(descriptors)
+if (!settings.warmsUp) warmUp.close()
 
 const woken = new Memory(8)
 const wake = () => {

@@ -1,11 +1,9 @@
-// The socket of a meeting at a relay: between the paths' worker and the data plane, which has the session with the relay.
+// A meeting at a relay: between the mesh plane and the data plane, which has the session with the relay.
 //
 // Nobody has an address in a flow that a relay joins to another. Two addresses of the discard-only prefix 100::/64 (RFC 6666),
 // which both sides make of the token, stand for the two ends.
 
 import { createHash } from 'node:crypto'
-import dgram from 'node:dgram'
-import { copyBytes } from '#bytes/copy.ts'
 import { type Address, formatIPv6 } from '#wire/address.ts'
 
 /** Stands before every datagram: a SOCKS UDP header of no target (RFC 1928 §7), as associations have it. */
@@ -28,23 +26,4 @@ export function otherEnd({ token, isControlling }: MeetingPort): Address {
   ip.set(createHash('sha256').update('hoplite meeting').update(token).digest().subarray(0, 8), 8)
   ip[15] = ((ip[15] ?? 0) & 0xfe) | side
   return { host: formatIPv6(ip) as string, port: 1 }
-}
-
-/** Opens the socket; `hear` gets what the other sends. */
-export function openMeetingPort(
-  { address }: MeetingPort,
-  hear: (bytes: Uint8Array) => void,
-): { readonly send: (bytes: Uint8Array) => void; readonly close: () => void } {
-  const socket = dgram.createSocket('udp4')
-  // The data plane may be gone before we hear of it.
-  socket.on('error', () => undefined)
-  socket.on('message', (bytes, from) => {
-    const isOurs = from.port === address.port && from.address === address.host
-    if (isOurs && bytes.length > MEETING_HEADER.length) hear(copyBytes(bytes, MEETING_HEADER.length))
-  })
-  socket.bind(0, '127.0.0.1')
-  return {
-    send: bytes => socket.send([MEETING_HEADER, bytes], address.port, address.host, () => undefined),
-    close: () => void socket.close(),
-  }
 }

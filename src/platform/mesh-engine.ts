@@ -1,11 +1,15 @@
 // The tunnels between one's devices as the control plane sees them: orders in, events out. They live in a worker of their own.
 
 import { Worker } from 'node:worker_threads'
-import type { MeshPeer, MeshStatus } from '#mesh/mesh.ts'
+import type { TunOffload } from '#forward/commands.ts'
+import type { MeshPeer } from '#mesh/mesh.ts'
 import type { TurnServer } from '#path/turn-client.ts'
 import type { Address } from '#wire/address.ts'
+import type { EngineKind } from './engine.ts'
 import { type HelperChannel, helperFor, helperProcess } from './linux/helper-channel.ts'
 import type { MeetingPort } from './meeting-port.ts'
+import type { MeshPlaneReport } from './mesh-plane-orders.ts'
+import type { MeshTun } from './mesh-plane-worker.ts'
 import { siblingModule } from './module-url.ts'
 
 export interface MeshSettings {
@@ -27,9 +31,11 @@ export interface MeshSettings {
   readonly tun:
     | { readonly kind: 'none' }
     | { readonly kind: 'make'; readonly name?: string }
-    | { readonly kind: 'given'; readonly name: string; readonly fd: number }
+    | { readonly kind: 'given'; readonly name: string; readonly fd: number; readonly offload: TunOffload }
   /** SO_MARK of the links' sockets, where it can be set. */
   readonly mark: number
+  /** What carries packets: `auto` is linux where that can be. An interface takes linux in any case. */
+  readonly engine: 'auto' | EngineKind
 }
 
 /** What the worker is given: the settings, and what became of the interface. */
@@ -39,10 +45,7 @@ export interface MeshWorkerData extends MeshSettings {
   readonly asksForSockets: boolean
 }
 
-type OpenedLink =
-  | { readonly name: string; readonly fd: number; readonly stays: boolean }
-  | { readonly problem: string }
-  | undefined
+type OpenedLink = ({ readonly name: string } & MeshTun) | { readonly problem: string } | undefined
 
 /** A device to keep a tunnel to. */
 export interface LinkPeer extends MeshPeer {
@@ -75,16 +78,8 @@ export type MeshEvent =
   /** What is sent goes to one of these hosts, or is about to. */
   | { readonly kind: 'hosts'; readonly hosts: readonly string[] }
   | { readonly kind: 'path'; readonly peer: number; readonly path: LinkPath | undefined }
-  /** Whether there is a fresh secret with a peer; without one its tunnel stands still. */
-  | { readonly kind: 'secret'; readonly peer: number; readonly isAgreed: boolean }
-  | { readonly kind: 'pong'; readonly request: number; readonly rttMs: number | undefined }
-  | {
-      readonly kind: 'status'
-      readonly request: number
-      readonly peers: readonly MeshStatus[]
-      /** Packets that were not let in. */
-      readonly refused: number
-    }
+  /** Of the tunnels themselves; without a fresh secret with a peer its tunnel stands still. */
+  | Extract<MeshPlaneReport, { kind: 'secret' | 'pong' | 'status' }>
 
 /** Sockets for questions at our own addresses, and whether the system asks there. */
 export interface MeshNames {
@@ -178,11 +173,12 @@ function meshHelper({ network, network4, zone, tun }: MeshSettings): HelperChann
 }
 
 async function openLink({ ipv6, ipv4, tun }: MeshSettings, helper: HelperChannel | undefined): Promise<OpenedLink> {
-  if (tun.kind === 'given') return { name: tun.name, fd: tun.fd, stays: true }
+  if (tun.kind === 'given') return { ...tun, stays: true }
   if (helper === undefined) return undefined
   try {
     const { answer, fds } = await helper.ask({ verb: 'openMesh', ipv6, ipv4: ipv4 ?? null })
-    return { name: answer.mesh ?? '', fd: fds[0] ?? -1, stays: false }
+    const { name = '', offload = 'none' } = answer.mesh ?? {}
+    return { name, offload, fd: fds[0] ?? -1, stays: false }
   } catch (error) {
     return { problem: (error as Error).message }
   }

@@ -1,16 +1,17 @@
-// The worker of one's devices' tunnels: sockets and paths, the mesh, and the TUN where there is one.
+// The thread of one's devices' paths: checks, offers, the router at home, meetings at relays. Packets are the mesh plane's
+// (mesh-plane.ts), which has the sockets, the tunnels and the TUN, and does what is ordered here.
 
 import { parentPort, workerData } from 'node:worker_threads'
-import { copyBytes } from '#bytes/copy.ts'
 import { systemRandom } from '#crypto/random.ts'
-import { MESH_HEADROOM, MESH_MTU, MESH_TAILROOM, Mesh } from '#mesh/mesh.ts'
+import type { Path } from '#path/ground.ts'
 import type { Address } from '#wire/address.ts'
 import { decodePathOffer } from '#wire/path-offer.ts'
-import { monotonicMs } from './clock.ts'
-import type { MeshTun } from './linux/mesh-tun.ts'
-import { type MeetingPort, openMeetingPort, otherEnd } from './meeting-port.ts'
+import { type MeetingPort, otherEnd } from './meeting-port.ts'
 import type { LinkPeer, MeshEvent, MeshOrder, MeshWish, MeshWorkerData } from './mesh-engine.ts'
+import type { MeshPlaneReport } from './mesh-plane-orders.ts'
+import { type RunningMeshPlane, startMeshPlane, startPortableMeshPlane } from './mesh-plane-thread.ts'
 import { PathShell } from './path-shell.ts'
+import { PlaneSockets } from './plane-sockets.ts'
 
 /** Generations of an offer within one epoch. */
 const EPOCH = 2 ** 20
@@ -19,31 +20,49 @@ const MAX_HOSTS = 256
 const port = parentPort
 if (port === null) throw new Error('start the tunnels: not in a worker')
 const settings = workerData as MeshWorkerData
-const tell = (event: MeshEvent) => port.postMessage(event)
-
-let tun: MeshTun | undefined
 const { link } = settings
-if (link !== undefined && 'fd' in link) {
-  const { runMeshTun } = await import('./linux/mesh-tun.ts')
-  tun = runMeshTun(link.fd, {
-    ...{ stays: link.stays, mtu: MESH_MTU, headroom: MESH_HEADROOM, tailroom: MESH_TAILROOM },
-    onPacket: (buffer, offset, length) => {
-      mesh.send(buffer, offset, length, monotonicMs())
-      arm()
-    },
-  })
-}
-const write = tun?.write
+const tun = link !== undefined && 'fd' in link ? link : undefined
+const tell = (event: MeshEvent) => port.postMessage(event)
+const plane = startPlane()
 
-/** Marks are for who may make an interface too. */
-const marking =
-  settings.mark !== 0 && !settings.asksForSockets && process.platform === 'linux'
-    ? await import('./linux/socket-mark.ts').catch(() => undefined)
-    : undefined
+function startPlane(): RunningMeshPlane {
+  const { privateKey, ipv6, ipv4, turnServers, engine, mark } = settings
+  const addresses = ipv4 === undefined ? [ipv6] : [ipv6, ipv4]
+  const ours = { privateKey, addresses, turnServers: turnServers.map(({ address }) => address) }
+  const isPortable = tun === undefined && (engine === 'portable' || process.platform !== 'linux')
+  if (isPortable) return startPortableMeshPlane(ours, hear)
+  try {
+    return startMeshPlane({ ...ours, tun, mark: settings.asksForSockets ? 0 : mark }, hear)
+  } catch (error) {
+    if (tun !== undefined || engine === 'linux') throw error
+    return startPortableMeshPlane(ours, hear)
+  }
+}
+
+function hear(report: MeshPlaneReport): void {
+  switch (report.kind) {
+    case 'opened':
+      return sockets?.handleOpened(report.local, report.port)
+    case 'datagram':
+      return shell.deliver(report.bytes, report.from, report.local)
+    case 'traffic':
+      shell.do((endpoint, now) => endpoint.handleTraffic(report.peer, now))
+      return followChannel(report.peer)
+    case 'outward':
+      shell.do((endpoint, now) => endpoint.send(report.peer, report.bytes, now))
+      return followChannel(report.peer)
+    case 'host':
+      return handleHost(report.host)
+    default:
+      return tell(report)
+  }
+}
+
 /** Sockets that were asked for. */
 const awaited = new Map<number, (fd: number) => void>()
 let nextRequest = 1
 function askForSocket(family: 4 | 6, at: number): Promise<number> {
+  if (!settings.asksForSockets) return Promise.resolve(-1)
   const request = nextRequest++
   port?.postMessage({ kind: 'socket', request, family, port: at } satisfies MeshWish)
   return new Promise(resolve => awaited.set(request, resolve))
@@ -53,6 +72,7 @@ function askForSocket(family: 4 | 6, at: number): Promise<number> {
 const hosts: string[] = []
 let toldHosts = false
 function handleHost(host: string): void {
+  if (hosts.includes(host)) return
   hosts.push(host)
   if (hosts.length > MAX_HOSTS) hosts.shift()
   if (toldHosts) return
@@ -64,8 +84,23 @@ function handleHost(host: string): void {
   })
 }
 
-/** Peers with a path. */
-const reached = new Set<number>()
+/** Paths as the plane knows them. */
+const paths = new Map<number, Path>()
+function setPath(peer: number, path: Path | undefined): void {
+  if (path === undefined) paths.delete(peer)
+  else paths.set(peer, path)
+  plane.order({ kind: 'path', peer, path })
+}
+
+/** A TURN server binds a channel some time after the path is there, and may forget it: then packets go another way. */
+function followChannel(peer: number): void {
+  const known = paths.get(peer)
+  if (known?.kind !== 'turn') return
+  const path = shell.do((endpoint, now) => endpoint.path(peer, now))
+  if (path?.kind === 'turn' && path.channel !== known.channel) setPath(peer, path)
+}
+
+let sockets: PlaneSockets | undefined
 const shell = new PathShell({
   random: systemRandom,
   stunServers: settings.stunServers,
@@ -73,89 +108,46 @@ const shell = new PathShell({
   learnsLifetime: true,
   mapsPorts: settings.mapsPorts,
   onHost: handleHost,
-  ...(settings.asksForSockets && { openSocket: askForSocket }),
-  ...(marking !== undefined && { onSocket: socket => void marking.markSocket(socket, settings.mark) }),
+  sockets: () => (sockets = new PlaneSockets(plane, askForSocket)),
   onOffer: (peer, offer) => tell({ kind: 'offer', peer, offer }),
   onPath: (peer, path) => {
     const meeting = meetings.get(peer)
     const to = meeting !== undefined && path?.local === meeting.local ? meeting.relay : path?.to
     tell({ kind: 'path', peer, path: path && to && { kind: path.kind, to } })
-    if (path === undefined) reached.delete(peer)
-    else {
-      reached.add(peer)
-      mesh.handlePath(peer, monotonicMs())
-    }
-    arm()
+    setPath(peer, path)
   },
-  onPacket: ({ bytes, local, from }) => {
-    mesh.receive(bytes, { local, from }, monotonicMs())
-    arm()
-  },
+  onPacket: ({ bytes, local, from }) => plane.order({ kind: 'packet', local, from, bytes }),
 })
-
-const mesh = new Mesh({
-  privateKey: settings.privateKey,
-  addresses: [settings.ipv6, ...(settings.ipv4 === undefined ? [] : [settings.ipv4])],
-  random: systemRandom,
-  unixOffsetMs: Date.now() - monotonicMs(),
-  // What is sealed lies in memory that is used again: a socket that is busy keeps what it is given.
-  toPeer: (peer, bytes) => void shell.send(peer, copyBytes(bytes)),
-  toOrigin: ({ local, from }, bytes) => shell.answer(local, from, copyBytes(bytes)),
-  onSecret: (peer, isAgreed) => tell({ kind: 'secret', peer, isAgreed }),
-  ...(write !== undefined && { toTunnel: write }),
-})
-
-let armedMs = Number.POSITIVE_INFINITY
-let timer: NodeJS.Timeout | undefined
-function arm(): void {
-  const due = mesh.deadline()
-  if (due >= armedMs) return
-  armedMs = due
-  clearTimeout(timer)
-  timer = setTimeout(
-    () => {
-      armedMs = Number.POSITIVE_INFINITY
-      mesh.handleDeadline(monotonicMs())
-      arm()
-    },
-    Math.max(due - monotonicMs(), 0),
-  )
-}
 
 const linked = new Set<number>()
 function setPeers(privateKey: Uint8Array, peers: readonly LinkPeer[]): void {
-  const now = monotonicMs()
-  mesh.setPrivateKey(privateKey)
-  mesh.setPeers(peers, now)
+  plane.order({ kind: 'peers', privateKey, peers })
   const wanted = new Set(peers.map(({ peer }) => peer))
   for (const peer of linked) {
     if (wanted.has(peer)) continue
     linked.delete(peer)
+    paths.delete(peer)
     endMeeting(peer)
     shell.disconnect(peer)
   }
   for (const { peer, isControlling, isPlain } of peers) {
-    if (isPlain === true) continue
-    if (linked.has(peer)) {
-      // New keys: the session begins anew along the path that is there.
-      if (reached.has(peer)) mesh.handlePath(peer, now)
-      continue
-    }
+    if (isPlain === true || linked.has(peer)) continue
     if (shell.do((endpoint, at) => endpoint.connect(peer, isControlling, at))) linked.add(peer)
   }
   const ipv4 = peers.flatMap(({ addresses }) => addresses.filter(address => !address.includes(':')))
   if (tun !== undefined) port?.postMessage({ kind: 'routes', ipv4 } satisfies MeshWish)
-  arm()
 }
 
 /** What peers are met by at relays. */
-const meetings = new Map<number, { readonly local: number; readonly relay: Address; readonly close: () => void }>()
+const meetings = new Map<number, { readonly local: number; readonly relay: Address }>()
 function meet(peer: number, meeting: MeetingPort): void {
   endMeeting(peer)
-  const to = otherEnd(meeting)
-  const { send, close } = openMeetingPort(meeting, bytes => shell.deliver(bytes, to, local))
-  const local = shell.attachMeeting(peer, to, (_to, bytes) => send(bytes))
-  meetings.set(peer, { local, relay: meeting.relay, close })
+  const from = otherEnd(meeting)
+  const local = shell.attachMeeting(peer, from, own => {
+    plane.order({ kind: 'openMeeting', local: own, at: meeting.address, from })
+    return (to, bytes) => plane.order({ kind: 'send', local: own, to, bytes })
+  })
+  meetings.set(peer, { local, relay: meeting.relay })
 }
 
 function endMeeting(peer: number): void {
@@ -163,11 +155,10 @@ function endMeeting(peer: number): void {
   if (meeting === undefined) return
   meetings.delete(peer)
   shell.detach(meeting.local)
-  meeting.close()
+  plane.order({ kind: 'close', local: meeting.local })
 }
 
 function carryOut(order: MeshOrder): void {
-  const now = monotonicMs()
   switch (order.kind) {
     case 'peers':
       return setPeers(order.privateKey, order.peers)
@@ -178,20 +169,18 @@ function carryOut(order: MeshOrder): void {
       return shell.do((endpoint, at) => endpoint.handleOffer(order.peer, { ...offer, generation }, at))
     }
     case 'restart':
-      mesh.restart(order.peer, now)
+      plane.order({ kind: 'restart', peer: order.peer })
       return shell.do((endpoint, at) => endpoint.restart(order.peer, at))
     case 'meeting':
       return meet(order.peer, order.meeting)
     case 'endMeeting':
       return endMeeting(order.peer)
     case 'ping':
-      mesh.ping(order.peer, now, rttMs => tell({ kind: 'pong', request: order.request, rttMs }))
-      return arm()
+    case 'status':
+      return plane.order(order)
     case 'socket':
       awaited.get(order.request)?.(order.fd)
       return void awaited.delete(order.request)
-    case 'status':
-      return tell({ kind: 'status', request: order.request, peers: mesh.status(now), refused: mesh.refused })
   }
 }
 
@@ -201,11 +190,9 @@ let isListening = false
 function handle(order: MeshOrder | 'close'): void {
   if (order !== 'close') return carryOut(order)
   void (async () => {
-    clearTimeout(timer)
-    for (const { close } of meetings.values()) close()
-    mesh.close()
+    // What ends in order says so by the sockets: those go last.
     await shell[Symbol.asyncDispose]()
-    await tun?.close()
+    await plane.close()
     process.exit(0)
   })()
 }
@@ -228,6 +215,6 @@ isListening = true
 tell({
   kind: 'ready',
   port: boundPort,
-  ...(link !== undefined && ('fd' in link ? { interface: link.name } : link)),
+  ...(tun !== undefined ? { interface: tun.name } : link),
 })
 for (const order of early) handle(order)

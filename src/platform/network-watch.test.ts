@@ -30,6 +30,21 @@ test('another address, another link and a wake from sleep are each told once', (
   assert.deepEqual(told, ['addresses', 'addresses', 'woke'])
 })
 
+test('a system that does not say which addresses there are changes nothing', () => {
+  let isMute = false
+  const told: string[] = []
+  const interfaces = () => {
+    if (isMute) throw new Error('uv_interface_addresses: EMFILE')
+    return { eth0: [link('192.168.1.5/24')] }
+  }
+  using watch = new NetworkWatch({ interfaces, wallMs: () => 1_000, sleptMs: () => 0, onChange: why => told.push(why) })
+  isMute = true
+  watch.look()
+  isMute = false
+  watch.look()
+  assert.deepEqual(told, [])
+})
+
 test('a sleep in which the clock of intervals stood still is told with its length, whatever was done to the wall clock', () => {
   let [wall, slept] = [1_000, 0]
   const told: [string, number][] = []

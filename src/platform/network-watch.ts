@@ -1,7 +1,7 @@
 // Notices that the machine is on another network, has another address, or was asleep: what held before may not hold now. Asks
 // every half a second, which costs 0.1 ms and works everywhere.
 
-import { networkInterfaces, uptime } from 'node:os'
+import { type NetworkInterfaceInfo, networkInterfaces, uptime } from 'node:os'
 import { hostAddresses, type InterfaceAddress } from '#path/interfaces.ts'
 import { monotonicMs } from './clock.ts'
 
@@ -24,7 +24,7 @@ export interface NetworkWatchOptions {
 export class NetworkWatch implements Disposable {
   readonly #options: NetworkWatchOptions
   readonly #timer: NodeJS.Timeout
-  #seen: string
+  #seen = ''
   #seenMs: number
   #sleptMs: number
 
@@ -56,8 +56,14 @@ export class NetworkWatch implements Disposable {
     clearInterval(this.#timer)
   }
 
+  /** As it was where the system does not say: asking takes a descriptor, and there may be none left. */
   #look(): string {
-    const list = Object.entries((this.#options.interfaces ?? networkInterfaces)())
+    let list: [string, NetworkInterfaceInfo[] | undefined][]
+    try {
+      list = Object.entries((this.#options.interfaces ?? networkInterfaces)())
+    } catch {
+      return this.#seen
+    }
     return list.flatMap(([name, all]) => (all ?? []).map(({ mac, cidr }) => `${name} ${mac} ${cidr}`)).join()
   }
 
@@ -73,8 +79,12 @@ export class NetworkWatch implements Disposable {
 /** Addresses of this machine that a peer may be told (`hostAddresses`). */
 export function machineAddresses(): readonly string[] {
   const list: InterfaceAddress[] = []
-  for (const [name, addresses] of Object.entries(networkInterfaces())) {
-    for (const { address, internal } of addresses ?? []) list.push({ name, address, isInternal: internal })
+  try {
+    for (const [name, addresses] of Object.entries(networkInterfaces())) {
+      for (const { address, internal } of addresses ?? []) list.push({ name, address, isInternal: internal })
+    }
+  } catch {
+    // Asking takes a descriptor, and there may be none left.
   }
   return hostAddresses(list)
 }

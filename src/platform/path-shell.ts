@@ -1,12 +1,10 @@
-// The sockets, the clock and the timer around one path machine (`path/endpoint.ts`), with `node:dgram`. How to use it stands in
-// path/README.md. Packets that belong to sessions come out of `onPacket`.
+// The sockets, the clock and the timer around one path machine (`path/endpoint.ts`). How to use it stands in path/README.md. Packets that belong to sessions come out of `onPacket`.
 //
 //   listen   a socket of the shell's own
 //   attach   a socket of somebody else (the data plane): STUN of that one is given to `deliver`, what is to be sent comes back
 //
 // Bounds: what a loop of datagrams causes is sent at once, nothing is queued here; sockets are those that the machine asked for.
 
-import dgram from 'node:dgram'
 import type { Family } from '#path/base.ts'
 import { Endpoint, type EndpointOptions, type Inbound } from '#path/endpoint.ts'
 import type { Path } from '#path/ground.ts'
@@ -14,19 +12,26 @@ import type { Address } from '#wire/address.ts'
 import { decodePathOffer, encodePathOffer } from '#wire/path-offer.ts'
 import { monotonicMs } from './clock.ts'
 import { machineAddresses, NetworkWatch } from './network-watch.ts'
+import {
+  DgramSockets,
+  type DgramSocketsOptions,
+  type GivenSocket,
+  type Hear,
+  type PathSockets,
+} from './path-sockets.ts'
 import { PortMapper } from './port-mapping.ts'
 
-export interface PathShellOptions extends EndpointOptions {
+export interface PathShellOptions extends EndpointOptions, DgramSocketsOptions {
   /** Addresses of the machine that peers are told; the interfaces that are fit for it by default. */
   readonly hosts?: readonly string[]
   /** Which of those are told; all without it. */
   readonly tells?: (host: string) => boolean
   /** Whether the router at home is asked to open the port. */
   readonly mapsPorts?: boolean
-  /** Opens a socket of the shell's own, bound to every address; negative where the shell is to do that itself. */
-  readonly openSocket?: (family: Family, port: number) => Promise<number>
-  /** A socket of the shell's own was bound, and nothing was sent from it yet. */
-  readonly onSocket?: (socket: dgram.Socket) => void
+  /** Sockets of the shell's own, which `hear` what comes; of `node:dgram` without it. */
+  readonly sockets?: (hear: Hear) => PathSockets
+  /** What was handed over is of no use to paths any more. */
+  readonly onReturned?: (local: number) => void
   /** Something is about to be sent to a host that was not among the last 256. */
   readonly onHost?: (host: string) => void
   /**
@@ -44,16 +49,17 @@ type Send = (to: Address, bytes: Uint8Array) => void
 
 const FIRST_LOCAL = 1_000
 const MAX_HOSTS = 256
-const BUFFER_BYTES = 4 * 1024 * 1024
 const TRAFFIC_MS = 100
 const GATHER_LOOK_MS = 20
+/** Whoever opens them may be another process. */
+const EXTRAS_AT_ONCE = 32
 /** Timers wait at most this long: Node's fire at once beyond 2^31 ms. */
 const MAX_WAIT_MS = 3_600_000
 
 export class PathShell implements AsyncDisposable {
   readonly #endpoint: Endpoint
   readonly #options: PathShellOptions
-  readonly #sockets = new Map<number, dgram.Socket>()
+  readonly #sockets: PathSockets
   /** Sockets and relays that are not ours. */
   readonly #attached = new Map<number, Send>()
   /** Those of both that listen for everything. */
@@ -70,14 +76,14 @@ export class PathShell implements AsyncDisposable {
   constructor(options: PathShellOptions) {
     this.#options = options
     this.#endpoint = new Endpoint(options)
+    const hear: Hear = (bytes, from, local) => this.deliver(bytes, from, local)
+    this.#sockets = options.sockets?.(hear) ?? new DgramSockets(hear, options)
   }
 
   /** Opens a socket for everything, on every address of that family; gives its number and port. `port` 0 is any. */
   async listen(family: Family, port = 0): Promise<{ readonly local: number; readonly port: number }> {
     const local = this.#nextLocal++
-    const socket = await this.#open(local, family, port)
-    const bound = socket.address().port
-    growBuffers(socket)
+    const bound = await this.#sockets.open(local, family, port)
     this.#add(local, family, bound)
     return { local, port: bound }
   }
@@ -98,20 +104,18 @@ export class PathShell implements AsyncDisposable {
     return local
   }
 
-  /** The same for a flow that a relay joins to one of the peer's: it leads to `to`, which stands for the peer. */
-  attachMeeting(peer: number, to: Address, send: Send): number {
+  /** The same for a flow that a relay joins to one of the peer's: it leads to `to`, which stands for the peer. `open` makes it. */
+  attachMeeting(peer: number, to: Address, open: (local: number) => Send): number {
     const local = this.#nextLocal++
-    this.#attached.set(local, send)
+    this.#attached.set(local, open(local))
     this.do((endpoint, now) => endpoint.addMeeting(local, peer, to, now))
     return local
   }
 
   /** Lets go of what `listen` or one of the `attach…` gave. */
   detach(local: number): void {
-    this.#attached.delete(local)
+    if (!this.#attached.delete(local)) this.#sockets.close(local)
     this.#listening.delete(local)
-    this.#sockets.get(local)?.close()
-    this.#sockets.delete(local)
     this.do((endpoint, now) => endpoint.removeBase(local, now))
   }
 
@@ -144,9 +148,15 @@ export class PathShell implements AsyncDisposable {
     return true
   }
 
-  /** Sends something back to where a datagram came from. */
-  answer(local: number, to: Address, bytes: Uint8Array): void {
-    this.#send(local, to, bytes)
+  /**
+   * Gives one of the sockets that ports were guessed with to somebody who reads it from now on: its descriptor, where the system has
+   * such, and the port that it is bound to. What `attach` says of STUN and of sending holds for it then. `undefined` when it is none
+   * of ours.
+   */
+  handOver(local: number, send: Send): GivenSocket | undefined {
+    const given = this.#listening.has(local) ? undefined : this.#sockets.handOver(local)
+    if (given !== undefined) this.#attached.set(local, send)
+    return given
   }
 
   /** Forgets a peer. */
@@ -185,9 +195,7 @@ export class PathShell implements AsyncDisposable {
     clearTimeout(this.#timer)
     this.#watch[Symbol.dispose]()
     await this.#mapper?.[Symbol.asyncDispose]()
-    const sockets = [...this.#sockets.values()]
-    this.#sockets.clear()
-    await Promise.all(sockets.map(socket => new Promise<void>(resolve => void socket.close(() => resolve()))))
+    await this.#sockets[Symbol.asyncDispose]()
   }
 
   #add(local: number, family: Family, port: number): void {
@@ -201,26 +209,6 @@ export class PathShell implements AsyncDisposable {
       onMapping: address => this.do((endpoint, now) => endpoint.handlePortMapping(local, address, now)),
     })
     void this.#mapper.start()
-  }
-
-  async #open(local: number, family: Family, port: number): Promise<dgram.Socket> {
-    const fd = (await this.#options.openSocket?.(family, port)) ?? -1
-    const socket = dgram.createSocket(family === 4 ? { type: 'udp4' } : { type: 'udp6', ipv6Only: true })
-    await new Promise<void>((resolve, reject) => {
-      socket.once('error', reject)
-      socket.bind(fd < 0 ? { port } : { fd }, () => {
-        socket.off('error', reject)
-        resolve()
-      })
-    })
-    this.#options.onSocket?.(socket)
-    // Errors of single datagrams (nobody there, no way there) are what checks are for.
-    socket.on('error', () => undefined)
-    socket.on('message', (bytes, from) => {
-      this.deliver(bytes, { host: from.address.split('%')[0] ?? '', port: from.port }, local)
-    })
-    this.#sockets.set(local, socket)
-    return socket
   }
 
   #hosts(family: Family): readonly string[] {
@@ -241,8 +229,8 @@ export class PathShell implements AsyncDisposable {
             void this.#openExtras(command.request, command.count, command.family)
             break
           case 'closeSocket':
-            this.#sockets.get(command.local)?.close()
-            this.#sockets.delete(command.local)
+            this.#sockets.close(command.local)
+            if (this.#attached.delete(command.local)) this.#options.onReturned?.(command.local)
             break
           case 'offer':
             this.#options.onOffer(command.peer, encodePathOffer(command.offer))
@@ -261,10 +249,10 @@ export class PathShell implements AsyncDisposable {
   }
 
   #send(local: number, to: Address, bytes: Uint8Array): void {
-    const socket = this.#sockets.get(local)
-    if (socket === undefined) return this.#attached.get(local)?.(to, bytes)
+    const attached = this.#attached.get(local)
+    if (attached !== undefined) return attached(to, bytes)
     if (!this.#hostsSentTo.has(to.host)) this.#addHost(to.host)
-    socket.send(bytes, to.port, to.host, () => undefined)
+    this.#sockets.send(local, to, bytes)
   }
 
   #addHost(host: string): void {
@@ -276,13 +264,18 @@ export class PathShell implements AsyncDisposable {
   }
 
   async #openExtras(request: number, count: number, family: Family): Promise<void> {
-    for (let i = 0; i < count && !this.#isClosed; i++) {
+    const open = async () => {
       const local = this.#nextLocal++
       // Out of descriptors: what is there has to do.
-      const socket = await this.#open(local, family, 0).catch(() => undefined)
-      if (socket === undefined) return
-      if (this.#isClosed) socket.close()
+      const port = await this.#sockets.open(local, family, 0).catch(() => undefined)
+      if (port === undefined) return false
+      if (this.#isClosed) this.#sockets.close(local)
       else this.do((endpoint, now) => endpoint.addExtraSocket(request, local, now))
+      return true
+    }
+    for (let left = count; left > 0 && !this.#isClosed; left -= EXTRAS_AT_ONCE) {
+      const opened = await Promise.all(Array.from({ length: Math.min(left, EXTRAS_AT_ONCE) }, open))
+      if (opened.includes(false)) return
     }
   }
 
@@ -291,15 +284,5 @@ export class PathShell implements AsyncDisposable {
     if (this.#isClosed) return
     const waitMs = Math.min(Math.max(this.#endpoint.deadline() - monotonicMs(), 0), MAX_WAIT_MS)
     this.#timer = setTimeout(() => this.do((endpoint, now) => endpoint.handleDeadline(now)), waitMs)
-  }
-}
-
-/** The system may give less, which only costs speed. */
-function growBuffers(socket: dgram.Socket): void {
-  try {
-    socket.setRecvBufferSize(BUFFER_BYTES)
-    socket.setSendBufferSize(BUFFER_BYTES)
-  } catch {
-    // It gives nothing.
   }
 }

@@ -5,7 +5,7 @@
 // back at the end. (The library cannot give one back that it has by UPnP, which is why those are short.)
 
 import dgram from 'node:dgram'
-import { type Gateway, upnpNat } from '@achingbrain/nat-port-mapper'
+import type { Gateway } from '@achingbrain/nat-port-mapper'
 import { systemRandom } from '#crypto/random.ts'
 import { PortControl } from '#path/port-control.ts'
 import { type Address, parseIp } from '#wire/address.ts'
@@ -58,6 +58,8 @@ export class PortMapper implements AsyncDisposable {
   }
 
   async #askUpnp(signal: AbortSignal): Promise<void> {
+    // A hundred files, which most nodes never need.
+    const { upnpNat } = await import('@achingbrain/nat-port-mapper')
     const client = upnpNat({ ttl: UPNP_LEASE_MS, description: DESCRIPTION })
     try {
       for await (const gateway of client.findGateways({ signal: AbortSignal.any([signal, timeout()]) })) {

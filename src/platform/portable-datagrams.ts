@@ -5,7 +5,13 @@ import { isIPv6 } from 'node:net'
 import { copyBytes } from '#bytes/copy.ts'
 import type { Counters } from '#forward/counters.ts'
 import type { Address } from '#wire/address.ts'
-import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from './datagrams.ts'
+import {
+  type DatagramSocket,
+  type Datagrams,
+  isOutOfDescriptors,
+  type SocketHandlers,
+  type SocketPlan,
+} from './datagrams.ts'
 
 const BUFFER_BYTES = 4 * 1024 * 1024
 /** Datagrams that the system has not taken yet; more are dropped. */
@@ -46,7 +52,8 @@ class PortableSocket implements DatagramSocket {
     this.#counters = counters
     this.#retain = retain
     const host = plan.connect?.host ?? plan.bind?.host ?? '0.0.0.0'
-    this.#socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4', lookup: literal as never })
+    const { ipv6Only = false } = plan
+    this.#socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4', ipv6Only, lookup: literal as never })
     this.#socket.on('message', (message, { address, port }) =>
       handlers.onDatagram(message, 0, message.length, plan.connect ?? { host: address, port }),
     )
@@ -104,7 +111,7 @@ class PortableSocket implements DatagramSocket {
   }
 
   #fail(error: NodeJS.ErrnoException): void {
-    this.#counters.add('dropSendError')
+    this.#counters.add(isOutOfDescriptors(error.code) ? 'noDescriptor' : 'dropSendError')
     if (this.#isOpen || this.#handlers.onFailed === undefined) this.#handlers.onError?.()
     else this.#handlers.onFailed(error.code ?? 'UNKNOWN')
   }

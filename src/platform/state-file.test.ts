@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -14,7 +16,15 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { HopliteError } from '#api/errors.ts'
-import { assertPrivate, prepareStateDirectory, readStateFile, setAside, writeStateFile } from './state-file.ts'
+import {
+  assertPrivate,
+  mayReplace,
+  prepareStateDirectory,
+  readStateFile,
+  setAside,
+  writeOwnersFile,
+  writeStateFile,
+} from './state-file.ts'
 
 const isWindows = process.platform === 'win32' && 'Windows has no file modes'
 
@@ -119,4 +129,33 @@ test('damaged files are set aside one beside the other, and no more than a hundr
   writeFileSync(file, 'one too many')
   assert.throws(() => setAside(file), isUnreadable(/100/))
   assert.ok(existsSync(file))
+})
+
+test('a file of somebody stays his, and as readable as it was', { skip: isWindows }, t => {
+  const file = path.join(temporary(t), 'hoplite.toml')
+  writeOwnersFile(file, 'first')
+  assert.equal(mode(file), 0o600)
+  chmodSync(file, 0o644)
+  if (process.getuid?.() === 0) chownSync(file, 61_000, 61_001)
+  const { uid, gid } = statSync(file)
+  writeOwnersFile(file, 'second')
+  assert.equal(readFileSync(file, 'utf8'), 'second')
+  assert.deepEqual([mode(file), statSync(file).uid, statSync(file).gid], [0o644, uid, gid])
+})
+
+test('whether a file may be written is known before it is tried', { skip: isWindows }, t => {
+  const directory = temporary(t)
+  assert.equal(mayReplace(path.join(directory, 'not', 'yet', 'there.toml')), true)
+  const ask = `import { mayReplace } from ${JSON.stringify(new URL('./state-file.ts', import.meta.url).href)}
+    process.stdout.write(String(mayReplace(process.argv[1])))`
+  const flags = ['--no-warnings', '--input-type=module', '--permission', '--allow-fs-read=*']
+  const asked = (file: string) =>
+    spawnSync(process.execPath, [...flags, `--allow-fs-write=${directory}/mine`, '-e', ask, file]).stdout.toString()
+  mkdirSync(path.join(directory, 'mine'))
+  assert.equal(asked(path.join(directory, 'mine', 'a.toml')), 'true')
+  assert.equal(asked(path.join(directory, 'a.toml')), 'false')
+  if (process.getuid?.() === 0) return
+  chmodSync(directory, 0o500)
+  assert.equal(mayReplace(path.join(directory, 'a.toml')), false)
+  chmodSync(directory, 0o700)
 })

@@ -2,7 +2,9 @@
 // are damaged: those are set aside.
 
 import {
+  accessSync,
   chmodSync,
+  chownSync,
   closeSync,
   constants,
   existsSync,
@@ -13,6 +15,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  type Stats,
   statSync,
   writeSync,
 } from 'node:fs'
@@ -46,10 +49,40 @@ export function prepareStateDirectory(directory: string): void {
 
 /** Writes a file (0600): after a crash there is the old one or the new one. Throws STATE_UNREADABLE. */
 export function writeStateFile(file: string, bytes: Uint8Array | string): void {
-  const temporary = `${file}.new-${process.pid}`
+  replaceFile(file, bytes)
+}
+
+/** The same with a file of somebody's: it stays whose it was, and who could read it still can. */
+export function writeOwnersFile(file: string, text: string): void {
+  replaceFile(file, text, statSync(file, { throwIfNoEntry: false }))
+}
+
+/** Whether this process may write a file in this way. */
+export function mayReplace(file: string): boolean {
+  if (process.permission?.has('fs.write', temporaryOf(file)) === false) return false
+  let folder = path.dirname(file)
+  while (!existsSync(folder) && path.dirname(folder) !== folder) folder = path.dirname(folder)
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function temporaryOf(file: string): string {
+  return `${file}.new-${process.pid}`
+}
+
+function replaceFile(file: string, bytes: Uint8Array | string, before?: Stats): void {
+  const temporary = temporaryOf(file)
   try {
     rmSync(temporary, { force: true })
     writeDurably(temporary, typeof bytes === 'string' ? Buffer.from(bytes) : bytes)
+    if (before !== undefined) {
+      if (process.getuid?.() === 0) chownSync(temporary, before.uid, before.gid)
+      chmodSync(temporary, before.mode & 0o777)
+    }
     renameSync(temporary, file)
     if (process.platform !== 'win32') syncDirectory(path.dirname(file))
   } catch (error) {

@@ -54,9 +54,14 @@ export async function lockStateSoon(directory: string): Promise<() => void> {
 
 /** Whether a process that lives has the lock of a state directory. */
 export function isStateLocked(directory: string): boolean {
+  return stateHolder(directory)?.isAlive ?? false
+}
+
+/** The process that has the lock of a state directory, and whether it lives; `undefined` when there is none. */
+export function stateHolder(directory: string): { readonly pid: number; readonly isAlive: boolean } | undefined {
   const file = path.join(directory, 'daemon.pid')
   const holder = holderOf(file)
-  return holder !== undefined && lives(holder, file)
+  return holder && { pid: holder.pid, isAlive: lives(holder, file) }
 }
 
 /** Writes the lock; false when there is one. Throws STATE_UNREADABLE. */

@@ -24,6 +24,8 @@ type MeetRequest = Extract<ControlRequest, { kind: 'meet' }>
 
 export interface HopFlowsOptions {
   readonly limits: { readonly maxFlows: number; readonly maxFlowsPerSession: number }
+  /** Whether the process can have one more socket. */
+  readonly hasRoom?: () => boolean
   /** Whether a flow to another hop may be opened to this address. */
   readonly mayReachHop: (address: Address) => boolean
   /** What this hop lends to WireGuard tunnels; undefined when it lends nothing. */
@@ -36,9 +38,13 @@ export interface HopFlowsOptions {
   readonly tunnel?: HopTunnel
 }
 
+/** What was refused because this hop has no more of it. */
+export type FlowCounter = 'refusedForFiles' | 'refusedFlowLimit' | 'refusedMeetingLimit' | 'refusedAddressLimit'
+
 export class HopFlows {
   readonly #options: HopFlowsOptions
   readonly #out: Command[]
+  readonly #note: (name: FlowCounter) => void
   readonly #answer: (session: number, number: number, answer: ControlAnswer) => void
   /** By session: its flow of IP packets, and the addresses that it was given. */
   readonly #leases = new Map<number, { readonly flow: number; readonly lease: Lease }>()
@@ -49,9 +55,11 @@ export class HopFlows {
     options: HopFlowsOptions,
     out: Command[],
     answer: (session: number, number: number, answer: ControlAnswer) => void,
+    note: (name: FlowCounter) => void,
   ) {
     this.#options = options
     this.#out = out
+    this.#note = note
     this.#answer = answer
   }
 
@@ -93,12 +101,21 @@ export class HopFlows {
     if (session.flows.has(flow)) return this.#refuse(session, number, 'meet', REFUSAL.generalFailure)
     if (!this.#hasRoom(session)) return this.#refuse(session, number, 'meet', REFUSAL.tooMany)
     const entered = meetings.enter(session, flow, token, now)
+    if ('refusal' in entered && meetings.isFull) this.#note('refusedMeetingLimit')
     if ('refusal' in entered) return this.#refuse(session, number, 'meet', entered.refusal)
     this.#add(session, flow)
     const end = { session: session.session, flow }
     this.#out.push({ kind: 'installMeeting', ...end, bytesPerSecond: meetings.bytesPerSecond })
     if (entered.other !== undefined) this.#out.push({ kind: 'joinMeeting', flows: [end, entered.other] })
     this.#answer(session.session, number, { kind: 'meet' })
+  }
+
+  /** Tells a client where the other is that it meets. */
+  tellOther({ session }: HopSession, number: number, flow: number): void {
+    const host = this.#options.meetings?.hostOfOther(session, flow)
+    if (host === undefined || parseIp(host) === undefined)
+      this.#answer(session, number, { kind: 'refused', request: 'other', reason: REFUSAL.hostUnreachable })
+    else this.#answer(session, number, { kind: 'other', host })
   }
 
   /** The first request opens the flow; the same again may change how long its packets are. */
@@ -113,7 +130,9 @@ export class HopFlows {
       if (leased !== undefined || session.flows.has(flow)) {
         return this.#refuse(session, number, 'openTunnel', REFUSAL.generalFailure)
       }
-      const lease = this.#hasRoom(session) ? tunnel.pool.take() : undefined
+      const hasRoom = this.#hasRoom(session)
+      const lease = hasRoom ? tunnel.pool.take() : undefined
+      if (hasRoom && lease === undefined) this.#note('refusedAddressLimit')
       if (lease === undefined) return this.#refuse(session, number, 'openTunnel', REFUSAL.tooMany)
       this.#leases.set(session.session, { flow, lease })
       this.#add(session, flow)
@@ -140,6 +159,10 @@ export class HopFlows {
     first: Uint8Array,
   ): void {
     if (session.flows.has(flow)) return this.#refuse(session, number, 'open', REFUSAL.generalFailure)
+    if (this.#options.hasRoom?.() === false) {
+      this.#note('refusedForFiles')
+      return this.#refuse(session, number, 'open', REFUSAL.tooMany)
+    }
     if (!this.#hasRoom(session)) return this.#refuse(session, number, 'open', REFUSAL.tooMany)
     this.#add(session, flow)
     this.#out.push({
@@ -193,6 +216,7 @@ export class HopFlows {
 
   #hasRoom({ flows }: HopSession): boolean {
     const { maxFlows, maxFlowsPerSession } = this.#options.limits
+    if (this.#count >= maxFlows) this.#note('refusedFlowLimit')
     return this.#count < maxFlows && flows.size < maxFlowsPerSession
   }
 

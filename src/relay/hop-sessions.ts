@@ -54,7 +54,7 @@ export type SessionCounter =
 
 export interface HopSessionsOptions {
   readonly keys: HopKeys
-  readonly maxSessions: number
+  readonly maxSessions: () => number
   readonly random: Random
   /** Which of the data plane's workers is to own the next session; always the first without this. */
   readonly place?: () => number
@@ -148,7 +148,7 @@ export class HopSessions {
   }
 
   #installSession(keys: Keypair, ticket: string, via: Via, now: number): HopSession | undefined {
-    if (this.#sessions.size >= this.#options.maxSessions && !this.#makeRoom()) {
+    if (this.#sessions.size >= this.#options.maxSessions() && !this.#makeRoom()) {
       this.#count('dropSessionLimit')
       return undefined
     }

@@ -20,7 +20,7 @@ const random = seededRandom('hop')
 const FROM: Via = { kind: 'socket', address: { host: '192.0.2.1', port: 1000 } }
 const LIMITS: HopLimits = { maxSessions: 4, maxFlows: 6, maxFlowsPerSession: 3 }
 
-function start(options: { isExit?: boolean; limits?: HopLimits; place?: () => number } = {}) {
+function start(options: { isExit?: boolean; limits?: HopLimits; place?: () => number; hasRoom?: () => boolean } = {}) {
   const hop = new Hop(
     {
       keys,
@@ -29,6 +29,7 @@ function start(options: { isExit?: boolean; limits?: HopLimits; place?: () => nu
       mayReachHop: ({ host }) => !host.startsWith('10.'),
       isExit: options.isExit ?? false,
       ...(options.place && { place: options.place }),
+      ...(options.hasRoom && { hasRoom: options.hasRoom }),
     },
     0,
   )
@@ -179,6 +180,22 @@ test('flows to addresses that are not allowed, to names, twice under one number,
   assert.equal(world.hop.flows, 3)
   ask(world, session, 8, { kind: 'close', flow: 1 })
   assert.deepEqual(ask(world, session, 9, open(4)).answers, [{ kind: 'open' }])
+})
+
+test('a flow is refused, and counted by its reason, when there are as many as may be and when no socket is left', () => {
+  let hasRoom = true
+  const limits = { ...LIMITS, maxFlows: 2, maxFlowsPerSession: 3 }
+  const world = start({ limits, hasRoom: () => hasRoom })
+  const { session } = connect(world)
+  ask(world, session, 1, open(1))
+  hasRoom = false
+  const refused = [{ kind: 'refused', request: 'open', reason: REFUSAL.tooMany }]
+  assert.deepEqual(ask(world, session, 2, open(2)).answers, refused)
+  hasRoom = true
+  assert.deepEqual(ask(world, session, 3, open(2)).answers, [{ kind: 'open' }])
+  assert.deepEqual(ask(world, session, 4, open(3)).answers, refused)
+  const { counters } = world.hop
+  assert.deepEqual([counters.get('refusedForFiles'), counters.get('refusedFlowLimit')], [1, 1])
 })
 
 test('streams and datagrams are an exit’s business: others refuse, an exit hands them to the shell', () => {

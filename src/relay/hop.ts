@@ -7,13 +7,14 @@ import type { HopKeys } from '#session/hop-handshake.ts'
 import type { Address } from '#wire/address.ts'
 import { type ControlAnswer, type ControlRequest, decodeControl, FLOW_PURPOSE, REFUSAL } from '#wire/control.ts'
 import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
-import { HopFlows, type HopFlowsOptions } from './hop-flows.ts'
+import { type FlowCounter, HopFlows, type HopFlowsOptions } from './hop-flows.ts'
 import { type HopSession, HopSessions, type SessionCounter } from './hop-sessions.ts'
 import type { Till } from './till.ts'
 
 const SWEEP_MS = 30_000
 const FLOW_IDLE_MS = 300_000
 
+/** Read each time: whoever owns them may change them. */
 export interface HopLimits {
   readonly maxSessions: number
   readonly maxFlows: number
@@ -39,7 +40,7 @@ export interface ExitRequest {
   readonly request: Extract<ControlRequest, { kind: 'open' | 'openStream' }>
 }
 
-export type HopCounter = SessionCounter | 'dropNotInitiation' | 'dropBadControl' | 'refusedRequests'
+export type HopCounter = SessionCounter | FlowCounter | 'dropNotInitiation' | 'dropBadControl' | 'refusedRequests'
 
 export class Hop {
   readonly counters = new Map<HopCounter, number>()
@@ -56,10 +57,15 @@ export class Hop {
     this.#options = options
     const { keys, limits, random, place, till } = options
     const out = this.#commands
-    this.#flows = new HopFlows(options, out, (session, number, answer) => this.answer(session, number, answer))
+    this.#flows = new HopFlows(
+      options,
+      out,
+      (session, number, answer) => this.answer(session, number, answer),
+      name => this.#count(name),
+    )
     this.#sessions = new HopSessions(
       {
-        ...{ keys, random, out, maxSessions: limits.maxSessions },
+        ...{ keys, random, out, maxSessions: () => limits.maxSessions },
         ...(place && { place }),
         count: name => this.#count(name),
         onOpened: ({ session }) => {
@@ -211,6 +217,8 @@ export class Hop {
         return this.#flows.openTunnel(session, number, request.flow, request.mtu)
       case 'meet':
         return this.#flows.meet(session, number, request, now)
+      case 'other':
+        return this.#flows.tellOther(session, number, request.flow)
       case 'pay': {
         const { token, acceptedBytes } = request
         const command = this.#options.till?.pay(session.session, token, { number, acceptedBytes })

@@ -95,3 +95,15 @@ test('one session, one address and all of them have their bounds; nobody is put 
   meetings.leave(2, 0)
   assert.deepEqual(meetings.enter(guest(9_999), 1, TOKEN, 60_000), { other: { session: 1, flow: 1 } })
 })
+
+test('who has met somebody is told where that is, and nobody else is', () => {
+  const meetings = room()
+  meetings.enter(guest(1), 7, TOKEN, 0)
+  assert.equal(meetings.hostOfOther(1, 7), undefined, 'nobody has come')
+  meetings.enter(guest(2), 8, TOKEN, 0)
+  assert.equal(meetings.hostOfOther(1, 7), '192.0.2.2')
+  assert.equal(meetings.hostOfOther(2, 8), '192.0.2.1')
+  assert.equal(meetings.hostOfOther(2, 7), undefined, 'a flow of another session')
+  meetings.leave(2, 8)
+  assert.equal(meetings.hostOfOther(1, 7), undefined, 'it has gone')
+})

@@ -26,6 +26,7 @@ export interface MeetingLimits {
 
 interface Guest extends MeetingEnd {
   readonly token: string
+  readonly host: string
   readonly origin: string
 }
 
@@ -58,7 +59,7 @@ export class MeetingRoom {
     token: Uint8Array,
     now: number,
   ): { readonly other: MeetingEnd | undefined } | { readonly refusal: Refusal } {
-    const guest: Guest = { session, flow, token: Buffer.from(token).toString('latin1'), origin: originOf(host) }
+    const guest: Guest = { session, flow, token: Buffer.from(token).toString('latin1'), host, origin: originOf(host) }
     if (!this.#countBegun(guest.origin, now)) return { refusal: REFUSAL.tooMany }
     const present = this.#byToken.get(guest.token) ?? []
     const [other] = present
@@ -68,6 +69,12 @@ export class MeetingRoom {
     this.#guests.set(keyOf(guest), guest)
     this.#origins.set(guest.origin, (this.#origins.get(guest.origin) ?? 0) + 1)
     return { other: other && { session: other.session, flow: other.flow } }
+  }
+
+  /** Where the client is seen whose flow is joined to this one. */
+  hostOfOther(session: number, flow: number): string | undefined {
+    const guest = this.#guests.get(keyOf({ session, flow }))
+    return guest && this.#byToken.get(guest.token)?.find(other => other !== guest)?.host
   }
 
   /** A flow ended; of those that did not enter nothing is known. */
@@ -83,9 +90,14 @@ export class MeetingRoom {
     else this.#origins.delete(guest.origin)
   }
 
+  /** Whether nobody else can wait here. */
+  get isFull(): boolean {
+    return this.#guests.size >= this.#limits.maxFlows
+  }
+
   #hasRoom({ session, origin }: Guest): boolean {
     const { maxFlows } = this.#limits
-    if (this.#guests.size >= maxFlows) return false
+    if (this.isFull) return false
     // Whoever makes session after session does not take every place.
     if ((this.#origins.get(origin) ?? 0) >= Math.ceil(maxFlows / 4)) return false
     let ofSession = 0

@@ -177,3 +177,15 @@ test('a flow to another hop is bounded like one to a server, without asking wher
   gate.release(1, 1)
   assert.equal(gate.flows, 0)
 })
+
+test('limits that change hold for who comes next, and end nobody who is there', () => {
+  const { gate, open } = start()
+  assert.deepEqual([open(1), open(2)], [undefined, undefined])
+  gate.relimit({ ...LIMITS, maxClients: 1, bytesPerDay: 500 })
+  assert.equal(open(3), REFUSAL.tooMany)
+  assert.deepEqual([gate.clients, gate.closed(START)], [2, undefined])
+  gate.handleCarried(600, START)
+  assert.equal(gate.closed(START), 'volume')
+  gate.relimit(LIMITS)
+  assert.deepEqual([gate.closed(START), open(3)], [undefined, undefined])
+})

@@ -78,6 +78,7 @@ export interface DayUsage {
 
 export class WireGuardGate {
   readonly #options: WireGuardGateOptions
+  #limits: WireGuardLimits
   readonly #flows = new Map<string, Flow>()
   readonly #clients = new Map<number, Client>()
   /** Clients by where they come from. */
@@ -95,8 +96,14 @@ export class WireGuardGate {
   /** @param carried what an earlier run carried */
   constructor(options: WireGuardGateOptions, now: number, carried?: DayUsage) {
     this.#options = options
+    this.#limits = options.limits
     this.#day = options.calendar(now).day
     this.#carried = carried?.day === this.#day ? carried.bytes : 0
+  }
+
+  /** What is lent from now on; clients that are here stay, even if they are more. */
+  relimit(limits: WireGuardLimits): void {
+    this.#limits = limits
   }
 
   get clients(): number {
@@ -119,7 +126,7 @@ export class WireGuardGate {
 
   /** The same for a flow to another hop, whose address the caller has allowed. */
   admitHop({ session, host }: Asker, flow: number, address: Address, now: number): Refusal | undefined {
-    const { limits } = this.#options
+    const limits = this.#limits
     const target = formatAddress(address)
     const closed = this.closed(now)
     if (closed !== undefined) return this.#refuse(closed)
@@ -163,7 +170,8 @@ export class WireGuardGate {
 
   /** Why nothing is carried at `now`. */
   closed(now: number): Closed {
-    const { limits, calendar } = this.#options
+    const { calendar } = this.#options
+    const limits = this.#limits
     const { hour, day } = calendar(now)
     if (day === this.#day && this.#carried >= limits.bytesPerDay) return 'volume'
     return limits.hours === undefined || isWithin(hour, limits.hours) ? undefined : 'hours'
@@ -180,7 +188,7 @@ export class WireGuardGate {
       this.#openCount = 0
       this.#opensSinceMs = now
     }
-    if (this.#openCount >= Math.min(MAX_OPENS, this.#options.limits.maxClients * MAX_OPENS_PER_SESSION)) return false
+    if (this.#openCount >= Math.min(MAX_OPENS, this.#limits.maxClients * MAX_OPENS_PER_SESSION)) return false
     const bySession = (this.#opens.get(session) ?? 0) + 1
     const byTarget = (this.#opens.get(target) ?? 0) + 1
     if (bySession > MAX_OPENS_PER_SESSION || byTarget > MAX_OPENS_PER_TARGET) return false

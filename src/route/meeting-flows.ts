@@ -41,6 +41,8 @@ export type MeetingFlowsEvent =
   | { readonly kind: 'open'; readonly key: number; readonly address: Address }
   /** The relay has taken the flow, which is `flow` of the session. */
   | { readonly kind: 'nested'; readonly key: number; readonly session: number; readonly flow: number }
+  /** The relay says where the other is that is met. */
+  | { readonly kind: 'other'; readonly key: number; readonly host: string }
   /** The socket is gone; it may come back as another one. */
   | { readonly kind: 'closed'; readonly key: number }
   /** The relay did not answer this time. */
@@ -86,6 +88,15 @@ export class MeetingFlows {
     this.#meetings.set(key, meeting)
     this.#begin(meeting, now)
     return true
+  }
+
+  /** Asks the relay where the other is; an event tells, if it knows. */
+  askOther(key: number, now: number): void {
+    this.#clockMs = now
+    const layer = this.#meetings.get(key)?.layer
+    layer?.ask({ kind: 'other', flow: FLOW }, now, answer => {
+      if (answer?.kind === 'other') this.#events.push({ kind: 'other', key, host: answer.host })
+    })
   }
 
   /** Ends a meeting, and says so to the relay. */

@@ -51,14 +51,21 @@ export class ExitStreams {
   /** Streams opened, bytes carried out of and into the network, and refusals by reason. */
   readonly counters = new Map<ExitCounter, number>()
   readonly #options: ExitStreamsOptions
+  #policy: ExitPolicy
   readonly #resolve: Resolve
   readonly #nowMs: () => number
   readonly #sessions = new Map<number, ExitSession>()
 
   constructor(options: ExitStreamsOptions) {
     this.#options = options
+    this.#policy = options.policy
     this.#resolve = options.resolve ?? systemResolve()
     this.#nowMs = options.nowMs ?? performance.now.bind(performance)
+  }
+
+  /** Where streams may go that are opened from now on. */
+  usePolicy(policy: ExitPolicy): void {
+    this.#policy = policy
   }
 
   /** Streams being dialled or open. */
@@ -125,7 +132,7 @@ export class ExitStreams {
       return refusalOf(error)
     }
     if (addresses.length === 0) return REFUSAL.nameNotFound
-    const allowed = addresses.filter(host => this.#options.policy.allows(host, target.port)).slice(0, MAX_ADDRESSES)
+    const allowed = addresses.filter(host => this.#policy.allows(host, target.port)).slice(0, MAX_ADDRESSES)
     return allowed.length > 0 ? allowed : REFUSAL.notAllowed
   }
 

@@ -58,7 +58,7 @@ function joinedStreams(a: StreamLink, b: StreamLink): [LinkStream, LinkStream] {
 /** Waits for what events alone cannot tell. */
 async function until(holds: () => boolean): Promise<void> {
   for (const start = performance.now(); !holds(); await turn()) {
-    if (performance.now() - start > 20_000) throw new Error('it never came true')
+    if (performance.now() - start > 60_000) throw new Error('it never came true')
   }
 }
 
@@ -223,17 +223,17 @@ test('a broken stream is known though the packet that says so is lost', async ()
   assert.equal(codeOf(y), 'ECONNRESET')
 })
 
-test('bytes that arrive before the stream is connected are kept', async () => {
-  const { a, b } = await joinedLinks()
+test('bytes that arrive before the stream is connected are kept, and need not be sent again', async () => {
+  let isCut = false
+  const { a, b } = await joinedLinks((_bytes, from) => (isCut && from === 'b' ? 'lost' : 'arrives'))
   const [x, y] = [a.create(), b.create()]
   b.connect(y, x.id)
   y.write('220 I speak first')
   await until(() => x.unreadBytes > 0)
+  isCut = true
   a.connect(x, y.id)
-  const started = performance.now()
   const [first] = (await once(x, 'data')) as [Buffer]
   assert.equal(first.toString(), '220 I speak first')
-  assert.ok(performance.now() - started < 500, 'without a retransmission')
 })
 
 test('closing a link breaks its streams at both ends', async () => {

@@ -42,9 +42,20 @@ export interface ProxyOptions {
   /** Opens a UDP endpoint; `lost` is called when it is of no more use. */
   readonly associate: (isolation: string, signal: AbortSignal, lost: () => void) => Promise<Association>
   readonly maxConnections?: number
+  /** Whether the process can have one more connection. */
+  readonly hasRoom?: () => boolean
 }
 
-export type ProxyCounter = 'accepted' | 'dropped' | 'joined' | 'refused' | 'malformed' | 'slow' | 'gone' | 'failed'
+export type ProxyCounter =
+  | 'accepted'
+  | 'dropped'
+  | 'outOfFiles'
+  | 'joined'
+  | 'refused'
+  | 'malformed'
+  | 'slow'
+  | 'gone'
+  | 'failed'
 
 export class ProxyServer {
   readonly counters = new Map<ProxyCounter, number>()
@@ -93,6 +104,10 @@ export class ProxyServer {
   }
 
   #accept(socket: Socket): void {
+    if (this.#options.hasRoom?.() === false) {
+      this.#count('outOfFiles')
+      return void socket.destroy()
+    }
     this.#count('accepted')
     this.#sockets.add(socket)
     const gone = new AbortController()

@@ -42,7 +42,8 @@ export function App(): JSX.Element {
   const live = useLive()
   const name = usePageName()
   const main = useRef<HTMLElement>(null)
-  const there = PAGES.filter(page => page.isThere(live))
+  // Nearly every daemon has them all: what stands there at once does not move when it answers.
+  const there = PAGES.filter(page => live.phase === 'loading' || page.isThere(live))
   const page = there.find(page => page.name === name) ?? (PAGES[0] as Page)
   useEffect(() => {
     // On a narrow screen the navigation is longer than the screen.
@@ -80,7 +81,7 @@ export function App(): JSX.Element {
           </div>
         </div>
       </header>
-      <main id="main" ref={main} tabIndex={-1}>
+      <main id="main" ref={main} tabIndex={-1} class={live.phase === 'offline' ? 'stale' : ''}>
         {live.phase === 'offline' && (
           <Notice kind="warn" title={texts.offline.title}>
             <p>{texts.offline.text}</p>

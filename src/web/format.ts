@@ -29,6 +29,11 @@ export function speed(bytesPerSecond: number): string {
   return `${(bits / 1_000_000).toFixed(bits < 100_000_000 ? 1 : 0)} Mbit/s`
 }
 
+/** The same as a mark on an axis, without what is nothing: "16 Mbit/s" */
+export function speedMark(bytesPerSecond: number): string {
+  return speed(bytesPerSecond).replace('.0 ', ' ')
+}
+
 /** 0.42 → "0.4 ms" */
 export function milliseconds(ms: number | undefined): string {
   return ms === undefined ? '–' : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`
@@ -81,4 +86,10 @@ export function countryName(code: string): string {
 /** How long ago: 0 is never. */
 export function since(at: number, now: number): string | undefined {
   return at === 0 ? undefined : duration(Math.max(0, now - at))
+}
+
+/** What a daemon says in passing, as a sentence: "no route: try again" → "No route: try again." */
+export function sentence(text: string): string {
+  if (text === '') return ''
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`
 }

@@ -59,6 +59,10 @@ export const texts = {
   } satisfies Record<RouteState, { title: string; text: string }>,
 
   home: {
+    unknown: {
+      title: 'Not known',
+      text: 'Whether you are protected is known again when the daemon answers. Until then, do not rely on it.',
+    },
     turnOn: 'Turn on',
     turnOff: 'Turn off',
     stop: 'Stop',

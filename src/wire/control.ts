@@ -18,6 +18,7 @@
 //                        packet that the way carries, which the same request again may change
 //   kind 8  pay          token (354 bytes, token.ts), inward bytes of the session that the payer has accepted so far u64
 //   kind 9  meet         flow u24, token (32 bytes): the flow is joined to that of whoever else shows the token
+//   kind 10 other        flow u24: where the client is whose flow a meeting has joined to this one
 //   kind 7  notice       flow u24, reason u8: the hop tells the client, unasked and unanswered, that a flow ended
 //
 //   target: kind u8 = 4 (IPv4, 4 bytes), 6 (IPv6, 16 bytes) or 3 (name: length u8, 1 to 253 bytes of LDH ASCII), port u16
@@ -27,6 +28,7 @@
 //     openTunnel done: families u8 (1 IPv4, 2 IPv6, at least one), mtu u16 (from 1280), DNS servers: count u8, 1 to 4, then
 //       kind u8 = 4 or 6 and the address each
 //     open and meet done: empty
+//     other done: kind u8 = 4 or 6 and the address that the relay sees of it
 //     pay done: outward bytes of the session that the hop has carried so far u64
 //
 // Length policy: exact, except the first datagram, which is the rest of the message. Decoders return `undefined` for
@@ -48,6 +50,7 @@ export const CONTROL_KIND = {
   notice: 7,
   pay: 8,
   meet: 9,
+  other: 10,
 } as const
 
 export const MEETING_TOKEN_BYTES = 32
@@ -93,6 +96,7 @@ export type ControlRequest =
   | { readonly kind: 'openTunnel'; readonly flow: number; readonly mtu: number }
   | { readonly kind: 'pay'; readonly token: Uint8Array; readonly acceptedBytes: number }
   | { readonly kind: 'meet'; readonly flow: number; readonly token: Uint8Array }
+  | { readonly kind: 'other'; readonly flow: number }
 
 /** What an exit's tunnel carries. */
 export interface TunnelOffer {
@@ -110,6 +114,8 @@ export type ControlAnswer =
   | { readonly kind: 'openStream'; readonly stream: number }
   | ({ readonly kind: 'openTunnel' } & TunnelOffer)
   | { readonly kind: 'pay'; readonly outwardBytes: number }
+  /** An IP address in text form. */
+  | { readonly kind: 'other'; readonly host: string }
   | { readonly kind: 'refused'; readonly request: ControlRequest['kind']; readonly reason: Refusal }
 
 export type ControlMessage =
@@ -169,6 +175,7 @@ function writeRequest(writer: Writer, request: ControlRequest): void {
       writer.bytes(request.first)
       return
     case 'close':
+    case 'other':
       writer.u24le(request.flow)
       return
     case 'openTunnel':
@@ -198,6 +205,7 @@ function writeAnswer(writer: Writer, number: number, answer: ControlAnswer): voi
   if (answer.kind === 'openStream') writer.u32le(answer.stream)
   if (answer.kind === 'openTunnel') writeOffer(writer, answer)
   if (answer.kind === 'pay') writer.u64le(answer.outwardBytes)
+  if (answer.kind === 'other') writeIp(writer, parseIp(answer.host))
 }
 
 function readRequest(reader: Reader, kind: number, number: number): ControlMessage | undefined {
@@ -234,6 +242,8 @@ function readRequest(reader: Reader, kind: number, number: number): ControlMessa
       const token = copyBytes(reader.bytes(MEETING_TOKEN_BYTES))
       return { type: 'request', number, request: { kind: 'meet', flow, token } }
     }
+    case CONTROL_KIND.other:
+      return { type: 'request', number, request: { kind: 'other', flow: reader.u24le() } }
     case CONTROL_KIND.notice:
       return { type: 'notice', flow: reader.u24le(), reason: reader.u8() }
     default:
@@ -260,6 +270,13 @@ function readAnswer(reader: Reader, kind: number, number: number): ControlMessag
     }
     case 'pay':
       return { type: 'answer', number, answer: { kind: request, outwardBytes: reader.u64le() } }
+    case 'other': {
+      const kind = reader.u8()
+      const host = kind === 4 || kind === 6 ? readIp(reader, kind) : undefined
+      return host === undefined || reader.failed
+        ? undefined
+        : { type: 'answer', number, answer: { kind: request, host } }
+    }
     default:
       return { type: 'answer', number, answer: { kind: request } }
   }
@@ -341,5 +358,6 @@ const REQUEST_NAMES = new Map<number, ControlRequest['kind']>([
   [6, 'openTunnel'],
   [8, 'pay'],
   [9, 'meet'],
+  [10, 'other'],
 ])
 const REASONS = new Set<number>(Object.values(REFUSAL))

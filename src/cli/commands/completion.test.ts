@@ -23,6 +23,44 @@ test('bash completes commands, their flags, and the actions of the API', async t
   assert.deepEqual(await complete('up', '--ho'), ['--hops'])
   assert.deepEqual(await complete('call', 'token.c'), ['token.create'])
   assert.deepEqual(await complete('call', 'setRoute', '--e'), ['--exit'])
+  assert.deepEqual(await complete('up', '--config', 'status', '--sp'), ['--spend-limit'], 'a value is no command')
+  assert.deepEqual(await complete('devices', 'rename', 'laptop', '--st'), ['--state-dir'], 'behind an argument')
+  assert.deepEqual(await complete('call', 'token.create', '--permission', ''), ['read', 'write'])
+  assert.deepEqual(await complete('install-service', 're'), ['relay'])
+  assert.deepEqual(await complete('call', 'entry.start', '--form', 'l'), ['listen'])
+  assert.deepEqual(await complete('up', '--config', ''), [''], 'files, as the shell knows them')
+})
+
+test('zsh reads its script, and completes by it', async t => {
+  if (skipUnless(t, hasTool('zsh'), 'zsh is not installed', { tool: 'zsh' })) return
+  const complete = async (...given: string[]) => {
+    const list = ['hoplite', ...given].map(word => `'${word}'`).join(' ')
+    const stubs =
+      'compdef() { :; }; _files() { print FILES; }; _describe() { (( $#candidates )) && print -rl -- $candidates; }'
+    const text = `${stubs}\n${await script('zsh')}\nwords=(${list}); CURRENT=${given.length + 1}; _hoplite`
+    return (await run('zsh', ['-f', '-c', text])).stdout.trim().split('\n')
+  }
+  assert.ok((await complete('')).includes('status:show what the node is doing'))
+  assert.ok((await complete('up', '--config', 'status', '')).some(line => line.startsWith('--spend-limit:')))
+  assert.deepEqual(await complete('call', 'token.create', '--permission', ''), ['read', 'write'])
+  assert.deepEqual(await complete('up', '--config', ''), ['FILES'])
+})
+
+test('fish reads its script, and completes by it', async t => {
+  if (skipUnless(t, hasTool('fish'), 'fish is not installed', { tool: 'fish' })) return
+  const complete = async (line: string) => {
+    const text = `${await script('fish')}\ncomplete -C '${line}'`
+    const { stdout } = await run('fish', ['--no-config', '-c', text], { env: { ...process.env, HOME: '/nonexistent' } })
+    return stdout
+      .trim()
+      .split('\n')
+      .map(found => found.split('\t')[0])
+  }
+  assert.deepEqual(await complete('hoplite st'), ['status'])
+  assert.deepEqual(await complete('hoplite call token.c'), ['token.create'])
+  assert.deepEqual(await complete('hoplite up --config status --spe'), ['--spend-limit'])
+  assert.deepEqual(await complete('hoplite call token.create --permission '), ['read', 'write'])
+  assert.deepEqual(await complete('hoplite devices rename laptop --state'), ['--state-dir'])
 })
 
 test('zsh and fish have the same words, and the hidden daemon is in none', async () => {
@@ -32,5 +70,5 @@ test('zsh and fish have the same words, and the hidden daemon is in none', async
     assert.doesNotMatch(text ?? '', /run the client in the foreground/)
   }
   assert.match(zsh ?? '', /^#compdef hoplite/)
-  assert.match(fish ?? '', /^complete -c hoplite -f -n "__hoplite_at 'up'" -l hops -d /m)
+  assert.match(fish ?? '', /^complete -c hoplite -n "__hoplite_at 'up'" -l hops -r -d /m)
 })

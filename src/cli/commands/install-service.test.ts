@@ -73,7 +73,7 @@ test('a service with a tunnel is root with what its helper needs, and systemd ta
 })
 
 for (const role of ROLES) {
-  test(`a ${role} works with the permissions that its service has, and no others`, { timeout: 30_000 }, async t => {
+  test(`a ${role} works with the permissions that its service has, and no others`, async t => {
     const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-service-'))
     t.after(() => rmSync(folder, { recursive: true, maxRetries: 3 }))
     const [config, stateDir] = [path.join(folder, 'hoplite.toml'), path.join(folder, 'state')]

@@ -1,9 +1,11 @@
 // `hoplite logs [-f]`: the daemon's log for a person, also when the daemon does not run any more.
 
 import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
+import { StringDecoder } from 'node:string_decoder'
 import { HopliteError } from '#api/errors.ts'
 import { logFile } from '#daemon/log-file.ts'
 import { stateDirectory } from '#platform/directories.ts'
+import { isStateLocked } from '#platform/state-lock.ts'
 import { stopSignal } from '../stop-signal.ts'
 
 const POLL_MS = 250
@@ -18,9 +20,15 @@ export interface LogsOptions {
 
 /** Prints the last lines and, with `follow`, each new one until Ctrl-C. */
 export async function logs(options: LogsOptions): Promise<void> {
-  const file = logFile(stateDirectory(options.stateDir))
-  if (!existsSync(file))
-    throw new HopliteError('DAEMON_NOT_RUNNING', `read ${file}: there is no log`, 'start the daemon with: hoplite up')
+  const stateDir = stateDirectory(options.stateDir)
+  const file = logFile(stateDir)
+  if (!existsSync(file)) {
+    const found = `read ${file}: there is no log`
+    if (!isStateLocked(stateDir))
+      throw new HopliteError('DAEMON_NOT_RUNNING', found, 'start the daemon with: hoplite up')
+    const advice = 'it writes to where it was started: a terminal, or for a service journalctl -u "hoplite*" -f'
+    throw new HopliteError('DAEMON_NOT_RUNNING', `${found}: the node runs in the foreground`, advice)
+  }
   const reader = new LineReader(file)
   const show = (lines: readonly string[]) => {
     for (const line of lines) process.stdout.write(`${options.json ? line : readable(line)}\n`)
@@ -40,6 +48,8 @@ class LineReader {
   readonly #file: string
   #at = 0
   #rest = ''
+  /** A character may be cut by the end of what is there. */
+  readonly #decoder = new StringDecoder('utf8')
 
   constructor(file: string) {
     this.#file = file
@@ -51,6 +61,7 @@ class LineReader {
       this.#at = 0
       this.#rest = ''
     }
+    if (size === this.#at) return []
     const handle = openSync(this.#file, 'r')
     try {
       const buffer = Buffer.alloc(CHUNK_BYTES)
@@ -59,7 +70,7 @@ class LineReader {
         const length = readSync(handle, buffer, 0, buffer.length, this.#at)
         if (length === 0) return lines
         this.#at += length
-        const parts = (this.#rest + buffer.toString('utf8', 0, length)).split('\n')
+        const parts = (this.#rest + this.#decoder.write(buffer.subarray(0, length))).split('\n')
         this.#rest = parts.pop() ?? ''
         lines.push(...parts)
       }

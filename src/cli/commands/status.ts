@@ -3,6 +3,7 @@ import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
 import { isNetworkLeft } from '#daemon/recovery.ts'
 import { socketPath, stateDirectory } from '#platform/directories.ts'
+import { stateHolder } from '#platform/state-lock.ts'
 import { print } from '../output.ts'
 import { describePeer } from '../peer-words.ts'
 
@@ -10,18 +11,33 @@ import { describePeer } from '../peer-words.ts'
 export async function showStatus(options: { stateDir?: string; json?: boolean }): Promise<void> {
   const stateDir = stateDirectory(options.stateDir)
   const status = await callAction(socketPath(stateDir), 'status', {}).catch(error => {
-    throw isNotRunning(error) && isNetworkLeft(stateDir) ? leftShut(error) : error
+    if (!isNotRunning(error)) throw error
+    throw isNetworkLeft(stateDir) ? leftShut(error) : whyNot(stateDir, error)
   })
   print(options.json, { ok: true, ...status }, describe(status))
 }
 
-function isNotRunning(error: unknown): boolean {
+function isNotRunning(error: unknown): error is HopliteError {
   return error instanceof HopliteError && error.code === 'DAEMON_NOT_RUNNING'
 }
 
 function leftShut(cause: unknown): HopliteError {
   const what = 'reach the daemon: it does not run, and has left the network shut'
   return new HopliteError('DAEMON_NOT_RUNNING', what, 'go on: hoplite up --tun; or open it: hoplite recover', cause)
+}
+
+/** A daemon that was killed, or hangs, has left its lock. */
+function whyNot(stateDir: string, cause: HopliteError): HopliteError {
+  const holder = stateHolder(stateDir)
+  if (holder === undefined) return cause
+  if (holder.isAlive) {
+    const what = `reach the daemon: process ${holder.pid} runs and does not answer`
+    const advice = `it may be starting; if it hangs: kill -9 ${holder.pid}, then start it again`
+    return new HopliteError('DAEMON_NOT_RUNNING', what, advice, cause)
+  }
+  const what = `reach the daemon: process ${holder.pid} did not end in order: it was killed, or failed`
+  const advice = 'hoplite logs has what it said last; start it again with: hoplite up'
+  return new HopliteError('DAEMON_NOT_RUNNING', what, advice, cause)
 }
 
 /** The status for a person. */
@@ -59,6 +75,8 @@ export function describe(status: Status): string {
   if (status.peer !== undefined) lines.push(`peer       ${describePeer(status.peer)}`)
   const drops = Object.entries(status.counters).filter(([name, count]) => name.startsWith('drop') && count > 0)
   if (drops.length > 0) lines.push(`dropped    ${drops.map(([name, count]) => `${name.slice(4)} ${count}`).join(', ')}`)
+  for (const { problem, advice } of status.limits ?? [])
+    if (problem !== status.problem) lines.push(`limit      ${problem}`, `           ${advice}`)
   if (status.problem !== undefined) lines.push(`problem    ${status.problem}`)
   if (status.advice !== undefined) lines.push(`advice     ${status.advice}`)
   return lines.join('\n')

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url))
 
-describe('a daemon that ui started', { timeout: 60_000 }, () => {
+describe('a daemon that ui started', () => {
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-ui-'))
   const config = path.join(directory, 'hoplite.toml')
   const common = ['--config', config, '--state-dir', path.join(directory, 'state')]

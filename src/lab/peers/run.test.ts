@@ -8,7 +8,7 @@ import { measure } from './run.ts'
 import { bare } from './subjects/bare.ts'
 
 // Not the measurements that fill the machine for long: other tests run beside this one.
-test('the bare path is measured from end to end', { timeout: 60_000 }, async t => {
+test('the bare path is measured from end to end', async t => {
   const missing = missingForNamespaces('iperf3', 'sysctl')
   const tool = missing === 'root' || missing === 'Linux' ? {} : { tool: missing ?? '' }
   if (skipUnless(t, missing === undefined, `needs ${missing}`, tool)) return

@@ -23,7 +23,7 @@ const IDLE_MS = 5_000
 const MAX_BYTES = 300 * 2 ** 20
 
 export const circuits: Scenario = async ({ say, figure, promise, size = CIRCUITS }) => {
-  const net = await Testnet.start({ relays: SIX_RELAYS, hops: 2, proxyPort: 0, observe: false })
+  const net = await Testnet.start({ relays: SIX_RELAYS, hops: 2, proxyPort: 0, observe: false, warmsUp: true })
   try {
     await net.waitReady()
     const [first, second] = [net.relays[0], net.relays[2]]

@@ -13,7 +13,7 @@ const RELAYS: readonly RelayPlan[] = ['alder', 'birch', 'cedar', 'dogwood', 'elm
 )
 
 export const failover: Scenario = async bench => {
-  const net = await Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false })
+  const net = await Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false, warmsUp: true })
   try {
     await net.waitReady(true)
     await killBeforeExit(net, bench)

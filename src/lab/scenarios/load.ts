@@ -12,7 +12,7 @@ const SECONDS = 60
 const LIMIT = 200 * 2 ** 20
 
 export const load: Scenario = async bench => {
-  const net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: false })
+  const net = await Testnet.start({ relays: SIX_RELAYS, hops: 3, proxyPort: 0, observe: false, warmsUp: true })
   try {
     await net.waitReady(true)
     await manyAtOnce(net, bench)

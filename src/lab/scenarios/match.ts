@@ -1,5 +1,6 @@
-// Peers that nobody reaches by an address: behind routers of their own, asked by letter. A user behind another router, and one
-// behind a symmetric NAT, enter their VPN through them; peers die, and one comes that is reached directly. Needs Linux, root, `ip`,
+// Peers that nobody reaches by an address: behind routers of their own, asked by letter. A user behind another router, one behind a
+// symmetric NAT, and one whom nothing straight leads to, enter their VPN through them; peers die, and one comes that is reached
+// directly. Needs Linux, root, `ip`,
 // `nft`, `wireguard-go` and `wg`.
 
 import { PORT_RESTRICTED, SYMMETRIC } from '../home.ts'
@@ -47,14 +48,30 @@ export const match: Scenario = async bench => {
   if (first !== undefined) await network.startPeer(first)
   const other = await network.addUser('other', SYMMETRIC)
   say('  one more user, behind a symmetric NAT')
-  await enter(bench, network, other, 'relayed')
+  await enter(bench, network, other, 'symmetric')
   promise(
     'the server sees the address of a peer’s router here too',
     (await usedPeer(network, other, peers)) !== undefined,
   )
-  promise('a relay joins the two', (await hopsOf(network, other)).length === 2)
-  figure('relayedRttMs', await network.rttMs(other))
-  figure('relayedMbit', mbit(await network.download(other, size / 4).done))
+  const enteredMs = performance.now()
+  const isStraight = async () => ((await hopsOf(network, other)).length === 1 ? true : undefined)
+  await waitFor(isStraight, 'the way without the relay', FIRST_BYTE_MS)
+  figure('symmetricDirectAfterMs', Math.round(performance.now() - enteredMs))
+  promise('a relay joins the two, until a port is guessed', true)
+  figure('symmetricRttMs', await network.rttMs(other))
+  const guessed = await network.download(other, size).done
+  promise('the hash is right by that way', guessed.sha256 === patternHash(size))
+  figure('symmetricMbit', mbit(guessed))
+
+  const shut = await network.addUser('shut', SYMMETRIC)
+  // Nothing goes from home to home.
+  await shut.home.router.run('nft', 'insert rule ip home forward ip daddr 20.0.1.0/24 drop')
+  say('  another user, whose router lets nothing through to other homes')
+  await enter(bench, network, shut, 'relayed')
+  promise('the server sees a peer’s router', (await usedPeer(network, shut, peers)) !== undefined)
+  promise('a relay joins the two', (await hopsOf(network, shut)).length === 2)
+  figure('relayedRttMs', await network.rttMs(shut))
+  figure('relayedMbit', mbit(await network.download(shut, size / 4).done))
 
   await network.addPublicPeer('public', PUBLIC_PEER)
   for (const { name } of peers) network.kill(name)
@@ -71,6 +88,8 @@ export const match: Scenario = async bench => {
 
 async function enter({ figure }: Bench, network: MatchNetwork, user: Resident, kind: string): Promise<void> {
   const startedMs = performance.now()
+  const isUp = waitFor(() => network.status(user.name).catch(() => undefined), 'the daemon', FIRST_BYTE_MS)
+  void isUp.then(() => figure(`${kind}DaemonUpMs`, Math.round(performance.now() - startedMs)))
   await network.hoplite(user, 'entry', network.clientFile(user.name), '--config', network.config(user.name))
   await network.firstByte(user, FIRST_BYTE_MS)
   figure(`${kind}FirstByteMs`, Math.round(performance.now() - startedMs))

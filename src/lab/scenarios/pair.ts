@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { addHome, PORT_RESTRICTED, reboot, SYMMETRIC } from '../home.ts'
 import { type Host, missingForNamespaces, Namespaces } from '../netns.ts'
 import {
+  cpuSeconds,
   hoplite,
   IPERF_PORT,
   json,
@@ -153,8 +154,14 @@ async function carry(
   for (const port of [IPERF_PORT, CLOSED_PORT]) host.start('iperf3', ['-s', '-p', String(port)])
   await host.run('sleep', '0.5')
   const from = laptop.home.host
+  const pinged = await from.run('ping', '-q', '-c', '50', '-i', '0.02', ipv4)
+  figure('echoMs', Number(/= [\d.]+\/([\d.]+)\//.exec(pinged)?.[1] ?? -1))
+  const used = () => Promise.all([tower, laptop].map(cpuSeconds)).then(([one = 0, other = 0]) => one + other)
+  const before = await used()
   const quick = JSON.parse(await from.run('iperf3', '-c', ipv4, '-p', String(IPERF_PORT), '-t', '4', '-J')) as Iperf
-  figure('tcpMbitPerSecond', Math.round(quick.end.sum_received.bits_per_second / 1e6))
+  const { bits_per_second: rate, bytes } = quick.end.sum_received
+  figure('tcpMbitPerSecond', Math.round(rate / 1e6))
+  figure('cpuSecondsPerGigabyte', Number((((await used()) - before) / (bytes / 1e9)).toFixed(2)))
   const closed = await from.run('iperf3', '-c', ipv6, '-p', String(CLOSED_PORT), '--connect-timeout', '1500').then(
     () => 'open',
     (error: { stdout?: string; stderr?: string }) => `${error.stdout}${error.stderr}`,
@@ -184,7 +191,7 @@ interface Addresses {
 
 interface Iperf {
   readonly intervals: readonly { readonly sum: { readonly bits_per_second: number } }[]
-  readonly end: { readonly sum_received: { readonly bits_per_second: number } }
+  readonly end: { readonly sum_received: { readonly bits_per_second: number; readonly bytes: number } }
 }
 
 async function startTurn(lab: Namespaces, internet: Host): Promise<void> {

@@ -22,8 +22,9 @@ const WIDTHS = [360, 820, 1440]
 const HEIGHT = 900
 const THEMES = ['light', 'dark'] as const
 const PAGES = ['home', 'route', 'vpn', 'devices', 'share', 'credits', 'activity', 'settings']
-/** Pages of what is started on them, before and while it runs. */
+/** Pages of what is started on them, before and while it runs; and of what fails, in the smallest width. */
 const PARTS = ['vpn-start', 'vpn-up', 'share-up']
+const STATES = ['devices-paired', 'loading', 'error', 'offline']
 /** What documents show; of pages that are longer than the screen, what is seen first. */
 const SHOWN = ['home-dark-1440', 'route-light-1440', 'vpn-up-light-1440', 'share-dark-1440']
 const CROPPED = /^(vpn-up|share)-/
@@ -57,7 +58,10 @@ export const screens: Scenario = async ({ say, figure, promise }) => {
       say(`  ${theme}: done`)
     }
     figure('pictures', made)
-    promise('every page was pictured', made === THEMES.length * ((PAGES.length + PARTS.length) * WIDTHS.length + 2))
+    promise(
+      'every page was pictured',
+      made === THEMES.length * ((PAGES.length + PARTS.length) * WIDTHS.length + STATES.length + 2),
+    )
     const images = path.join(ROOT, 'docs', 'images')
     mkdirSync(images, { recursive: true })
     for (const name of SHOWN) copyFileSync(path.join(FOLDER, `${name}.png`), path.join(images, `${name}.png`))
@@ -142,6 +146,7 @@ async function photograph(
   await shoot(`off-${colorScheme}-1440`, true)
   await page.getByRole('button', { name: 'Turn on' }).click()
   await page.getByText('Protected').first().waitFor()
+  await states(page, shoot, colorScheme)
   const stranger = await browser.newContext({ colorScheme, viewport: { width: 820, height: 600 } })
   const outside = await stranger.newPage()
   await outside.goto(new URL('/', url).href)
@@ -150,6 +155,49 @@ async function photograph(
   await context.close()
   await stranger.close()
   return made + 1
+}
+
+/** How it looks with devices, before the daemon answers, when it refuses, and when it is gone; said by this test. */
+async function states(
+  page: Page,
+  shoot: (name: string, fullPage: boolean) => Promise<void>,
+  colorScheme: string,
+): Promise<void> {
+  await page.setViewportSize({ width: 360, height: 1_700 })
+  const device = (name: string, path: string | undefined) => ({
+    ...{ id: name, name, ipv6: 'fd68:6f70:6c69:7df2:b94:c0de:5f:1a2b', ipv4: '100.77.0.2', generation: 1 },
+    ...{ pairedMs: 1_760_000_000_000, isConfirmed: true, path, isUp: path !== undefined },
+    ...{ rxBytes: 18_234_567, txBytes: 2_345_678 },
+    offered: path === undefined ? [] : [{ network: '192.168.1.0/24', isAccepted: true, isInUse: true }],
+  })
+  const pictured = [device('tower', 'direct'), device('a-machine-with-a-very-long-name-1', undefined)]
+  await page.route('**/v1/devices', async route => {
+    const book = (await (await route.fetch()).json()) as object
+    await route.fulfill({ json: { ...book, devices: pictured } })
+  })
+  await page.route('**/v1/device.ping', route => route.fulfill({ json: { id: 'tower', name: 'tower', rttMs: 4.2 } }))
+  await openPage(page, 'devices')
+  await page.getByText('4.2 ms').waitFor()
+  await shoot(`devices-paired-${colorScheme}-360`, false)
+  await page.setViewportSize({ width: 360, height: HEIGHT })
+  const message = 'read the wallet: the disk is full'
+  await page.route('**/v1/wallet', route =>
+    route.fulfill({ status: 500, json: { error: { code: 'STATE_UNREADABLE', message, advice: 'make room' } } }),
+  )
+  await openPage(page, 'credits')
+  await page.getByText('the disk is full').waitFor()
+  await shoot(`error-${colorScheme}-360`, false)
+  await page.route('**/v1/**', route => route.abort())
+  await openPage(page, 'home')
+  await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`)
+  await page.getByText('The daemon does not answer').waitFor()
+  await shoot(`offline-${colorScheme}-360`, false)
+  await page.unrouteAll()
+  await page.route('**/v1/**', () => {})
+  await page.reload()
+  await page.locator('.loading').waitFor()
+  await shoot(`loading-${colorScheme}-360`, false)
+  await page.unrouteAll({ behavior: 'ignoreErrors' })
 }
 
 async function waitForSpares(socket: string): Promise<void> {

@@ -13,7 +13,7 @@ const NAME = 'origin.test'
 export const tunnel: Scenario = async bench => {
   const { say, figure, promise } = bench
   const size = (bench.size ?? 256) * MIB
-  await using network = await MachineNetwork.start({ relays: 4, hops: 3 })
+  await using network = await MachineNetwork.start({ relays: 4, hops: 3, measures: true })
   say('  the network stands: bootstrap node, four relays, two exits, router, origin')
   for (const address of [network.address('web'), network.address6('web')]) {
     network.host('web').start('iperf3', ['-s', '-B', address])

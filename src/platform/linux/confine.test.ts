@@ -75,7 +75,7 @@ function start(t: TestContext, setup: string, ...command: string[]): { child: Ch
 
 test('a command of a user without rights has a network that is the TUN alone', async t => {
   if (lacks(t)) return
-  const { code, output, errors } = await start(t, AS_NOBODY, 'ping', '-n', '-c', '1', '-W', '5', '203.0.113.7').done
+  const { code, output, errors } = await start(t, AS_NOBODY, 'ping', '-n', '-c', '1', '-W', '20', '203.0.113.7').done
   assert.match(output, /1 received/, errors)
   assert.equal(code, 0)
 })
@@ -107,7 +107,8 @@ test('the command cannot change its network, nor get into another', async t => {
 test('who carries the packets of a command changes its MTU while it runs, without rights over the machine', async t => {
   if (lacks(t)) return
   const look = 'ip -o link show dev hoplite0'
-  const ask = (size: number) => `echo > /dev/udp/203.0.113.9/${size}; sleep 0.2; ${look}`
+  const ask = (size: number) =>
+    `echo > /dev/udp/203.0.113.9/${size}; for i in {1..600}; do ${look} | grep -q 'mtu ${size} ' && break; sleep 0.05; done; ${look}`
   const { output } = await start(t, AS_NOBODY, 'bash', '-c', [look, ask(1_392), ask(1_280)].join('; ')).done
   assert.deepEqual(
     [...output.matchAll(/ mtu (\d+) /g)].map(([, size]) => size),

@@ -17,8 +17,8 @@ const SHARING: DeviceSharing = {
   ...{ tun: 'hoplite0', mtu: 1_280, own: ['100.64.0.1', 'fd68:6f70:6c69::1'] },
   denied: ['10.0.0.0/8', '192.168.0.0/16', '2001:db8::/32'],
   grants: [
-    { addresses: ['100.64.0.2', 'fd68:6f70:6c69::2'], networks: ['192.168.1.0/24'], internet: false },
-    { addresses: ['100.64.0.3'], networks: [], internet: true },
+    { addresses: ['100.64.0.2', 'fd68:6f70:6c69::2'], networks: ['192.168.1.0/24'], onward: [], internet: false },
+    { addresses: ['100.64.0.3'], networks: [], onward: [], internet: true },
   ],
 }
 
@@ -39,6 +39,21 @@ test('a device reaches what is offered to it, in its own name, and everything el
     'ip saddr { 100.64.0.3 } ip daddr != @denied4 accept',
     'reject with icmpx type admin-prohibited',
   ])
+})
+
+test('a phone is carried on to other devices and what lies behind them, in the name of this machine, and nobody else is', () => {
+  const onward = ['100.64.0.9/32', '100.64.0.10/32', '10.1.0.0/16', '10.1.2.0/24']
+  const phone = { addresses: ['100.64.0.4'], networks: ['10.1.0.0/16'], onward, internet: true }
+  const rules = rulesOf({ ...SHARING, grants: [...SHARING.grants.slice(0, 1), phone] })
+  const from = 'oifname "hoplite0" ip saddr { 100.64.0.4 } ip daddr'
+  assert.deepEqual(chain(rules, 'granted').slice(0, 5), [
+    'oifname "hoplite0" ct direction reply ct state established,related accept',
+    `${from} { 100.64.0.9/32, 100.64.0.10/32 } accept`,
+    `${from} 10.1.0.0/16 accept`,
+    `${from} 10.1.2.0/24 accept`,
+    'oifname "hoplite0" reject with icmpx type admin-prohibited',
+  ])
+  assert.equal(chain(rules, 'source').filter(rule => rule.startsWith(from) && rule.endsWith('masquerade')).length, 3)
 })
 
 test('nothing is begun towards devices, and a machine that was no router passes on nothing else', () => {
@@ -75,9 +90,10 @@ test('what makes no sense reaches no command', () => {
     { tun: 'a b' },
     { mtu: 1 },
     { own: ['; drop'] },
-    { grants: [{ addresses: ['100.64.0.2'], networks: ['$(reboot)'], internet: false }] },
-    { grants: [{ addresses: ['x'], networks: [], internet: true }] },
-    { grants: Array.from({ length: 1_100 }, () => ({ addresses: ['100.64.0.2'], networks: [], internet: true })) },
+    { grants: [{ addresses: ['100.64.0.2'], networks: ['$(reboot)'], onward: [], internet: false }] },
+    { grants: [{ addresses: ['100.64.0.2'], networks: [], onward: ['$(reboot)'], internet: false }] },
+    { grants: [{ addresses: ['x'], networks: [], onward: [], internet: true }] },
+    { grants: Array.from({ length: 1_100 }, () => SHARING.grants[1] as DeviceSharing['grants'][number]) },
   ]
   for (const each of bad) assert.throws(() => planDeviceSharing({ ...SHARING, ...each }, MACHINE), RangeError)
 })

@@ -2,8 +2,9 @@
 // a filter that lets nothing else through; on the one that accepts them, routes.
 //
 // The offering side. A device is known by its source address, which its tunnel has authenticated. It reaches the networks that are
-// offered to it, the public internet if that is offered, and nothing else: no other device, no address of this machine but that of
-// the devices' network. Forwarding is switched on for the interfaces in question alone (IPv6 knows one switch for all); on a machine
+// offered to it, the public internet if that is offered, and nothing else: no address of this machine but that of the devices'
+// network, and other devices or what lies behind them only for a phone to which that is offered, in this machine's name, since they
+// do not know it. Forwarding is switched on for the interfaces in question alone (IPv6 knows one switch for all); on a machine
 // that was no router before, everything else that could be forwarded then is dropped.
 //
 // The accepting side. Routes stand in a table of their own, asked before all others, and behind each an unreachable one: what is
@@ -25,6 +26,8 @@ export interface DeviceGrant {
   /** Its addresses in the devices' network. */
   readonly addresses: readonly string[]
   readonly networks: readonly string[]
+  /** What it reaches through the devices' own network: other devices, or networks behind them. */
+  readonly onward: readonly string[]
   readonly internet: boolean
 }
 
@@ -114,6 +117,15 @@ async function endDeviceSharing(changes: Changes, tun: string): Promise<void> {
   }
 }
 
+/**
+ * Undoes what this machine offers: whoever served it is gone. What was accepted stays unreachable, until the next start or until
+ * somebody opens it.
+ */
+export async function undoDeviceOffers(changes: Changes): Promise<void> {
+  const isRoute = (id: string) => id.startsWith(`${PREFIX} rules `)
+  for (const id of changes.pending().toReversed()) if (isDeviceChange(id) && !isRoute(id)) await changes.undo(id)
+}
+
 /** Undoes what an earlier run has left of either side: with it its tunnels are gone. */
 export async function undoDeviceChanges(changes: Changes): Promise<void> {
   for (const id of changes.pending().toReversed()) if (isDeviceChange(id)) await changes.undo(id)
@@ -193,6 +205,18 @@ function planFirewall(options: DeviceSharing, machine: SharingMachine): Change {
     const hosts = ofFamily(addresses, family).map(({ address }) => address)
     return hosts.length === 0 ? undefined : `${ipOf(family)} saddr { ${hosts.join(', ')} }`
   }
+  const onward = grants.flatMap(grant =>
+    FAMILIES.flatMap(family => {
+      const who = from(grant.addresses, family)
+      const to = ofFamily(grant.onward, family).map(formatNetwork)
+      if (who === undefined) return []
+      // One rule for all hosts; networks may overlap, which a set may not.
+      const hosts = to.filter(text => text.endsWith(family === 4 ? '/32' : '/128'))
+      const wider = to.filter(text => !hosts.includes(text))
+      const all = [...(hosts.length === 0 ? [] : [`{ ${[...new Set(hosts)].join(', ')} }`]), ...wider]
+      return all.map(each => `oifname "${tun}" ${who} ${ipOf(family)} daddr ${each}`)
+    }),
+  )
   return tableChange(tableOf(tun), [
     ...FAMILIES.map(family => networkSet(`denied${family}`, family, ofFamily(denied, family))),
     chain('first', 'filter hook prerouting priority raw', [
@@ -201,6 +225,8 @@ function planFirewall(options: DeviceSharing, machine: SharingMachine): Change {
       ...clamp.arriving,
     ]),
     innerChain('granted', [
+      ...(onward.length > 0 ? [`oifname "${tun}" ct direction reply ${REPLIES}`] : []),
+      ...onward.map(rule => `${rule} accept`),
       `oifname "${tun}" ${REFUSE}`,
       ...grants.flatMap(({ addresses, networks, internet }) =>
         FAMILIES.flatMap(family => {
@@ -228,8 +254,13 @@ function planFirewall(options: DeviceSharing, machine: SharingMachine): Change {
         return [`iifname "${tun}" meta nfproto ipv${family}${elsewhere} ${REFUSE}`]
       }),
     ]),
-    chain('leaving', 'filter hook postrouting priority mangle', clamp.leaving),
+    chain('leaving', 'filter hook postrouting priority mangle', [
+      ...clamp.leaving,
+      // A packet that goes on where it came from is no reason to tell its sender of a shorter way.
+      ...(onward.length > 0 ? [`oifname "${tun}" icmp type redirect drop`] : []),
+    ]),
     chain('source', 'nat hook postrouting priority srcnat', [
+      ...onward.map(rule => `${rule} masquerade`),
       ...FAMILIES.flatMap(family => from(all, family) ?? []).map(who => `${who} oifname != "${tun}" masquerade`),
     ]),
   ])
@@ -263,13 +294,13 @@ async function waysTo(network: string): Promise<string[]> {
 function check({ tun, mtu, own, denied, grants }: DeviceSharing): void {
   checkInterfaceName(tun)
   checkInteger(mtu, MTU_LEAST, 65_535, 'MTU')
-  const networks = grants.flatMap(grant => [...grant.addresses, ...grant.networks])
+  const networks = grants.flatMap(grant => [...grant.addresses, ...grant.networks, ...grant.onward])
   for (const list of [own, denied, networks]) checkInteger(list.length, 0, MAX_ENTRIES, 'number of entries')
   ;[...own, ...denied, ...networks].forEach(parseNetwork)
 }
 
-function hasNetworks({ networks }: DeviceGrant, family: Family): boolean {
-  return networks.some(network => parseNetwork(network).family === family)
+function hasNetworks({ networks, onward }: DeviceGrant, family: Family): boolean {
+  return [...networks, ...onward].some(network => parseNetwork(network).family === family)
 }
 
 function tableOf(tun: string): string {

@@ -6,7 +6,12 @@ const relay = { address: '192.0.2.1', protocol: 'udp', port: 51_820 }
 const source = { address: '2001:db8::1', protocol: 'tcp', port: 443 }
 const open = { verb: 'open', mtu: 1_280, queues: 1, control: [source] }
 
-const grant = { addresses: ['fd68:6f70:6c69::7', '100.64.3.4'], networks: ['192.168.1.0/24'], internet: true }
+const grant = {
+  addresses: ['fd68:6f70:6c69::7', '100.64.3.4'],
+  networks: ['192.168.1.0/24'],
+  onward: [],
+  internet: true,
+}
 
 const GOOD = [
   open,
@@ -17,12 +22,16 @@ const GOOD = [
   { verb: 'relays', relays: [relay, { ...relay, address: '2001:db8::2', port: 1 }] },
   { verb: 'control', control: [source] },
   { verb: 'mtu', mtu: 1_500 },
+  { verb: 'alive' },
   { verb: 'reset' },
   { verb: 'restore' },
   { verb: 'hooks', when: 'PostDown' },
   { verb: 'wg' },
   { verb: 'meshGrants', grants: [] },
-  { verb: 'meshGrants', grants: [grant, { ...grant, networks: [], internet: false }] },
+  {
+    verb: 'meshGrants',
+    grants: [grant, { ...grant, networks: [], onward: ['10.0.0.0/8', '100.64.0.1/32'], internet: false }],
+  },
   { verb: 'meshNetworks', networks: [{ network: '10.0.0.0/8', isUp: true }] },
   { verb: 'linkSocket', family: 6, port: 0 },
   { verb: 'linkSocket', family: 4, port: 65_535 },
@@ -42,10 +51,18 @@ const BAD: readonly unknown[] = [
   ...[null, {}, 'x', 7, Array.from({ length: MAX_ENDPOINTS + 1 }, () => source)].map(control => ({ ...open, control })),
   ...[0, 5, 46, '4', null, 4.5, [6]].map(family => ({ verb: 'socket', family })),
   ...[
-    ...[{ ...grant, tun: 'eth0' }, { addresses: [], networks: [] }, { ...grant, internet: 1 }, null, [grant], 'eth0'],
+    ...[
+      { ...grant, tun: 'eth0' },
+      { addresses: [], networks: [], internet: true },
+      { ...grant, internet: 1 },
+      null,
+      [grant],
+      'eth0',
+    ],
     ...[[''], ['10.0.0.0/33'], ['fe80::1%eth0/64'], ['1.1.1.1 }; flush ruleset; #'], [1], '10.0.0.0/8', null].map(
       networks => ({ ...grant, networks }),
     ),
+    ...[['10.0.0.0/33'], ['1.1.1.1 }; flush ruleset; #'], null].map(onward => ({ ...grant, onward })),
     ...[['localhost'], ['10.0.0.0/8'], [['10.0.0.1']], null].map(addresses => ({ ...grant, addresses })),
   ].map(entry => ({ verb: 'meshGrants', grants: [entry] })),
   ...[{}, null, Array.from({ length: MAX_ENDPOINTS + 1 }, () => grant)].map(grants => ({ verb: 'meshGrants', grants })),
@@ -64,6 +81,7 @@ const BAD: readonly unknown[] = [
   { ...open, name: 'eth0' },
   { ...open, tun: 'hoplite0' },
   { verb: 'relays' },
+  { verb: 'alive', forMs: 1 },
   { verb: 'reset', addresses: ['0.0.0.0/0'] },
   { verb: 'restore', journal: '/etc' },
   { verb: 'wg', directory: '/etc' },

@@ -40,8 +40,6 @@ export interface ClientOrder {
   readonly refused?: readonly string[]
   /** One's own devices: the interface that leads to them, by default this tunnel's, and their networks. */
   readonly devices?: { readonly interface?: string; readonly networks: readonly string[] }
-  /** Whether packets are as the kernel likes them, long and joined. By default they are. */
-  readonly offload?: boolean
 }
 
 export interface ExitOrder {
@@ -72,6 +70,8 @@ export interface MeshOrder {
 export interface MeshGrant {
   readonly addresses: readonly string[]
   readonly networks: readonly string[]
+  /** What it reaches through the interface itself: other devices, or networks behind them. */
+  readonly onward: readonly string[]
   readonly internet: boolean
 }
 
@@ -87,6 +87,8 @@ export interface HelperOrder {
 }
 
 export type HelperRequest =
+  /** The daemon's loop turns: who has said so once and is silent for half a minute is ended, and started again. */
+  | { readonly verb: 'alive' }
   /** Makes the TUN and changes the network, in the place of an earlier tunnel. Gives `queues` descriptors. */
   | { readonly verb: 'open'; readonly mtu: number; readonly queues: number; readonly control: readonly Endpoint[] }
   /** Gives a UDP socket with large buffers and, for a client, the mark. */
@@ -183,6 +185,7 @@ function readRequest(found: Readonly<Record<string, unknown>>): HelperRequest | 
         port: port === 0 ? 0 : integer(port, 1_024, 65_535),
       }
     }
+    case 'alive':
     case 'reset':
     case 'restore':
     case 'meshNames':
@@ -236,11 +239,12 @@ function list<Entry>(value: unknown, read: (entry: unknown) => Entry): readonly 
 }
 
 function grant(entry: unknown): MeshGrant {
-  if (!isRecord(entry) || Object.keys(entry).sort().join() !== 'addresses,internet,networks')
+  if (!isRecord(entry) || Object.keys(entry).sort().join() !== 'addresses,internet,networks,onward')
     throw new RangeError('not one')
   const { internet } = entry
   if (typeof internet !== 'boolean') throw new RangeError('not one')
-  return { addresses: addresses(entry['addresses']), networks: list(entry['networks'], network), internet }
+  const [networks, onward] = [list(entry['networks'], network), list(entry['onward'], network)]
+  return { addresses: addresses(entry['addresses']), networks, onward, internet }
 }
 
 function meshNetwork(entry: unknown): { readonly network: string; readonly isUp: boolean } {

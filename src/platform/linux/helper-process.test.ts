@@ -18,7 +18,7 @@ import { fileURLToPath } from 'node:url'
 import { HELPER_CAPABILITIES } from '#cli/service-units.ts'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
 import { skipUnless } from '#lab/skip.ts'
-import { coversFor, giveState } from './daemon-user.ts'
+import { assertShared, coversFor, giveState } from './daemon-user.ts'
 import type { ExitOrder } from './helper-order.ts'
 import { type HelperStart, START_VARIABLE } from './helper-start.ts'
 
@@ -112,6 +112,19 @@ test('a hostile daemon', async t => {
     assert.deepEqual([code, stdout], [42, '65500 true undefined\n'])
   })
 
+  await t.test('has a home, though nobody entered its user and the service manager named none', async t => {
+    const { code, stdout, stateDir } = await run(
+      t,
+      host,
+      `import { homedir } from 'node:os'
+       console.log(homedir())
+       process.exit(0)`,
+      same,
+      ['env', '-u', 'HOME'],
+    )
+    assert.deepEqual([code, stdout], [0, `${stateDir}\n`])
+  })
+
   await t.test('keeps the right to bind low ports where its configuration has one, and no other', async t => {
     const { code, stdout } = await run(
       t,
@@ -171,6 +184,19 @@ test('a hostile daemon', async t => {
     assert.equal(code, 137)
   })
 
+  await t.test('that blocks its loop is ended and started again, and after five times left alone', async t => {
+    const { code, stdout } = await run(
+      t,
+      host,
+      `console.log((await ask('{"verb":"open","mtu":1400,"queues":1,"control":[]}')).answer.opened.tookOver)
+       console.log((await ask('{"verb":"alive"}')).fds)
+       for (;;) {}`,
+      start => ({ ...start, beatMs: 40 }),
+    )
+    assert.deepEqual([code, stdout.replaceAll(/hoplite: the node hung\n.*\n/g, '')], [137, 'false\n0\n'.repeat(5)])
+    assert.equal(await picture(), before)
+  })
+
   await t.test('that asks and never reads fills no memory', async t => {
     const { code, stdout } = await run(
       t,
@@ -215,7 +241,7 @@ test('a hostile daemon', async t => {
         t,
         host,
         `import { execFileSync } from 'node:child_process'
-       const tell = async request => { const { answer, error, fds } = await ask(JSON.stringify(request)); console.log(error?.code ?? answer.mesh ?? fds) }
+       const tell = async request => { const { answer, error, fds } = await ask(JSON.stringify(request)); console.log(error?.code ?? answer.mesh?.name ?? fds) }
        const [ipv6, ipv4] = ['fd68:6f70:6c69::7', '100.64.3.4']
        await tell({ verb: 'meshRoutes', ipv4: [] })
        await tell({ verb: 'meshNames' })
@@ -291,4 +317,18 @@ test('a hostile daemon', async t => {
     assert.deepEqual([owner(state), owner(state, 'deep'), owner(state, 'deep', 'own')], [65_500, 65_500, 65_500])
     assert.deepEqual([owner(others), owner(state, 'second-name'), owner(state, 'link'), owner(directory)], [0, 0, 0, 0])
   })
+})
+
+test('a folder for letters is one that the node may write into; one that is not there yet is no fault', t => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-folder-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const user = { uid: 61_500, gid: 61_500 }
+  const mayNot = { code: 'STATE_UNREADABLE' }
+  for (const mode of [0o700, 0o755, 0o776]) {
+    chmodSync(folder, mode)
+    assert.throws(() => assertShared(folder, user), mayNot)
+  }
+  chmodSync(folder, 0o777)
+  assertShared(folder, user)
+  assertShared(path.join(folder, 'later'), user)
 })

@@ -5,14 +5,18 @@
 //                                      │   ◄── requests, a line each ──┤  descriptor 3
 //                                      └── open files ────────────────►┘  descriptor 4
 //
-// Signals are passed on, and the daemon's exit code is this one's. A daemon that says more than a line may hold is killed.
+// Signals are passed on, and the daemon's exit code is this one's. A daemon that hangs is ended and started again, behind the
+// firewall that the one before it had; several times in a row, it is left alone. A daemon that says more than a line may hold is killed.
 
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmdirSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { constants, tmpdir } from 'node:os'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
+import { monotonicMs } from '../clock.ts'
+import { Failures } from '../failures.ts'
+import { Heartbeat, watchFor } from '../heartbeat.ts'
 import { lockStateSoon } from '../state-lock.ts'
 import { prepareJournal } from './changes.ts'
 import { asDaemon, giveState } from './daemon-user.ts'
@@ -28,37 +32,78 @@ const LINES = 3
 const FILES = 4
 const NEWLINE = 10
 
-const { order, launch, stateDir, input } = JSON.parse(process.env[START_VARIABLE] ?? '') as HelperStart
+const { order, launch, stateDir, input, beatMs } = JSON.parse(process.env[START_VARIABLE] ?? '') as HelperStart
 delete process.env[START_VARIABLE]
+// A service manager that has a watchdog ends the two of us.
+const isWatched = process.env['WATCHDOG_USEC'] !== undefined
 prepareJournal(order.journal)
 // One that ends with its daemon may still be undoing what that left.
 const unlock = await lockStateSoon(order.journal).catch(fail)
 giveState(stateDir, launch)
-const helper = new Helper(order, MACHINE, sayChanged)
-await helper.handleStart().catch(fail)
-const [ours, theirs] = descriptorPair()
-const stage = mkdtempSync(path.join(tmpdir(), 'hoplite-stage-'))
-const [program = '', ...words] = asDaemon(launch, stage)
-const child = spawn(program, words, {
-  stdio: [input === undefined ? 'ignore' : 'pipe', 'inherit', 'inherit', 'pipe', theirs],
-  env: environment(),
-})
-child.stdin?.on('error', () => undefined).end(input)
-fileCalls().close(theirs)
-for (const signal of SIGNALS) process.on(signal, () => child.kill(signal))
-const serving = serve(child.stdio[LINES] as Socket)
-const code = await new Promise<number>(resolve => {
-  child.once('error', error => fail(error))
-  child.once('exit', (ended, signal) => resolve(ended ?? 128 + constants.signals[signal ?? 'SIGKILL']))
-})
-rmdirSync(stage)
-await serving
-await helper.handleDaemonGone().catch(say)
+let child: ChildProcess
+let isStopping = false
+for (const signal of SIGNALS) {
+  process.on(signal, () => {
+    isStopping = true
+    child.kill(signal)
+  })
+}
+const failures = new Failures()
+let ended = await runDaemon()
+while (ended.isHung && !isStopping && !failures.add(monotonicMs()).isLoop) ended = await runDaemon()
 unlock()
-process.exit(code)
+process.exit(ended.code)
+
+/** Starts the daemon, does what it says until it ends, and then what is to be done without it. */
+async function runDaemon(): Promise<{ readonly code: number; readonly isHung: boolean }> {
+  const helper = new Helper(order, MACHINE, sayChanged)
+  await helper.handleStart().catch(fail)
+  const [ours, theirs] = descriptorPair()
+  const stage = mkdtempSync(path.join(tmpdir(), 'hoplite-stage-'))
+  const [program = '', ...words] = asDaemon(launch, stage)
+  child = spawn(program, words, {
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'inherit', 'inherit', 'pipe', theirs],
+    env: environment(),
+  })
+  child.stdin?.on('error', () => undefined).end(input)
+  fileCalls().close(theirs)
+  const heartbeat = new Heartbeat()
+  const served: Served = { helper, heartbeat, files: ours, isBusy: false }
+  let isHung = false
+  const watching = watchFor(
+    heartbeat,
+    () => {
+      if (isWatched) return
+      isHung = true
+      process.stderr.write('hoplite: the node hung\n  it was ended; if that comes again: hoplite doctor --bundle\n')
+      child.kill('SIGKILL')
+    },
+    { everyMs: beatMs, isBusy: () => served.isBusy },
+  )
+  const serving = serve(child.stdio[LINES] as Socket, served)
+  const code = await new Promise<number>(resolve => {
+    child.once('error', error => fail(error))
+    child.once('exit', (ended, signal) => resolve(ended ?? 128 + constants.signals[signal ?? 'SIGKILL']))
+  })
+  watching[Symbol.dispose]()
+  rmdirSync(stage)
+  await serving
+  fileCalls().close(ours)
+  await helper.handleDaemonGone().catch(say)
+  return { code, isHung }
+}
+
+interface Served {
+  readonly helper: Helper
+  readonly heartbeat: Heartbeat
+  /** Where open files go. */
+  readonly files: number
+  /** Whether a request is being carried out, which may take as long as the commands of a file do. */
+  isBusy: boolean
+}
 
 /** Answers requests, one after another: what comes faster waits in the kernel. */
-async function serve(socket: Socket): Promise<void> {
+async function serve(socket: Socket, served: Served): Promise<void> {
   let held = Buffer.alloc(0)
   try {
     for await (const chunk of socket) {
@@ -66,7 +111,10 @@ async function serve(socket: Socket): Promise<void> {
       for (let end = held.indexOf(NEWLINE); end >= 0; end = held.indexOf(NEWLINE)) {
         const line = held.toString('utf8', 0, end)
         held = held.subarray(end + 1)
-        await write(socket, `${JSON.stringify(await answer(line))}\n`)
+        served.isBusy = true
+        const reply = await answer(line, served)
+        served.isBusy = false
+        await write(socket, `${JSON.stringify(reply)}\n`)
       }
       if (held.length > MAX_LINE_BYTES) child.kill('SIGKILL')
     }
@@ -82,14 +130,15 @@ function write(socket: Socket, text: string): Promise<void> {
   })
 }
 
-async function answer(line: string): Promise<HelperReply> {
+async function answer(line: string, { helper, heartbeat, files }: Served): Promise<HelperReply> {
   try {
     const request = parseRequest(line)
     if (request === undefined)
       throw new HopliteError('REQUEST_INVALID', 'change the network: that is no request', 'report it')
+    if (request.verb === 'alive') heartbeat.handleBeat()
     const { answer, fds } = await helper.handle(request)
     try {
-      passDescriptors(ours, fds)
+      passDescriptors(files, fds)
     } finally {
       closeAll(fds)
     }
@@ -101,10 +150,10 @@ async function answer(line: string): Promise<HelperReply> {
   }
 }
 
-/** The daemon's: not the watchdog's process id, which is this one's. */
+/** The daemon's: not the watchdog's process id, which is this one's, and a home, which a user that nobody entered has none of. */
 function environment(): NodeJS.ProcessEnv {
-  const { WATCHDOG_PID: _, ...rest } = process.env
-  return { ...rest, ...launch.env, [HELPER_VARIABLE]: `${LINES} ${FILES}` }
+  const { WATCHDOG_PID: _, HOME = stateDir, ...rest } = process.env
+  return { ...rest, ...launch.env, HOME, [HELPER_VARIABLE]: `${LINES} ${FILES}` }
 }
 
 function sayChanged(error?: unknown): void {

@@ -11,4 +11,6 @@ export interface HelperStart {
   readonly stateDir: string
   /** For the daemon's standard input: a file that only root may read. */
   readonly input?: string
+  /** How often a sign of life is waited for, where it is not as usual. */
+  readonly beatMs?: number
 }

@@ -35,7 +35,12 @@ const MESH: Partial<HelperOrder> = {
   mesh: { network: 'fd68:6f70:6c69::/48', ipv4: '100.64.0.0/10', zone: 'hop', denied: ['10.0.0.0/8'] },
 }
 const OPEN_MESH: HelperRequest = { verb: 'openMesh', ipv6: 'fd68:6f70:6c69::7', ipv4: '100.64.3.4' }
-const GRANT = { addresses: ['fd68:6f70:6c69::8', '100.64.3.5'], networks: ['192.168.1.0/24'], internet: true }
+const GRANT = {
+  addresses: ['fd68:6f70:6c69::8', '100.64.3.5'],
+  networks: ['192.168.1.0/24'],
+  onward: ['100.64.3.9/32', 'fd68:6f70:6c69::9/128', '10.7.0.0/16'],
+  internet: true,
+}
 
 /** A helper over a machine that only writes down what is done to it. */
 function record(order: Partial<HelperOrder> = {}, faults: readonly string[] = []) {
@@ -104,6 +109,7 @@ function record(order: Partial<HelperOrder> = {}, faults: readonly string[] = []
     applyDeviceRoutes: async (_: Changes, tun: string, before: unknown, after: unknown) =>
       did('route', tun, before, after),
     undoDeviceChanges: async () => did('undo devices'),
+    undoDeviceOffers: async () => did('undo offers'),
     detectExitMachine: async () => OUTWARD,
     openChangeNews: () => undefined,
   } as typeof MACHINE
@@ -241,6 +247,7 @@ test('devices reach behind the machine what they are granted, from addresses of 
     ...['0.0.0.0/0', '8.8.8.0/24', '100.64.0.0/24', '::/0', 'fd68:6f70:6c69::/64'].map(network => {
       return { ...GRANT, networks: [network] }
     }),
+    ...['0.0.0.0/0', '8.8.8.8/32', '100.64.0.0/9', '::/0', 'fd68::/16'].map(onward => ({ ...GRANT, onward: [onward] })),
   ]
   for (const grant of bad) await assert.rejects(helper.handle(grants(GRANT, grant)), outOfTurn)
   assert.deepEqual(take(), [])
@@ -270,7 +277,7 @@ test('networks of devices lead into their interface: private ones and those of d
   ])
 })
 
-test("who has no devices gets no socket of theirs; what they changed goes with the daemon, and a client's wall stays", async () => {
+test("who has no devices gets no socket of theirs; what was offered goes with the daemon, and a client's wall stays", async () => {
   const alone = record()
   await assert.rejects(alone.helper.handle({ verb: 'linkSocket', family: 4, port: 0 }), outOfTurn)
   const { helper, take } = record(MESH)
@@ -278,5 +285,5 @@ test("who has no devices gets no socket of theirs; what they changed goes with t
   await helper.handle(OPEN)
   take()
   await helper.handleDaemonGone()
-  assert.deepEqual(take(), ['journal /j', 'undo devices'])
+  assert.deepEqual(take(), ['journal /j', 'undo offers'])
 })

@@ -31,6 +31,7 @@ import {
   type DeviceSharing,
   isShareableNetwork,
   undoDeviceChanges,
+  undoDeviceOffers,
 } from './device-network.ts'
 import { detectDnsWay } from './dns.ts'
 import { applyExitNetwork, detectExitMachine, type ExitMachine, mendExitNetwork } from './exit-network.ts'
@@ -61,7 +62,7 @@ export interface HelperAnswer {
   /** What became of hooks that failed. */
   readonly failures?: readonly string[]
   /** The interface of one's devices. */
-  readonly mesh?: string
+  readonly mesh?: { readonly name: string; readonly offload: TunOffload }
   /** Whether the system asks us for the devices' names. */
   readonly isTold?: boolean
   /** Where devices may reach the internet behind this one: the families that lead there. */
@@ -100,6 +101,7 @@ export const MACHINE = {
   applyDeviceSharing,
   applyDeviceRoutes,
   undoDeviceChanges,
+  undoDeviceOffers,
   detectExitMachine,
 }
 
@@ -139,6 +141,8 @@ export class Helper {
   async #carryOut(request: HelperRequest): Promise<Carried> {
     const machine = this.#machine
     switch (request.verb) {
+      case 'alive':
+        return DONE
       case 'open':
         return this.#openTunnel(request)
       case 'socket':
@@ -211,7 +215,8 @@ export class Helper {
     const { tunnel, mesh, journal } = this.#order
     this.#wg?.remove()
     this.#open?.guard?.[Symbol.dispose]()
-    if (mesh !== undefined) await this.#machine.undoDeviceChanges(this.#machine.openChanges(journal))
+    // A daemon that ended in order has taken back what it accepted.
+    if (mesh !== undefined) await this.#machine.undoDeviceOffers(this.#machine.openChanges(journal))
     if (tunnel?.kind === 'client' && tunnel.killSwitch) return
     await this.#restore()
   }
@@ -221,8 +226,7 @@ export class Helper {
     if (tunnel === undefined) throw outOfTurn()
     const changes = this.#machine.openChanges(journal)
     const tookOver = changes.pending().length > 0
-    const wantsOffload = tunnel.kind === 'exit' || tunnel.offload !== false
-    const tun = this.#machine.openTun({ name: tunnel.name, offload: wantsOffload, queues: request.queues })
+    const tun = this.#machine.openTun({ name: tunnel.name, offload: true, queues: request.queues })
     try {
       const { name, offload, fds } = tun
       if (tunnel.kind === 'exit') {
@@ -272,14 +276,14 @@ export class Helper {
     if (order === undefined || (this.#mesh !== undefined && this.#machine.hasInterface(this.#mesh.name)))
       throw outOfTurn()
     if (!isWithin(ipv6, order.network) || (ipv4 !== null && !isWithin(ipv4, order.ipv4))) throw outOfRange()
-    const { name, fds } = await this.#machine.openMeshLink({
+    const { name, offload, fds } = await this.#machine.openMeshLink({
       ...{ ipv6, ipv4, network: order.network },
       ...(order.interface !== undefined && { name: order.interface }),
     })
     this.#mesh = { name, hosts: ipv4 === null ? [ipv6] : [ipv6, ipv4], routes: [] }
     // They went with the interface before.
     this.#networks = this.#networks.map(({ network }) => ({ network, isUp: false }))
-    return { answer: { mesh: name }, fds }
+    return { answer: { mesh: { name, offload } }, fds }
   }
 
   async #grant(grants: readonly MeshGrant[]): Promise<Carried> {
@@ -288,6 +292,7 @@ export class Helper {
     if (!grants.every(grant => grant.addresses.every(isOurs))) throw outOfRange()
     const isOffered = (network: string) => isShareableNetwork(network, order.network)
     if (!grants.every(grant => grant.networks.every(isOffered))) throw outOfRange()
+    if (!grants.every(grant => grant.onward.every(to => isOurs(to) || isOffered(to)))) throw outOfRange()
     const before = this.#sharing
     const wanted = { tun: link.name, mtu: MESH_MTU, own: link.hosts, denied: order.denied, grants }
     const changes = this.#machine.openChanges(this.#order.journal)

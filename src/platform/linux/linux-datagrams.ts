@@ -6,7 +6,13 @@
 import type { Counters } from '#forward/counters.ts'
 import { Codel } from '#packet/codel.ts'
 import type { Address } from '#wire/address.ts'
-import type { DatagramSocket, Datagrams, SocketHandlers, SocketPlan } from '../datagrams.ts'
+import {
+  type DatagramSocket,
+  type Datagrams,
+  isOutOfDescriptors,
+  type SocketHandlers,
+  type SocketPlan,
+} from '../datagrams.ts'
 import type { EventLoop } from './event-loop.ts'
 import { KnownBuffers, SendQueue, type SendTarget } from './send-queue.ts'
 import { AddressBook } from './socket-address.ts'
@@ -117,7 +123,7 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     handlers: SocketHandlers,
     datagrams: LinuxDatagrams,
     receive: ReceiveMemory,
-    { loop, now }: LinuxDatagramsOptions,
+    { counters, loop, now }: LinuxDatagramsOptions,
   ) {
     this.#plan = plan
     this.#handlers = handlers
@@ -129,6 +135,7 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     this.fd = typeof opened === 'number' ? opened : -1
     if (typeof opened !== 'number') {
       this.close()
+      if (isOutOfDescriptors(opened.code)) counters.add('noDescriptor')
       handlers.onFailed?.(opened.code)
       return
     }

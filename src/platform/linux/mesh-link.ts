@@ -31,7 +31,7 @@ export interface MeshLinkPlan {
 
 /** Makes it. Throws FFI_MISSING, TUN_UNAVAILABLE, NOT_PERMITTED, PROGRAM_MISSING or CHANGE_FAILED. */
 export async function openMeshLink({ ipv6, ipv4, network, name }: MeshLinkPlan): Promise<Tun> {
-  const tun = openTun({ offload: false, ...(name !== undefined && { name }) })
+  const tun = openTun({ offload: true, ...(name !== undefined && { name }) })
   const ip = (...words: string[]) => capture({ run: ['ip', ...words] })
   try {
     await ip('link', 'set', 'dev', tun.name, 'mtu', String(MESH_MTU), 'addrgenmode', 'none', 'up')

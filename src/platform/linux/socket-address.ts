@@ -38,13 +38,25 @@ export function decodeSocketAddress(bytes: Uint8Array, offset: number): Address 
 }
 
 const MAX_KNOWN = 4_096
+/** Of a sockaddr_in6: where the address begins, and how many words it has. */
+const WORD_6 = 2
+const WORDS_6 = 4
+
+/** An IPv6 address with the words and the port that it was made of. */
+interface Known6 {
+  readonly words: Uint32Array
+  readonly port: number
+  readonly address: Address
+}
 
 /**
- * Gives the same object for the same address, so that packets of one sender make no garbage. Holds at most 4,096; then it
- * begins anew.
+ * Gives the same object for the same address, so that packets of one sender make no garbage. Holds at most 4,096 of each family;
+ * then it begins anew.
  */
 export class AddressBook {
   readonly #known = new Map<number, Address>()
+  /** By a hash: of two that have the same one, the last. */
+  readonly #known6 = new Map<number, Known6>()
   #lastKey = -1
   #last: Address = { host: '0.0.0.0', port: 0 }
 
@@ -52,7 +64,7 @@ export class AddressBook {
   find(bytes: Uint8Array, words: Uint32Array, offset: number): Address {
     const at = offset >>> 2
     const head = words[at] ?? 0
-    if ((head & 0xffff) !== AF_INET) return decodeSocketAddress(bytes, offset)
+    if ((head & 0xffff) !== AF_INET) return this.#find6(bytes, words, offset)
     const key = (words[at + 1] ?? 0) * 0x1_0000 + (head >>> 16)
     if (key === this.#lastKey) return this.#last
     let found = this.#known.get(key)
@@ -65,4 +77,22 @@ export class AddressBook {
     this.#last = found
     return found
   }
+
+  #find6(bytes: Uint8Array, words: Uint32Array, offset: number): Address {
+    const at = (offset >>> 2) + WORD_6
+    const port = (words[offset >>> 2] ?? 0) >>> 16
+    let hash = port
+    for (let i = 0; i < WORDS_6; i++) hash = (Math.imul(hash, 31) + (words[at + i] ?? 0)) | 0
+    const known = this.#known6.get(hash)
+    if (known !== undefined && known.port === port && isSame(known.words, words, at)) return known.address
+    const address = decodeSocketAddress(bytes, offset)
+    if (this.#known6.size >= MAX_KNOWN) this.#known6.clear()
+    this.#known6.set(hash, { words: words.slice(at, at + WORDS_6), port, address })
+    return address
+  }
+}
+
+function isSame(known: Uint32Array, words: Uint32Array, at: number): boolean {
+  for (let i = 0; i < WORDS_6; i++) if (known[i] !== words[at + i]) return false
+  return true
 }

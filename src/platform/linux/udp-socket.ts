@@ -50,6 +50,12 @@ export function openUdpSocket(
   return { code: errorName(problem) }
 }
 
+/** Lets batches come by a socket, and the times at which they came. */
+export function prepareForBatches(fd: number): void {
+  setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)
+  setOption(fd, SOL_UDP, UDP_GRO, 1)
+}
+
 /** The address that a socket is bound to. */
 export function nameOf(fd: number): Address {
   const memory = scratchMemory()
@@ -77,8 +83,7 @@ function prepare(fd: number, plan: SocketPlan, isV6: boolean, isFurther: boolean
   if (isV6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
   if (isFurther && !setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return errno()
   keepWhole(fd, isV6, false)
-  setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)
-  setOption(fd, SOL_UDP, UDP_GRO, 1)
+  prepareForBatches(fd)
   const memory = scratchMemory()
   for (const [call, address] of [
     [socketCalls().bind, plan.bind],

@@ -6,6 +6,7 @@ import type { EventData } from '#api/table.ts'
 import { timeOfDay } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import type { Live } from '../live.ts'
+import { PageHead } from '../parts/page-head.tsx'
 import { texts } from '../texts.ts'
 
 type Line = EventData<'log'>
@@ -17,8 +18,7 @@ export function ActivityPage({ live }: { live: Live }): JSX.Element {
   const lines = live.lines.filter(line => !onlyProblems || isProblem(line)).toReversed()
   return (
     <>
-      <h1>{texts.pages.activity}</h1>
-      <p class="intro">{texts.activity.intro}</p>
+      <PageHead page="activity">{texts.activity.intro}</PageHead>
       <div class="row toolbar">
         <label class="inline">
           <span>{texts.activity.filter}</span>

@@ -12,8 +12,9 @@ import { useAction } from '../parts/action.ts'
 import { useAsked } from '../parts/asked.ts'
 import { Carried } from '../parts/carried.tsx'
 import { Failure } from '../parts/failure.tsx'
-import { Notice } from '../parts/notice.tsx'
+import { PageHead } from '../parts/page-head.tsx'
 import { SpendLimit } from '../parts/spend-limit.tsx'
+import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
 
 type Wallet = Output<'wallet'>
@@ -24,24 +25,18 @@ const ASK_MS = 3_000
 const words = texts.credits
 
 export function CreditsPage({ live }: { live: Live }): JSX.Element {
-  const { value: wallet, problem, ask } = useAsked('wallet', ASK_MS)
+  const { value: wallet, wrong, ask } = useAsked('wallet', ASK_MS)
   return (
     <>
-      <h1>{texts.pages.credits}</h1>
-      <p class="intro">{words.intro}</p>
-      {wallet === undefined && problem !== undefined && (
-        <Notice kind="bad" title={texts.failed}>
-          <p>{problem}</p>
-        </Notice>
-      )}
+      <PageHead page="credits">{words.intro}</PageHead>
       {wallet === undefined ? (
-        <p role="status">{texts.loading}</p>
+        <Waiting wrong={wrong} />
       ) : (
         <>
           <div class="grid">
             <Balance wallet={wallet} />
-            <Voucher onChanged={ask} />
             <Buy onChanged={ask} />
+            <Voucher onChanged={ask} />
             <GiveBack wallet={wallet} onChanged={ask} />
             <SpendLimit spent={live.status?.counters['credits.paid'] ?? 0} />
             <Account wallet={wallet} onChanged={ask} />
@@ -56,7 +51,7 @@ export function CreditsPage({ live }: { live: Live }): JSX.Element {
 
 function Balance({ wallet }: { wallet: Wallet }): JSX.Element {
   return (
-    <section class="card" aria-live="polite">
+    <section class="card card-wide card-figure" aria-live="polite">
       <h2>
         <Icon name="credits" /> {words.balance}
       </h2>
@@ -68,7 +63,7 @@ function Balance({ wallet }: { wallet: Wallet }): JSX.Element {
   )
 }
 
-function Voucher({ onChanged }: { onChanged: () => void }): JSX.Element {
+function Voucher({ onChanged }: { onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const [credits, setCredits] = useState<number | undefined>(undefined)
   const redeem = (event: SubmitEvent) => {
@@ -78,7 +73,7 @@ function Voucher({ onChanged }: { onChanged: () => void }): JSX.Element {
     doing.run(async () => {
       setCredits((await call('redeemVoucher', { code })).credits)
       form.reset()
-      onChanged()
+      await onChanged()
     })
   }
   return (
@@ -98,7 +93,7 @@ function Voucher({ onChanged }: { onChanged: () => void }): JSX.Element {
 }
 
 /** Offers of the issuer, orders that wait for money, and what was paid. */
-function Buy({ onChanged }: { onChanged: () => void }): JSX.Element {
+function Buy({ onChanged }: { onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const [answer, setAnswer] = useState<TopUp | undefined>(undefined)
   const ask = (offer?: string) =>
@@ -106,7 +101,7 @@ function Buy({ onChanged }: { onChanged: () => void }): JSX.Element {
       const told = await call('topUp', offer === undefined ? {} : { offer })
       // Taking an offer answers without the others.
       setAnswer(before => ({ ...told, offers: offer === undefined ? told.offers : (before?.offers ?? []) }))
-      onChanged()
+      await onChanged()
     })
   return (
     <section class="card">
@@ -145,7 +140,7 @@ function OpenOrder({ order }: { order: Order }): JSX.Element {
   )
 }
 
-function GiveBack({ wallet, onChanged }: { wallet: Wallet; onChanged: () => void }): JSX.Element {
+function GiveBack({ wallet, onChanged }: { wallet: Wallet; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const [said, setSaid] = useState<string | undefined>(undefined)
   const give = (event: SubmitEvent) => {
@@ -156,7 +151,7 @@ function GiveBack({ wallet, onChanged }: { wallet: Wallet; onChanged: () => void
       const { taken, account } = await call('deposit', { count })
       setSaid(words.givenBack(taken, account))
       form.reset()
-      onChanged()
+      await onChanged()
     })
   }
   return (
@@ -176,16 +171,16 @@ function GiveBack({ wallet, onChanged }: { wallet: Wallet; onChanged: () => void
   )
 }
 
-function Earnings({ onChanged }: { onChanged: () => void }): JSX.Element {
+function Earnings({ onChanged }: { onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const { value, ask } = useAsked('earnings', ASK_MS)
   const handIn = () =>
     doing.run(async () => {
       await call('handIn', {})
-      ask()
-      onChanged()
+      await ask()
+      await onChanged()
     })
-  if (value === undefined) return <p role="status">{texts.loading}</p>
+  if (value === undefined) return <Waiting />
   return (
     <section class="card">
       <div class="row">

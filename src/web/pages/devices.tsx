@@ -13,8 +13,9 @@ import { Copy } from '../parts/copy.tsx'
 import { DeviceCard } from '../parts/device-card.tsx'
 import { Offers } from '../parts/device-networks.tsx'
 import { Failure } from '../parts/failure.tsx'
-import { Notice } from '../parts/notice.tsx'
+import { PageHead } from '../parts/page-head.tsx'
 import { Pairing } from '../parts/pairing.tsx'
+import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
 
 type Book = Output<'devices'>
@@ -22,25 +23,20 @@ const ASK_MS = 2_000
 const HOUR_MS = 3_600_000
 
 export function DevicesPage({ live }: { live: Live }): JSX.Element {
-  const { value: book, problem, atMs, ask } = useAsked('devices', ASK_MS)
+  const { value: book, wrong, atMs, ask } = useAsked('devices', ASK_MS)
   return (
     <>
-      <h1>{texts.pages.devices}</h1>
-      <p class="intro">{texts.devices.intro}</p>
-      {book === undefined && problem !== undefined && (
-        <Notice kind="bad" title={texts.failed}>
-          <p>{problem}</p>
-        </Notice>
-      )}
+      <PageHead page="devices">{texts.devices.intro}</PageHead>
       <Pairing onPaired={ask} />
       {book === undefined ? (
-        <p role="status">{texts.loading}</p>
+        <Waiting wrong={wrong} />
       ) : (
         <>
           {book.devices.length === 0 ? (
             <section class="card empty">
               <Icon name="devices" size={40} />
               <p>{texts.devices.none}</p>
+              <p class="small">{texts.devices.noneText}</p>
             </section>
           ) : (
             <ul class="device-list" aria-label={texts.devices.paired}>
@@ -65,17 +61,26 @@ function Own({ book }: { book: Book }): JSX.Element {
   const { name, ipv6, ipv4 } = book.own
   const doing = useAction()
   return (
-    <section class="card">
+    <section class="card card-wide">
       <h2>
         {texts.devices.own}: {name}
       </h2>
       <p class="muted">{book.interface === undefined ? texts.devices.noInterface : texts.devices.reach(name)}</p>
-      <Copy text={ipv6} />
-      {ipv4 !== undefined && <Copy text={ipv4} />}
-      <p class="muted">{texts.devices.rotateText}</p>
-      <button type="button" disabled={doing.isBusy} onClick={() => doing.run(() => call('device.rotate', {}))}>
-        <Icon name="refresh" size={18} /> {texts.devices.rotate}
-      </button>
+      <div class="copies">
+        <Copy text={ipv6} />
+        {ipv4 !== undefined && <Copy text={ipv4} />}
+      </div>
+      <div class="row">
+        <p class="muted small">{texts.devices.rotateText}</p>
+        <button
+          type="button"
+          class="quiet"
+          disabled={doing.isBusy}
+          onClick={() => doing.run(() => call('device.rotate', {}))}
+        >
+          <Icon name="refresh" size={16} /> {texts.devices.rotate}
+        </button>
+      </div>
       <Failure doing={doing} />
     </section>
   )
@@ -134,7 +139,7 @@ function Allow({ book }: { book: Book }): JSX.Element {
   )
 }
 
-function Phones({ book, onChanged }: { book: Book; onChanged: () => void }): JSX.Element {
+function Phones({ book, onChanged }: { book: Book; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const [file, setFile] = useState<string | undefined>(undefined)
   const submit = (event: SubmitEvent) => {
@@ -146,7 +151,7 @@ function Phones({ book, onChanged }: { book: Book; onChanged: () => void }): JSX
       const made = await call('device.addPhone', { name, endpoint: String(data.get('endpoint')).trim() })
       setFile(made.file)
       form.reset()
-      onChanged()
+      await onChanged()
     })
   }
   return (

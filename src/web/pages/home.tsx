@@ -11,7 +11,9 @@ import { useAsked } from '../parts/asked.ts'
 import { SpeedChart } from '../parts/chart.tsx'
 import { Copy } from '../parts/copy.tsx'
 import { Failure } from '../parts/failure.tsx'
-import { Notice } from '../parts/notice.tsx'
+import { Figures } from '../parts/figures.tsx'
+import { Trouble } from '../parts/trouble.tsx'
+import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
 
 type Route = EventData<'route'>
@@ -25,13 +27,7 @@ export function HomePage({ live }: { live: Live }): JSX.Element {
     <>
       <h1 class="sr">{texts.pages.home}</h1>
       <Hero live={live} route={route} />
-      {route.problem !== undefined && (
-        <Notice kind="warn" title={texts.home.problem}>
-          <p>
-            {route.problem}. {route.advice}
-          </p>
-        </Notice>
-      )}
+      <Trouble wrong={route} />
       <div class="grid">
         <Seen live={live} route={route} />
         <RouteLine live={live} route={route} />
@@ -88,15 +84,17 @@ function Parts(): JSX.Element | null {
 function Hero({ live, route }: { live: Live; route: Route }): JSX.Element {
   const doing = useAction()
   const isOff = route.state === 'off'
-  const { title, text: told } = texts.states[route.state]
-  const text = isOff && live.status?.killSwitch ? texts.home.shut : told
+  // What was told before is no promise: a daemon that is gone protects nobody.
+  const isKnown = live.phase !== 'offline'
+  const { title, text: told } = isKnown ? texts.states[route.state] : texts.home.unknown
+  const text = isKnown && isOff && live.status?.killSwitch ? texts.home.shut : told
   const label = isOff ? texts.home.turnOn : route.state === 'protected' ? texts.home.turnOff : texts.home.stop
   return (
-    <section class={`hero hero-${kindOf(route.state)}`}>
+    <section class={`hero hero-${isKnown ? kindOf(route.state) : 'bad'}`}>
       <button
         type="button"
         class="power"
-        disabled={doing.isBusy}
+        disabled={doing.isBusy || !isKnown}
         onClick={() => doing.run(() => (isOff ? call('connect', {}) : call('disconnect', {})))}
       >
         <svg viewBox="0 0 120 120" class="power-ring" aria-hidden="true" focusable="false">
@@ -107,7 +105,7 @@ function Hero({ live, route }: { live: Live; route: Route }): JSX.Element {
             cy="60"
             r="55"
             pathLength="100"
-            stroke-dasharray={`${progress(route)} 100`}
+            stroke-dasharray={`${isKnown ? progress(route) : 0} 100`}
           />
         </svg>
         <Icon name="power" size={44} />
@@ -118,7 +116,7 @@ function Hero({ live, route }: { live: Live; route: Route }): JSX.Element {
           <p class="hero-title">{title}</p>
           <p class="hero-text">{text}</p>
         </div>
-        {isOff ? null : <Steps route={route} />}
+        {isOff || !isKnown ? null : <Steps route={route} />}
         <Failure doing={doing} />
       </div>
     </section>
@@ -180,13 +178,15 @@ function kindOf(state: Route['state']): 'off' | 'busy' | 'good' | 'bad' {
 }
 
 function Seen({ live, route }: { live: Live; route: Route }): JSX.Element {
-  const exit = route.state === 'protected' || route.state === 'healing' ? route.hops.at(-1) : undefined
-  const isOff = route.state === 'off'
+  const isKnown = live.phase !== 'offline'
+  const isThere = isKnown && (route.state === 'protected' || route.state === 'healing')
+  const exit = isThere ? route.hops.at(-1) : undefined
+  const isOff = isKnown && route.state === 'off'
   const isShut = live.status?.killSwitch ?? false
   const [off, offText] = isShut
     ? [texts.home.seenShut, texts.home.seenShutText]
     : [texts.home.seenNothing, texts.home.seenNothingText]
-  const said = isOff ? off : texts.home.seenWaiting
+  const said = isOff ? off : isKnown ? texts.home.seenWaiting : texts.home.unknown.title
   return (
     <section class="card">
       <h2>
@@ -271,7 +271,7 @@ function Proxy({ live }: { live: Live }): JSX.Element {
 /** A relay, a peer or a bootstrap node: it has no route, and carries for others. */
 function NodePage({ live }: { live: Live }): JSX.Element {
   const { status } = live
-  if (status === undefined) return <p>{texts.loading}</p>
+  if (status === undefined) return <Waiting />
   const words = texts.node
   const [title, text] =
     status.role === 'relay'
@@ -308,14 +308,7 @@ function NodePage({ live }: { live: Live }): JSX.Element {
           <p class="hero-text">{text}</p>
         </div>
       </section>
-      <dl class="figures">
-        {figures.map(([name, value]) => (
-          <div class="card" key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Figures figures={figures} />
       <div class="grid">
         <section class="card">
           <h2>{words.listening}</h2>

@@ -1,35 +1,33 @@
 // Route: the picture of the path, what each hop knows, and what may be changed.
 
 import type { JSX } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
-import type { EventData, Output } from '#api/table.ts'
-import { call } from '../api.ts'
+import type { EventData } from '#api/table.ts'
 import { countryName, milliseconds } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import type { Live } from '../live.ts'
+import { useAsked } from '../parts/asked.ts'
 import { Notice } from '../parts/notice.tsx'
+import { PageHead } from '../parts/page-head.tsx'
 import { PathPicture } from '../parts/path-picture.tsx'
 import { RouteChange } from '../parts/route-change.tsx'
+import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
 
 type Route = EventData<'route'>
 type Hop = Route['hops'][number]
-type Relays = Output<'relays'>
 type Place = keyof typeof texts.route.knowledge
 
 const HEALED_MS = 30_000
 
 export function RoutePage({ live }: { live: Live }): JSX.Element {
-  const [relays, setRelays] = useState<Relays | undefined>(undefined)
-  const ask = () => void call('relays', {}).then(setRelays, () => {})
-  useEffect(ask, [live.status?.directory, live.route?.hops.length])
+  const changing = [live.status?.directory, live.route?.hops.length]
+  const { value: relays, wrong, ask } = useAsked('relays', undefined, changing)
   const route = live.route
   const times = live.rtt?.hops.map(({ ms }) => ms) ?? []
   const hasHealed = live.failover !== undefined && Date.now() - live.failover.at < HEALED_MS
   return (
     <>
-      <h1>{texts.pages.route}</h1>
-      <p class="intro">{texts.route.intro}</p>
+      <PageHead page="route">{texts.route.intro}</PageHead>
       {route?.state === 'healing' && (
         <Notice kind="warn" title={texts.states.healing.title}>
           <p>{texts.states.healing.text}</p>
@@ -63,7 +61,9 @@ export function RoutePage({ live }: { live: Live }): JSX.Element {
           </p>
         </>
       )}
-      {relays !== undefined && (
+      {relays === undefined ? (
+        <Waiting wrong={wrong} />
+      ) : (
         <RouteChange relays={relays} exit={route?.hops.at(-1)} onChanged={ask} isOff={route?.state === 'off'} />
       )}
     </>

@@ -2,7 +2,7 @@
 // here; a relay or a peer of its own is shown.
 
 import type { JSX } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useState } from 'preact/hooks'
 import type { Input, Output } from '#api/table.ts'
 import { call } from '../api.ts'
 import { Icon } from '../icons.tsx'
@@ -15,6 +15,9 @@ import { Lent, Relayed, Statement } from '../parts/lent.tsx'
 import { asSettings, type LimitsOfPeer, limitsOf } from '../parts/limits.ts'
 import { isSound, LimitsFields } from '../parts/limits-form.tsx'
 import { Notice } from '../parts/notice.tsx'
+import { PageHead } from '../parts/page-head.tsx'
+import { Trouble } from '../parts/trouble.tsx'
+import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
 
 type Status = Output<'status'>
@@ -31,8 +34,7 @@ const words = texts.share
 export function SharePage({ live }: { live: Live }): JSX.Element {
   return (
     <>
-      <h1>{texts.pages.share}</h1>
-      <p class="intro">{words.intro}</p>
+      <PageHead page="share">{words.intro}</PageHead>
       {has(live, 'share.status') ? <Own live={live} /> : <Alone live={live} />}
     </>
   )
@@ -40,8 +42,8 @@ export function SharePage({ live }: { live: Live }): JSX.Element {
 
 /** A relay or a peer of its own. */
 function Alone({ live }: { live: Live }): JSX.Element {
-  const { value: status = live.status, atMs } = useAsked('status', ASK_MS)
-  if (status === undefined) return <p role="status">{texts.loading}</p>
+  const { value: status = live.status, wrong, atMs } = useAsked('status', ASK_MS)
+  if (status === undefined) return <Waiting wrong={wrong} />
   const { peer, role } = status
   return (
     <>
@@ -55,16 +57,9 @@ function Alone({ live }: { live: Live }): JSX.Element {
 
 /** What this daemon shares: begun, seen and ended here. */
 function Own({ live }: { live: Live }): JSX.Element {
-  const { value: part, problem, atMs, ask } = useAsked('share.status', ASK_MS)
+  const { value: part, wrong, atMs, ask } = useAsked('share.status', ASK_MS)
   const [isBeginning, setBeginning] = useState(false)
-  if (part === undefined)
-    return problem === undefined ? (
-      <p role="status">{texts.loading}</p>
-    ) : (
-      <Notice kind="bad" title={texts.failed}>
-        <p>{problem}</p>
-      </Notice>
-    )
+  if (part === undefined) return <Waiting wrong={wrong} />
   const { state, as } = part
   const isOff = isBeginning || state === 'off' || state === 'failed'
   if (isOff || as === undefined) return <Start part={part} onBegin={setBeginning} onChanged={ask} />
@@ -84,7 +79,7 @@ function Own({ live }: { live: Live }): JSX.Element {
   )
 }
 
-function Sharing({ part, as, onChanged }: { part: Part; as: As; onChanged: () => void }): JSX.Element {
+function Sharing({ part, as, onChanged }: { part: Part; as: As; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const isUp = part.state === 'running'
   const text = isUp ? words.runningText : part.state === 'waiting' ? words.again : words.starting
@@ -108,13 +103,7 @@ function Sharing({ part, as, onChanged }: { part: Part; as: As; onChanged: () =>
         </div>
       </section>
       <Failure doing={doing} />
-      {part.problem !== undefined && (
-        <Notice kind="warn" title={texts.home.problem}>
-          <p>
-            {part.problem}. {part.advice}
-          </p>
-        </Notice>
-      )}
+      <Trouble wrong={part} />
     </>
   )
 }
@@ -143,25 +132,22 @@ interface StartProps {
 
 function Start({ part, onBegin, onChanged }: StartProps): JSX.Element {
   const doing = useAction()
-  const [fields, setFields] = useState<Fields | undefined>(undefined)
-  const [limits, setLimits] = useState<LimitsOfPeer | undefined>(undefined)
+  const { value: settings, wrong } = useAsked('settings')
+  const [chosen, setLimits] = useState<LimitsOfPeer | undefined>(undefined)
   const [as, setAs] = useState<As>('peer')
   const [problem, setProblem] = useState<string | undefined>(undefined)
-  useEffect(() => {
-    void call('settings', {}).then(
-      ({ fields }) => (setFields(fields), setLimits(limitsOf(fields))),
-      () => {},
-    )
-  }, [])
-  if (fields === undefined || limits === undefined) return <p role="status">{texts.loading}</p>
+  if (settings === undefined) return <Waiting wrong={wrong} />
+  const { fields } = settings
+  const limits = chosen ?? limitsOf(fields)
+  const isReadOnly = settings.problem !== undefined
   const start = (event: SubmitEvent) => {
     event.preventDefault()
     const address = String(new FormData(event.currentTarget as HTMLFormElement).get('address') ?? '').trim()
     doing.run(async () => {
       const values = { ...asSettings(limits), ...(address === '' ? {} : reachedAt(address, fields)) }
-      const saved = await call('settings.save', { values })
-      setProblem(saved.problems[0]?.message)
-      if (saved.problems.length > 0) return
+      const { problems } = isReadOnly ? { problems: [] } : await call('settings.save', { values })
+      setProblem(problems[0]?.message)
+      if (problems.length > 0) return
       onBegin(true)
       await call('share.start', { as }).finally(async () => {
         // First how it stands now: what was told before would take this form away.
@@ -172,13 +158,7 @@ function Start({ part, onBegin, onChanged }: StartProps): JSX.Element {
   }
   return (
     <>
-      {part.state === 'failed' && part.problem !== undefined && doing.error === undefined && (
-        <Notice kind="bad" title={words.failed}>
-          <p>
-            {part.problem}. {part.advice}
-          </p>
-        </Notice>
-      )}
+      {part.state === 'failed' && doing.wrong === undefined && <Trouble kind="bad" title={words.failed} wrong={part} />}
       <form class="card" onSubmit={start}>
         <h2>
           <Icon name="share" /> {words.start.title}
@@ -198,8 +178,9 @@ function Start({ part, onBegin, onChanged }: StartProps): JSX.Element {
           {words.start.meaning[as]}
         </Choice>
         <h3>{words.limits}</h3>
-        <LimitsFields limits={limits} onChange={setLimits} />
-        <Address fields={fields} known={part.publicAddresses} as={as} />
+        <Trouble title={texts.settings.readOnly} wrong={settings} />
+        <LimitsFields limits={limits} onChange={setLimits} isReadOnly={isReadOnly} />
+        {!isReadOnly && <Address fields={fields} known={part.publicAddresses} as={as} />}
         {problem !== undefined && (
           <p class="problem" role="alert">
             {problem}
@@ -261,24 +242,20 @@ function reachedAt(address: string, fields: Fields): Record<string, string[]> {
 }
 
 /** The limits of what runs. `onSaved` makes them hold, and says when they do. */
-function Limits({ onSaved }: { onSaved: () => Promise<string> }): JSX.Element | null {
+function Limits({ onSaved }: { onSaved: () => Promise<string> }): JSX.Element {
   const doing = useAction()
-  const [saved, setSaved] = useState<LimitsOfPeer | undefined>(undefined)
-  const [limits, setLimits] = useState<LimitsOfPeer | undefined>(undefined)
+  const { value: settings, wrong, ask } = useAsked('settings')
+  const [chosen, setLimits] = useState<LimitsOfPeer | undefined>(undefined)
   const [said, setSaid] = useState<string | undefined>(undefined)
-  useEffect(() => {
-    void call('settings', {}).then(
-      ({ fields }) => (setSaved(limitsOf(fields)), setLimits(limitsOf(fields))),
-      () => {},
-    )
-  }, [])
-  if (limits === undefined) return null
+  if (settings === undefined) return <Waiting wrong={wrong} />
+  const saved = limitsOf(settings.fields)
+  const limits = chosen ?? saved
   const save = (event: SubmitEvent) => {
     event.preventDefault()
     doing.run(async () => {
       const { problems } = await call('settings.save', { values: asSettings(limits) })
       if (problems.length > 0) return setSaid(problems[0]?.message)
-      setSaved(limits)
+      await ask()
       setSaid(await onSaved())
     })
   }
@@ -286,7 +263,12 @@ function Limits({ onSaved }: { onSaved: () => Promise<string> }): JSX.Element | 
   return (
     <form class="card" onSubmit={save}>
       <h2>{words.limits}</h2>
-      <LimitsFields limits={limits} onChange={limits => (setSaid(undefined), setLimits(limits))} />
+      <Trouble title={texts.settings.readOnly} wrong={settings} />
+      <LimitsFields
+        limits={limits}
+        onChange={limits => (setSaid(undefined), setLimits(limits))}
+        isReadOnly={settings.problem !== undefined}
+      />
       <Failure doing={doing} />
       {said !== undefined && <p role="status">{said}</p>}
       <button type="submit" class="primary" disabled={doing.isBusy || isUnchanged || !isSound(limits)}>

@@ -13,11 +13,15 @@ import { useAsked, useRate } from '../parts/asked.ts'
 import { Copy } from '../parts/copy.tsx'
 import { Failure } from '../parts/failure.tsx'
 import { Notice } from '../parts/notice.tsx'
+import { PageHead } from '../parts/page-head.tsx'
+import { Trouble } from '../parts/trouble.tsx'
+import { Values } from '../parts/values.tsx'
 import { VpnCredits } from '../parts/vpn-credits.tsx'
 import { VpnDrop } from '../parts/vpn-drop.tsx'
 import { type HeldFile, heldFile, holdFile, saveAs } from '../parts/vpn-file.ts'
 import { VpnStart } from '../parts/vpn-start.tsx'
 import { Interfaces, Machine, Way } from '../parts/vpn-way.tsx'
+import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
 
 type Status = Output<'status'>
@@ -30,8 +34,7 @@ const words = texts.vpn
 export function VpnPage({ live }: { live: Live }): JSX.Element {
   return (
     <>
-      <h1>{texts.pages.vpn}</h1>
-      <p class="intro">{words.intro}</p>
+      <PageHead page="vpn">{words.intro}</PageHead>
       {has(live, 'entry.status') ? <Own live={live} /> : <Alone live={live} />}
     </>
   )
@@ -39,11 +42,11 @@ export function VpnPage({ live }: { live: Live }): JSX.Element {
 
 /** A node that is an entry and nothing else. */
 function Alone({ live }: { live: Live }): JSX.Element {
-  const { value, atMs } = useAsked('status', ASK_MS)
+  const { value, wrong, atMs } = useAsked('status', ASK_MS)
   const { value: shown } = useAsked('wgShow', SHOW_MS)
   const doing = useAction()
   const status = value ?? live.status
-  if (status === undefined) return <p role="status">{texts.loading}</p>
+  if (status === undefined) return <Waiting wrong={wrong} />
   return (
     <>
       <Hero said={saidOf(status)} kind={kindOf(status)}>
@@ -58,21 +61,14 @@ function Alone({ live }: { live: Live }): JSX.Element {
 
 /** The entry of this daemon: brought, started, seen and ended here. */
 function Own({ live }: { live: Live }): JSX.Element {
-  const { value: part, problem, atMs, ask } = useAsked('entry.status', ASK_MS)
+  const { value: part, wrong, atMs, ask } = useAsked('entry.status', ASK_MS)
   const [file, setFile] = useState<HeldFile | undefined>(heldFile)
   const [isBeginning, setBeginning] = useState(false)
   const hold = (file: HeldFile | undefined) => {
     holdFile(file)
     setFile(file)
   }
-  if (part === undefined)
-    return problem === undefined ? (
-      <p role="status">{texts.loading}</p>
-    ) : (
-      <Notice kind="bad" title={texts.failed}>
-        <p>{problem}</p>
-      </Notice>
-    )
+  if (part === undefined) return <Waiting wrong={wrong} />
   const isOff = isBeginning || part.state === 'off' || part.state === 'failed'
   return (
     <>
@@ -81,15 +77,16 @@ function Own({ live }: { live: Live }): JSX.Element {
       {!isOff && has(live, 'wallet') && part.status?.credits !== undefined && (
         <VpnCredits tokens={part.status.credits.tokens} onChanged={ask} />
       )}
-      {isOff && part.state === 'failed' && part.problem !== undefined && file === undefined && (
-        <Notice kind="bad" title={words.failed}>
-          <p>
-            {part.problem}. {part.advice}
-          </p>
-        </Notice>
+      {isOff && part.state === 'failed' && file === undefined && (
+        <Trouble kind="bad" title={words.failed} wrong={part} />
       )}
       {isOff && part.isKept && file === undefined && <Kept part={part} onChanged={ask} />}
-      {isOff && file === undefined && <VpnDrop onFile={hold} />}
+      {isOff && file === undefined && (
+        <>
+          <VpnDrop onFile={hold} />
+          <Learns />
+        </>
+      )}
       {isOff && file !== undefined && (
         <VpnStart file={file} onBegin={setBeginning} onChanged={ask} onAnother={() => hold(undefined)} />
       )}
@@ -97,7 +94,25 @@ function Own({ live }: { live: Live }): JSX.Element {
   )
 }
 
-function Shut({ onOpened }: { onOpened: () => void }): JSX.Element {
+/** Who learns what by it, before anything is begun. */
+function Learns(): JSX.Element {
+  return (
+    <section class="card">
+      <h2>
+        <Icon name="route" /> {words.learns.title}
+      </h2>
+      <ol class="route-line">
+        {words.learns.way.map(name => (
+          <li key={name}>{name}</li>
+        ))}
+      </ol>
+      <Values rows={words.learns.rows} />
+      <p class="muted small">{words.learns.not}</p>
+    </section>
+  )
+}
+
+function Shut({ onOpened }: { onOpened: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   return (
     <>
@@ -116,7 +131,7 @@ function Shut({ onOpened }: { onOpened: () => void }): JSX.Element {
   )
 }
 
-function Kept({ part, onChanged }: { part: Part; onChanged: () => void }): JSX.Element {
+function Kept({ part, onChanged }: { part: Part; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const form = part.keptForm ?? 'listen'
   return (
@@ -152,7 +167,7 @@ interface ActiveProps {
   readonly atMs: number
   readonly file: HeldFile | undefined
   readonly onFile: (file: HeldFile | undefined) => void
-  readonly onChanged: () => void
+  readonly onChanged: () => Promise<void>
 }
 
 function Active({ part, atMs, file, onFile, onChanged }: ActiveProps): JSX.Element {
@@ -163,7 +178,7 @@ function Active({ part, atMs, file, onFile, onChanged }: ActiveProps): JSX.Eleme
       await call('entry.stop', {})
       // What was brought is gone from this page too: the next one may be another's.
       onFile(undefined)
-      onChanged()
+      await onChanged()
     })
   const said = status === undefined ? words[waitingFor(state)] : saidOf(status, form)
   return (
@@ -178,13 +193,7 @@ function Active({ part, atMs, file, onFile, onChanged }: ActiveProps): JSX.Eleme
         </div>
       </Hero>
       <Failure doing={doing} />
-      {part.problem !== undefined && (
-        <Notice kind="warn" title={texts.home.problem}>
-          <p>
-            {part.problem}. {part.advice}
-          </p>
-        </Notice>
-      )}
+      <Trouble wrong={part} />
       {status !== undefined && form === 'listen' && <App file={file} onFile={onFile} />}
       {status !== undefined && <Running status={status} interfaces={part.interfaces} />}
     </>
@@ -276,13 +285,7 @@ function Running({ status, interfaces }: { status: Status; interfaces: Part['int
   const endpoint = listening['wireguard']?.[0]
   return (
     <>
-      {status.problem !== undefined && (
-        <Notice kind="warn" title={texts.home.problem}>
-          <p>
-            {status.problem}. {status.advice}
-          </p>
-        </Notice>
-      )}
+      <Trouble wrong={status} />
       {status.routes.map(route => (
         <Way route={route} key={route.server} />
       ))}

@@ -1,33 +1,44 @@
 // Doing something at the daemon from a button: whether it is under way, and what went wrong.
 
 import { useState } from 'preact/hooks'
-import { ApiError } from '../api.ts'
+import { type Wrong, wrongOf } from './trouble.tsx'
 
 export interface Doing {
   readonly isBusy: boolean
-  readonly error: { readonly message: string; readonly advice: string } | undefined
+  readonly wrong: Wrong | undefined
   run(what: () => Promise<unknown>): void
   forget(): void
 }
 
 export function useAction(): Doing {
   const [isBusy, setBusy] = useState(false)
-  const [error, setError] = useState<Doing['error']>(undefined)
+  const [wrong, setWrong] = useState<Wrong | undefined>(undefined)
   return {
     isBusy,
-    error,
+    wrong,
     run: what => {
+      const giveBack = keepFocus()
       setBusy(true)
-      setError(undefined)
+      setWrong(undefined)
       what()
-        .catch((error: unknown) =>
-          setError({
-            message: error instanceof Error ? error.message : String(error),
-            advice: error instanceof ApiError ? error.advice : '',
-          }),
-        )
-        .finally(() => setBusy(false))
+        .catch((error: unknown) => setWrong(wrongOf(error)))
+        .finally(() => {
+          setBusy(false)
+          giveBack()
+        })
     },
-    forget: () => setError(undefined),
+    forget: () => setWrong(undefined),
   }
+}
+
+/** What is disabled while it works, or gone after it, loses the keyboard: it is given back, or to the page. */
+function keepFocus(): () => void {
+  const focused = document.activeElement
+  return () =>
+    requestAnimationFrame(() => {
+      if (document.activeElement !== document.body || !(focused instanceof HTMLElement)) return
+      if (focused === document.body) return
+      if (focused.isConnected) focused.focus({ preventScroll: true })
+      if (document.activeElement === document.body) document.getElementById('main')?.focus({ preventScroll: true })
+    })
 }

@@ -1,8 +1,12 @@
-// The answer of an action that no event tells about: asked again and again while somebody looks.
+// The answer of an action that no event tells about: asked once, or again and again while somebody looks.
 
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
 import type { ActionName, Output } from '#api/table.ts'
 import { call } from '../api.ts'
+import { type Wrong, wrongOf } from './trouble.tsx'
+
+/** After a question that failed. */
+const RETRY_MS = 1_000
 
 /** Actions that are asked for with nothing. */
 type Question = {
@@ -13,7 +17,7 @@ export interface Asked<Answer> {
   /** The last answer; `undefined` before the first. */
   readonly value: Answer | undefined
   /** Why there is none, when the last question failed. */
-  readonly problem: string | undefined
+  readonly wrong: Wrong | undefined
   /** When it came, ms of the page's clock. */
   readonly atMs: number
   /** Asks at once; resolves when the answer is here. */
@@ -22,21 +26,30 @@ export interface Asked<Answer> {
 
 const NOTHING = { value: undefined, atMs: 0 }
 
-export function useAsked<N extends Question>(name: N, everyMs: number): Asked<Output<N>> {
+/** Without `everyMs` one answer is enough, until one of `changing` does. */
+export function useAsked<N extends Question>(
+  name: N,
+  everyMs?: number,
+  changing: readonly unknown[] = [],
+): Asked<Output<N>> {
   const [{ value, atMs }, setAnswer] = useState<{ value: Output<N> | undefined; atMs: number }>(NOTHING)
-  const [problem, setProblem] = useState<string | undefined>(undefined)
+  const [wrong, setWrong] = useState<Wrong | undefined>(undefined)
   const ask = useCallback(() => {
     return call(name, {} as Parameters<typeof call<N>>[1]).then(
-      value => (setAnswer({ value, atMs: performance.now() }), setProblem(undefined)),
-      (error: unknown) => setProblem(error instanceof Error ? error.message : String(error)),
+      value => (setAnswer({ value, atMs: performance.now() }), setWrong(undefined)),
+      (error: unknown) => setWrong(wrongOf(error)),
     )
   }, [name])
+  const waitMs = wrong === undefined ? everyMs : RETRY_MS
+  useEffect(() => void ask(), [ask, ...changing])
   useEffect(() => {
-    void ask()
-    const timer = setInterval(() => void ask(), everyMs)
+    if (waitMs === undefined) return
+    const timer = setInterval(() => {
+      if (!document.hidden) void ask()
+    }, waitMs)
     return () => clearInterval(timer)
-  }, [ask, everyMs])
-  return { value, problem, atMs, ask }
+  }, [ask, waitMs])
+  return { value, wrong, atMs, ask }
 }
 
 /** How much a count grows in a second, between the last two answers; `at` is when the last came, ms of any clock. */

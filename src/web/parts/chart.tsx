@@ -4,12 +4,12 @@ import type { JSX } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import type uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import { speed } from '../format.ts'
+import { speed, speedMark } from '../format.ts'
 import type { Live } from '../live.ts'
 import { texts } from '../texts.ts'
 
 const HEIGHT = 190
-const MIN_SPAN_SECONDS = 120
+const MIN_SPAN_SECONDS = 90
 /** The axis never shrinks below this, in bytes a second: a keepalive is no mountain. */
 const MIN_SCALE = 12_500
 
@@ -33,14 +33,10 @@ export function SpeedChart({ history }: { history: Live['history'] }): JSX.Eleme
     resized.observe(element)
     const themed = new MutationObserver(() => void draw())
     themed.observe(document.documentElement, { attributeFilter: ['data-theme'] })
-    const dark = matchMedia('(prefers-color-scheme: dark)')
-    const redraw = () => void draw()
-    dark.addEventListener('change', redraw)
     return () => {
       isGone = true
       resized.disconnect()
       themed.disconnect()
-      dark.removeEventListener('change', redraw)
       chart.current?.destroy()
       chart.current = undefined
     }
@@ -62,7 +58,7 @@ function optionsFor(element: HTMLElement): uPlot.Options {
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    padding: [8, 32, 0, 0],
+    padding: [8, 24, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: {
@@ -75,7 +71,7 @@ function optionsFor(element: HTMLElement): uPlot.Options {
         ...axis,
         size: 76,
         grid: { stroke: color('--line'), width: 1 },
-        values: (_, splits) => splits.map(value => (value === 0 ? '0' : speed(value))),
+        values: (_, splits) => splits.map(value => (value === 0 ? '0' : speedMark(value))),
         space: 34,
       },
     ],

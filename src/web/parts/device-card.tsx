@@ -1,7 +1,7 @@
 // One paired device: how it is reached, how fast, and what may be done with it.
 
 import type { JSX } from 'preact'
-import { useState } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
 import type { Output } from '#api/table.ts'
 import { call } from '../api.ts'
 import { bytes, dateAndTime, milliseconds, speed } from '../format.ts'
@@ -17,11 +17,13 @@ type Device = Output<'devices'>['devices'][number]
 type Echo = Output<'device.ping'>
 type Open = 'rename' | 'remove' | undefined
 
+const ECHO_MS = 5_000
+
 interface DeviceCardProps {
   readonly device: Device
   /** When this was told of it. */
   readonly atMs: number
-  readonly onChanged: () => void
+  readonly onChanged: () => Promise<void>
 }
 
 export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.Element {
@@ -32,6 +34,7 @@ export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.El
   const words = texts.devices
   const received = useRate(device.rxBytes, atMs)
   const sent = useRate(device.txBytes, atMs)
+  const rttMs = useRoundTrip(id, isUp)
   const ping = () => doing.run(async () => setEcho(await call('device.ping', { device: id })))
   const rename = (event: SubmitEvent) => {
     event.preventDefault()
@@ -39,13 +42,13 @@ export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.El
     doing.run(async () => {
       await call('device.rename', { device: id, name })
       setOpen(undefined)
-      onChanged()
+      await onChanged()
     })
   }
   const remove = () =>
     doing.run(async () => {
       await call('device.remove', { device: id })
-      onChanged()
+      await onChanged()
     })
   const toggle = (what: Open) => setOpen(open === what ? undefined : what)
   return (
@@ -57,7 +60,7 @@ export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.El
         <span class={isUp ? 'pill pill-good' : 'pill'}>{path === undefined ? words.noPath : words.paths[path]}</span>
       </div>
       <Copy text={device.ipv6} />
-      <p class="row">
+      <p class="facts">
         <span>
           <Icon name="down" size={16} /> <span class="sr">{texts.home.down} </span>
           {bytes(device.rxBytes)} <span class="muted">{speed(received)}</span>
@@ -65,6 +68,9 @@ export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.El
         <span>
           <Icon name="up" size={16} /> <span class="sr">{texts.home.up} </span>
           {bytes(device.txBytes)} <span class="muted">{speed(sent)}</span>
+        </span>
+        <span class="muted">
+          {texts.home.roundTrip} <strong>{milliseconds(rttMs)}</strong>
         </span>
       </p>
       <p class="muted small">
@@ -112,4 +118,23 @@ export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.El
       <Failure doing={doing} />
     </li>
   )
+}
+
+/** How long a word to the device and back takes, asked while somebody looks; nothing while there is no tunnel. */
+function useRoundTrip(device: string, isUp: boolean): number | undefined {
+  const [ms, setMs] = useState<number | undefined>(undefined)
+  useEffect(() => {
+    if (!isUp) return setMs(undefined)
+    const ask = () => {
+      if (document.hidden) return
+      call('device.ping', { device }).then(
+        ({ rttMs }) => setMs(rttMs),
+        () => setMs(undefined),
+      )
+    }
+    ask()
+    const timer = setInterval(ask, ECHO_MS)
+    return () => clearInterval(timer)
+  }, [device, isUp])
+  return ms
 }

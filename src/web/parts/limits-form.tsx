@@ -17,13 +17,14 @@ const MOST_PRICE = 1_000_000
 interface LimitsFieldsProps {
   readonly limits: LimitsOfPeer
   readonly onChange: (limits: LimitsOfPeer) => void
+  readonly isReadOnly: boolean
 }
 
-export function LimitsFields({ limits, onChange }: LimitsFieldsProps): JSX.Element {
+export function LimitsFields({ limits, onChange, isReadOnly }: LimitsFieldsProps): JSX.Element {
   const { mbit, gib, clients, hours, price } = limits
   return (
     <>
-      <div class="change">
+      <fieldset class="bare change" disabled={isReadOnly}>
         <Figure
           name={words.rate}
           value={mbit}
@@ -86,7 +87,7 @@ export function LimitsFields({ limits, onChange }: LimitsFieldsProps): JSX.Eleme
             />
           </>
         )}
-      </div>
+      </fieldset>
       <p class="preview" role="status">
         {isSound(limits) && preview(limits)}
       </p>

@@ -12,6 +12,7 @@ import { Carried } from './carried.tsx'
 import { Copy } from './copy.tsx'
 import { Failure } from './failure.tsx'
 import { Notice } from './notice.tsx'
+import { Trouble } from './trouble.tsx'
 
 const ASK_MS = 800
 
@@ -31,7 +32,7 @@ export function Pairing({ onPaired }: { onPaired: () => void }): JSX.Element {
     doing.run(async () => {
       const { code } = await call('pair', { kind })
       setBegun({ kind, code })
-      ask()
+      await ask()
     })
   const join = (event: SubmitEvent) => {
     event.preventDefault()
@@ -39,14 +40,14 @@ export function Pairing({ onPaired }: { onPaired: () => void }): JSX.Element {
     doing.run(async () => {
       await call('pair.join', { code })
       setBegun({ kind: 'join' })
-      ask()
+      await ask()
     })
   }
   const end = () =>
     doing.run(async () => {
       await call('pair.end', {})
       setBegun(undefined)
-      ask()
+      await ask()
     })
   const words = texts.pairing
   return (
@@ -96,11 +97,7 @@ export function Pairing({ onPaired }: { onPaired: () => void }): JSX.Element {
         </Notice>
       )}
       {begun !== undefined && state === 'failed' && (
-        <Notice kind="bad" title={words.failed} onDismiss={() => setBegun(undefined)}>
-          <p>
-            {status?.problem}. {status?.advice}
-          </p>
-        </Notice>
+        <Trouble kind="bad" title={words.failed} wrong={status ?? {}} onDismiss={() => setBegun(undefined)} />
       )}
       <Failure doing={doing} />
     </section>

@@ -32,11 +32,15 @@ const NARROW: Measures = {
 }
 const NARROW_SCREEN = '(max-width: 640px)'
 const TICKS = 120
+/** As many others have their names beside them. */
+const MAX_NAMED = 8
+const NAME_ROOM = 30
 /** Room that is kept free around a hop and its texts, in radii. */
 const CLEAR = 2.8
 
 interface Dot extends SimulationNodeDatum {
   readonly id: string
+  readonly name: string
   readonly size: number
 }
 
@@ -64,8 +68,15 @@ export function PathPicture({ route, times, relays }: PictureProps): JSX.Element
       role="img"
       aria-label={texts.route.picture(hops.length)}
     >
-      {others.map(({ id, x, y, size }) => (
-        <circle class="picture-other" cx={x} cy={y} r={size} key={id} />
+      {others.map(({ id, name, x = 0, y = 0, size }) => (
+        <g key={id}>
+          <circle class="picture-other" cx={x} cy={y} r={size} />
+          {isNamed(others, measures) && (
+            <text class="picture-small" x={x} y={y + size + 15}>
+              {name}
+            </text>
+          )}
+        </g>
       ))}
       <SpareWay spare={spare} at={at} exit={hops.length} measures={measures} />
       {Array.from({ length: last }, (_, i) => (
@@ -148,25 +159,31 @@ function End({ x, name, measures: { line, hop } }: { x: number; name: string; me
 /** Puts dots where they touch neither the route nor each other. */
 function place(relays: PictureProps['relays'], measures: Measures, hops: number): Dot[] {
   const { width, height, margin, line, hop } = measures
-  const dots: Dot[] = relays.slice(0, measures.others).map(({ id, capacityKbit }, i) => ({
+  const dots: Dot[] = relays.slice(0, measures.others).map(({ id, operator, capacityKbit }, i) => ({
     id,
+    name: operator,
     size: hop / 6 + Math.min(Math.log10(Math.max(capacityKbit, 1)), 6) / 2,
-    x: margin + ((i * 0.618) % 1) * (width - 2 * margin),
+    x: margin + (((i + 0.5) * 0.618) % 1) * (width - 2 * margin),
     y: i % 2 === 0 ? hop : height - hop,
   }))
   const pinned: Dot[] = Array.from({ length: hops + 2 }, (_, i) => {
     const fx = margin + ((width - 2 * margin) * i) / (hops + 1)
-    return { id: `pinned-${i}`, size: hop * CLEAR, fx, fy: line }
+    return { id: `pinned-${i}`, name: '', size: hop * CLEAR, fx, fy: line }
   })
   const force = forceSimulation([...dots, ...pinned])
     .force('x', forceX<Dot>(({ x = 0 }) => x).strength(0.05))
     .force('y', forceY<Dot>(height / 2).strength(0.01))
     .force(
       'apart',
-      forceCollide<Dot>(({ size }) => size + 8),
+      forceCollide<Dot>(({ size }) => size + (isNamed(dots, measures) ? NAME_ROOM : 8)),
     )
     .stop()
   force.tick(TICKS)
-  const within = (value: number | undefined, most: number) => Math.min(Math.max(value ?? 0, 12), most - 12)
+  const within = (value: number | undefined, most: number) => Math.min(Math.max(value ?? 0, 12), most - NAME_ROOM)
   return dots.map(dot => ({ ...dot, x: within(dot.x, width), y: within(dot.y, height) }))
+}
+
+/** Whether there is room for names. */
+function isNamed(dots: readonly Dot[], measures: Measures): boolean {
+  return measures === WIDE && dots.length <= MAX_NAMED
 }

@@ -8,6 +8,7 @@ import { countryName, host, speed } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { texts } from '../texts.ts'
 import { type Doing, useAction } from './action.ts'
+import { useAsked } from './asked.ts'
 import { Choice } from './choice.tsx'
 import { Failure } from './failure.tsx'
 
@@ -21,7 +22,7 @@ interface RouteChangeProps {
   readonly relays: Relays
   /** The exit in use. */
   readonly exit: { readonly country?: string | undefined } | undefined
-  readonly onChanged: () => void
+  readonly onChanged: () => Promise<void>
   readonly isOff: boolean
 }
 
@@ -31,7 +32,7 @@ export function RouteChange({ relays, exit, onChanged, isOff }: RouteChangeProps
   const set = (input: Input<'setRoute'>) =>
     doing.run(async () => {
       await call('setRoute', input)
-      onChanged()
+      await onChanged()
     })
   const exits = relays.relays.filter(({ roles }) => roles.includes('exit'))
   const isElsewhere = countries.length > 0 && exit !== undefined && !countries.includes(exit.country ?? '')
@@ -70,6 +71,7 @@ export function RouteChange({ relays, exit, onChanged, isOff }: RouteChangeProps
           </select>
         </label>
         <div class="field">
+          <span>{words.another}</span>
           <button
             type="button"
             class="primary"
@@ -154,7 +156,9 @@ interface KeepProps {
 function Keep({ values, doing }: KeepProps): JSX.Element {
   const { hops, countries, notCountries } = values
   const [kept, setKept] = useState<string | undefined>(undefined)
+  const { value: settings } = useAsked('settings')
   const now = JSON.stringify(values)
+  const isReadOnly = settings?.problem !== undefined
   const keep = () =>
     doing.run(async () => {
       const settings = {
@@ -168,11 +172,13 @@ function Keep({ values, doing }: KeepProps): JSX.Element {
   return (
     <div class="row">
       <p class="muted small" role="status">
-        {kept === now ? words.kept : words.keepText}
+        {kept === now ? words.kept : isReadOnly ? words.keepNot(settings.file) : words.keepText}
       </p>
-      <button type="button" class="quiet" disabled={doing.isBusy || kept === now} onClick={keep}>
-        {words.keep}
-      </button>
+      {!isReadOnly && (
+        <button type="button" class="quiet" disabled={doing.isBusy || kept === now} onClick={keep}>
+          {words.keep}
+        </button>
+      )}
     </div>
   )
 }

@@ -1,7 +1,7 @@
 // One key of the configuration: what it means, its value as text or as a control, and what is wrong with it.
 
 import type { JSX } from 'preact'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import type { Output } from '#api/table.ts'
 import { spoken } from '../format.ts'
 import { texts } from '../texts.ts'
@@ -14,13 +14,20 @@ interface SettingFieldProps {
   /** What it is changed to; null stands for the default, undefined for no change. */
   readonly change: Json | undefined
   readonly problem: string | undefined
+  readonly isReadOnly: boolean
   readonly onChange: (value: Json | undefined) => void
+  /** Whether what is typed can be read as a value at all. */
+  readonly onRead: (isRead: boolean) => void
 }
 
-export function SettingField({ field, change, problem, onChange }: SettingFieldProps): JSX.Element {
+export function SettingField({ field, change, problem, isReadOnly, onChange, onRead }: SettingFieldProps): JSX.Element {
   const id = `setting-${field.key.replace('.', '-')}`
   const shown = change === undefined ? (field.inFile ?? field.default) : change === null ? field.default : change
   const [wrong, setWrong] = useState<string | undefined>(undefined)
+  const setRead = (problem: string | undefined) => {
+    setWrong(problem)
+    onRead(problem === undefined)
+  }
   const told = wrong ?? problem
   const isOwn = change === undefined ? field.inFile !== undefined : change !== null
   const described = told === undefined ? `${id}-meaning` : `${id}-meaning ${id}-problem`
@@ -34,7 +41,9 @@ export function SettingField({ field, change, problem, onChange }: SettingFieldP
         </p>
       </div>
       <div class="setting-control">
-        <Control id={id} field={field} value={shown} described={described} onChange={onChange} onWrong={setWrong} />
+        <fieldset class="bare" disabled={isReadOnly}>
+          <Control id={id} field={field} value={shown} described={described} onChange={onChange} onWrong={setRead} />
+        </fieldset>
         {told !== undefined && (
           <p class="problem" id={`${id}-problem`}>
             {told}
@@ -42,8 +51,8 @@ export function SettingField({ field, change, problem, onChange }: SettingFieldP
         )}
         <p class="muted small row">
           <span>{texts.settings.default(plain(field.default))}</span>
-          {isOwn && (
-            <button type="button" class="link" onClick={() => (setWrong(undefined), onChange(null))}>
+          {isOwn && !isReadOnly && (
+            <button type="button" class="link" onClick={() => (setRead(undefined), onChange(null))}>
               {texts.settings.reset}
               <span class="sr"> {field.key}</span>
             </button>
@@ -137,18 +146,18 @@ function Control({ id, field, value, described, onChange, onWrong }: ControlProp
 /** Several lines, kept as they are typed. */
 function Lines({ text, onText, ...common }: { text: string; onText: (text: string) => void; id: string }): JSX.Element {
   const [typed, setTyped] = useState(text)
-  const [isTyping, setTyping] = useState(false)
+  const isTyping = useRef(false)
   useEffect(() => {
-    if (!isTyping) setTyped(text)
-  }, [text, isTyping])
+    if (!isTyping.current) setTyped(text)
+  }, [text])
   return (
     <textarea
       {...common}
       rows={Math.min(Math.max(typed.split('\n').length, 2), 8)}
       spellcheck={false}
       value={typed}
-      onFocus={() => setTyping(true)}
-      onBlur={() => setTyping(false)}
+      onFocus={() => (isTyping.current = true)}
+      onBlur={() => (isTyping.current = false)}
       onInput={event => {
         setTyped(event.currentTarget.value)
         onText(event.currentTarget.value)

@@ -9,9 +9,10 @@ import { texts } from '../texts.ts'
 import { useAction } from './action.ts'
 import { Choice } from './choice.tsx'
 import { Failure } from './failure.tsx'
-import { Notice } from './notice.tsx'
+import { Trouble } from './trouble.tsx'
 import { Values } from './values.tsx'
 import type { HeldFile } from './vpn-file.ts'
+import { Waiting } from './waiting.tsx'
 
 type Said = Output<'entry.check'>
 type Form = Input<'entry.start'>['form']
@@ -47,7 +48,7 @@ export function VpnStart({ file, onBegin, onChanged, onAnother }: StartProps): J
         </div>
         <p class="muted wrap">{file.name}</p>
         {said !== undefined && <WhatItSays said={said} />}
-        {said === undefined && reading.error === undefined && <p role="status">{texts.loading}</p>}
+        {said === undefined && reading.wrong === undefined && <Waiting />}
         <Failure doing={reading} />
       </section>
       {said !== undefined && <StartForm said={said} text={file.text} onBegin={onBegin} onChanged={onChanged} />}
@@ -134,11 +135,7 @@ function StartForm({ said, text, onBegin, onChanged }: FormProps): JSX.Element {
     <form class="card" onSubmit={start}>
       <h2>{words.start.title}</h2>
       {!tunnel.isPossible && (
-        <Notice kind="warn" title={words.start.impossible}>
-          <p>
-            {tunnel.why}. {tunnel.advice}
-          </p>
-        </Notice>
+        <Trouble title={words.start.impossible} wrong={{ problem: tunnel.why, advice: tunnel.advice }} />
       )}
       <div class="change">
         <Choice

@@ -22,6 +22,7 @@ export const pairing = {
 export const devices = {
   intro: 'Your own machines, reached directly, without an account.',
   none: 'No device is paired yet.',
+  noneText: 'Start Hoplite on the other one too, show a code here, and type it there.',
   paired: 'Paired devices',
   own: 'This device',
   reach: (name: string) => `Paired devices reach it as ${name}.hop, or at these addresses.`,

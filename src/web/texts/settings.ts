@@ -4,6 +4,7 @@ export const settings = {
   intro: 'Everything in the configuration file.',
   file: (file: string) => `Kept in ${file}`,
   noFile: (file: string) => `There is no file yet; saving makes ${file}`,
+  readOnly: 'Nothing can be changed here',
   sections: {
     network: 'Network',
     client: 'Your routes',
@@ -19,6 +20,7 @@ export const settings = {
     log: 'Log',
     lab: 'Laboratory',
   } as Record<string, string>,
+  set: (count: number) => `${count} set`,
   default: (value: string) => `Default: ${value}`,
   empty: 'empty',
   reset: 'Back to the default',

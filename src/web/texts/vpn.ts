@@ -40,6 +40,19 @@ export const vpn = {
     unreadable: 'The file could not be read.',
     another: 'Another file',
   },
+  learns: {
+    title: 'Who learns what',
+    way: ['You', 'A stranger', 'Your VPN', 'Internet'],
+    rows: [
+      [
+        'The stranger',
+        'Your address, your VPN’s server, sizes and times. Not what you do: that is sealed by WireGuard.',
+      ],
+      ['Your VPN', 'Your account and what you do, from the stranger’s address. Not where you are.'],
+      ['Your network', 'That you use Hoplite. Not which VPN.'],
+    ] as readonly (readonly [string, string])[],
+    not: 'An account that you paid for by name still says who you are. A stranger and your VPN who tell each other know everything.',
+  },
   said: {
     title: 'What the file says',
     server: (count: number) => (count === 1 ? 'Your VPN’s server' : 'Your VPN’s servers'),
