@@ -1,6 +1,6 @@
 // The command line. Every command reads its flags here and does its work in commands/.
 
-import { Argument, Command, CommanderError } from 'commander'
+import { Argument, Command, CommanderError, Option } from 'commander'
 import { HopliteError } from '#api/errors.ts'
 import { VERSION } from '#daemon/version.ts'
 import { addEarningsCommands } from './earnings-commands.ts'
@@ -73,9 +73,9 @@ command('pair', 'show a code by which another device of yours can be paired')
 command('join', 'pair with the device that shows a code')
   .argument('<code...>', 'four words, a line, a file with it, or - to read it from standard input')
   .action(async (code, options) => (await import('./commands/pair.ts')).join(code, options))
-const devices = command('devices', 'list your devices').action(async options =>
-  (await import('./commands/devices.ts')).list(options),
-)
+const devices = command('devices', 'list your devices')
+  .option('--hosts', 'print their names and addresses as lines for /etc/hosts')
+  .action(async options => (await import('./commands/devices.ts')).list(options))
 const onDevices = (name: string, description: string) =>
   devices
     .command(name)
@@ -161,6 +161,15 @@ command('run', 'run one command whose traffic can go through a route only; needs
   .argument('<command...>', 'the command and its arguments')
   .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .action(async (words, options) => (await import('./commands/run-command.ts')).runCommand(words, options))
+program
+  .command('keep')
+  .description('run a node, and start it again when it dies or hangs, where no service manager does')
+  .usage('-- NODE [OPTION...]')
+  .argument('<node...>', 'relay, peer, daemon or another node, with its options')
+  .addOption(
+    new Option('--beat <ms>', 'how often a sign of life is waited for').argParser(wholeNumber(1, 60_000)).hideHelp(),
+  )
+  .action(async (words, options) => (await import('./commands/keep.ts')).keep(words, options))
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
   .action(async options => (await import('./commands/keygen.ts')).keygen(options))

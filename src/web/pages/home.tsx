@@ -11,6 +11,7 @@ import { useAsked } from '../parts/asked.ts'
 import { SpeedChart } from '../parts/chart.tsx'
 import { Copy } from '../parts/copy.tsx'
 import { Failure } from '../parts/failure.tsx'
+import { Figures } from '../parts/figures.tsx'
 import { Trouble } from '../parts/trouble.tsx'
 import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
@@ -307,14 +308,7 @@ function NodePage({ live }: { live: Live }): JSX.Element {
           <p class="hero-text">{text}</p>
         </div>
       </section>
-      <dl class="figures">
-        {figures.map(([name, value]) => (
-          <div class="card" key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Figures figures={figures} />
       <div class="grid">
         <section class="card">
           <h2>{words.listening}</h2>

@@ -112,7 +112,7 @@ function Learns(): JSX.Element {
   )
 }
 
-function Shut({ onOpened }: { onOpened: () => void }): JSX.Element {
+function Shut({ onOpened }: { onOpened: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   return (
     <>
@@ -131,7 +131,7 @@ function Shut({ onOpened }: { onOpened: () => void }): JSX.Element {
   )
 }
 
-function Kept({ part, onChanged }: { part: Part; onChanged: () => void }): JSX.Element {
+function Kept({ part, onChanged }: { part: Part; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const form = part.keptForm ?? 'listen'
   return (
@@ -167,7 +167,7 @@ interface ActiveProps {
   readonly atMs: number
   readonly file: HeldFile | undefined
   readonly onFile: (file: HeldFile | undefined) => void
-  readonly onChanged: () => void
+  readonly onChanged: () => Promise<void>
 }
 
 function Active({ part, atMs, file, onFile, onChanged }: ActiveProps): JSX.Element {
@@ -178,7 +178,7 @@ function Active({ part, atMs, file, onFile, onChanged }: ActiveProps): JSX.Eleme
       await call('entry.stop', {})
       // What was brought is gone from this page too: the next one may be another's.
       onFile(undefined)
-      onChanged()
+      await onChanged()
     })
   const said = status === undefined ? words[waitingFor(state)] : saidOf(status, form)
   return (
