@@ -10,6 +10,7 @@ import type { Config } from '#daemon/config.ts'
 import { logFile, rotateLog } from '#daemon/log-file.ts'
 import { socketPath } from '#platform/directories.ts'
 import { siblingModule } from '#platform/module-url.ts'
+import { isRoot } from './become-helper.ts'
 
 const READY_MS = 45_000
 const POLL_MS = 100
@@ -21,7 +22,7 @@ export interface Daemon {
   readonly logStart: number
 }
 
-/** Starts the command `args` of this program in the background. */
+/** Starts the command `args` of this program in the background, where it is started again when it dies or hangs. */
 export function startDaemon(
   args: readonly string[],
   { config, file, stateDir }: { readonly config: Config; readonly file: string | undefined; readonly stateDir: string },
@@ -32,6 +33,8 @@ export function startDaemon(
   const command = [
     ...process.execArgv,
     fileURLToPath(siblingModule(import.meta.url, './main')),
+    // Root's has a helper, which does the same.
+    ...(isRoot() ? [] : ['keep', '--']),
     ...args,
     ...['--state-dir', stateDir],
     ...(file === undefined ? [] : ['--config', file]),

@@ -9,13 +9,11 @@ export interface DaemonFlags extends Partial<MachineFlags> {
   readonly country?: readonly string[]
   readonly avoidCountry?: readonly string[]
   readonly off?: boolean
-  /** Devices are wanted, even where there is none yet. */
-  readonly devices?: boolean
   readonly tun?: boolean
 }
 
 export function daemonWords(flags: DaemonFlags): string[] {
-  const { hops, proxy, spendLimit, country, avoidCountry, off, devices, tun } = flags
+  const { hops, proxy, spendLimit, country, avoidCountry, off, tun } = flags
   return [
     'daemon',
     ...(hops === undefined ? [] : ['--hops', String(hops)]),
@@ -24,7 +22,6 @@ export function daemonWords(flags: DaemonFlags): string[] {
     ...(country === undefined ? [] : ['--country', ...country]),
     ...(avoidCountry === undefined ? [] : ['--avoid-country', ...avoidCountry]),
     ...(off ? ['--off'] : []),
-    ...(devices ? ['--devices'] : []),
     ...(tun ? ['--tun', ...machineWords(planMachine({ killSwitch: true, ...flags }))] : []),
   ]
 }

@@ -1,6 +1,6 @@
 // The command line. Every command reads its flags here and does its work in commands/.
 
-import { Argument, Command, CommanderError } from 'commander'
+import { Argument, Command, CommanderError, Option } from 'commander'
 import { HopliteError } from '#api/errors.ts'
 import { VERSION } from '#daemon/version.ts'
 import { addEarningsCommands } from './earnings-commands.ts'
@@ -154,7 +154,6 @@ const daemonCommand = command('daemon', 'run the client in the foreground', true
   .option('--avoid-country <code...>', 'no exit in these')
   .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
   .option('--off', 'build no route until told to')
-  .option('--devices', 'a network of devices is wanted')
   .option('--tun', 'send everything this machine says through the route')
 machineOptions(daemonCommand).action(async options => (await import('./commands/run.ts')).daemon(options))
 command('run', 'run one command whose traffic can go through a route only; needs no root')
@@ -162,6 +161,15 @@ command('run', 'run one command whose traffic can go through a route only; needs
   .argument('<command...>', 'the command and its arguments')
   .option('--hops <n>', 'hops of a route, 1 to 5', wholeNumber(1, 5))
   .action(async (words, options) => (await import('./commands/run-command.ts')).runCommand(words, options))
+program
+  .command('keep')
+  .description('run a node, and start it again when it dies or hangs, where no service manager does')
+  .usage('-- NODE [OPTION...]')
+  .argument('<node...>', 'relay, peer, daemon or another node, with its options')
+  .addOption(
+    new Option('--beat <ms>', 'how often a sign of life is waited for').argParser(wholeNumber(1, 60_000)).hideHelp(),
+  )
+  .action(async (words, options) => (await import('./commands/keep.ts')).keep(words, options))
 command('keygen', 'make the keys of a relay or bootstrap node')
   .option('--force', 'set existing keys aside')
   .action(async options => (await import('./commands/keygen.ts')).keygen(options))

@@ -51,7 +51,7 @@ export function systemdUnit(service: Service): string {
     ...(service.tun ? ['KillMode=mixed'] : []),
     // A control plane that hangs for so long does not come back by itself.
     'WatchdogSec=30',
-    `ExecStart=${argumentsOf(service).map(quoteForSystemd).join(' ')}`,
+    `ExecStart=${[...service.command, ...wordsOf(service)].map(quoteForSystemd).join(' ')}`,
     `ExecReload=${[...service.command, 'reload', '--state-dir', service.stateDir].map(quoteForSystemd).join(' ')}`,
     'TimeoutStartSec=60',
     'Restart=on-failure',
@@ -78,7 +78,8 @@ export function launchdJob(service: Service): string {
     '<dict>',
     `  <key>Label</key>${string(`org.hoplite.${service.role}`)}`,
     '  <key>ProgramArguments</key>',
-    `  <array>${argumentsOf(service).map(string).join('')}</array>`,
+    // launchd starts again what has ended, and has no watchdog.
+    `  <array>${[...service.command, 'keep', '--', ...wordsOf(service)].map(string).join('')}</array>`,
     '  <key>RunAtLoad</key><true/>',
     '  <key>KeepAlive</key><dict><key>SuccessfulExit</key><false/></dict>',
     '  <key>ThrottleInterval</key><integer>10</integer>',
@@ -89,9 +90,8 @@ export function launchdJob(service: Service): string {
   ].join('\n')
 }
 
-function argumentsOf({ role, command, config, stateDir, exit, tun, words = [] }: Service): string[] {
+function wordsOf({ role, config, stateDir, exit, tun, words = [] }: Service): string[] {
   return [
-    ...command,
     role === 'client' ? 'daemon' : role,
     ...(config === undefined ? [] : ['--config', config]),
     ...['--state-dir', stateDir],

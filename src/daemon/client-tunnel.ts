@@ -11,11 +11,12 @@ import type { Route } from '#route/route.ts'
 import type { Routes } from '#route/routes.ts'
 import type { Address } from '#wire/address.ts'
 import { BusyMeter } from './busy-meter.ts'
+import { tunnelOrder } from './client-order.ts'
 import type { Config } from './config.ts'
 import { type Log, own } from './log.ts'
-import { type MachinePlan, machineOrder, machineWords } from './machine-plan.ts'
+import { type MachinePlan, machineWords } from './machine-plan.ts'
 import type { ShutMachine } from './meeting.ts'
-import { DEVICE_NETWORKS, DEVICES_NAME, devicesBeside, meshOrder } from './mesh-order.ts'
+import { DEVICES_NAME, meshOrder } from './mesh-order.ts'
 import { RelayGate } from './relay-gate.ts'
 import { type OpenTun, TUNNEL_MTU, TunnelFlow } from './tunnel-flow.ts'
 import { linkMtu, MIN_TUN_MTU, resolveBootstraps, resolveServers, TunnelNetwork } from './tunnel-network.ts'
@@ -234,15 +235,7 @@ export async function shutMachine(
   const control = servers.map(({ endpoint }) => endpoint)
   const network = await TunnelNetwork.open({
     stateDir,
-    order: {
-      ...machineOrder(plan),
-      ...(via !== undefined && {
-        ...{ addresses: via.addresses, dnsServers: via.resolvers },
-        refused: via.hasIpv6 ? [] : ['::/0'],
-        devices: { networks: DEVICE_NETWORKS },
-      }),
-      ...(via === undefined && devicesBeside(config)),
-    },
+    order: tunnelOrder(config, plan, via),
     // A device's packets are of at most this, whatever the way.
     mtu: via === undefined ? TUNNEL_MTU : MESH_MTU,
     control: [...endpoints, ...control],

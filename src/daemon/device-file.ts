@@ -1,6 +1,5 @@
 // This device and those paired with it, in one file of the state directory: devices.state, 0600, written whole or not at all.
 
-import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
@@ -51,9 +50,4 @@ function nameOfMachine(): string {
   const name = (hostname().toLowerCase().split('.')[0] ?? '').replace(/[^a-z0-9-]+/g, '-').slice(0, 32)
   const trimmed = name.replace(/^-+|-+$/g, '')
   return isDeviceName(trimmed) ? trimmed : 'device'
-}
-
-/** Whether a state directory has one. */
-export function hasDeviceFile(stateDir: string): boolean {
-  return existsSync(path.join(stateDir, NAME))
 }

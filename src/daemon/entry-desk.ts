@@ -8,13 +8,12 @@ import { type Address, formatAddress, parseAddress, parseIp } from '#wire/addres
 import { formatPrefix } from '#wire/ip-prefix.ts'
 import type { Config } from './config.ts'
 import { drawFrom, existing, giveTo, type OwnWallet } from './credits-between.ts'
+import { assertEntryPossible, isEntryLeft, undoEntry } from './entry-changes.ts'
 import { fileForEntry, type PeerCount, planFromText, readEntryText } from './entry-plan.ts'
 import type { Part } from './part.ts'
 import { configForPart } from './part-config.ts'
 import type { EntryWish } from './part-order.ts'
 import type { PartsFile } from './parts-file.ts'
-import { isNetworkLeft, recoverNetwork } from './recovery.ts'
-import { assertTunnelPossible } from './tunnel-network.ts'
 
 const USUAL_LISTEN = '127.0.0.1:51820'
 
@@ -63,7 +62,7 @@ export class EntryDesk {
     const wish = wishOf(input, kept.entry)
     // What is wrong with it is said before anything is begun.
     planFromText(wish)
-    if (wish.form === 'tunnel') assertTunnelPossible()
+    if (wish.form === 'tunnel') assertEntryPossible()
     await this.#begin(wish)
     if (input.keep === true || input.file === undefined) kept.keepEntry(wish)
     else kept.switchEntryOff()
@@ -90,7 +89,7 @@ export class EntryDesk {
   async close(): Promise<void> {
     const { part, stateDir } = this.#options
     await part.stop()
-    if (isNetworkLeft(stateDir)) await recoverNetwork(stateDir)
+    await undoEntry(stateDir)
   }
 
   async #status(): Promise<Output<'entry.status'>> {
@@ -103,7 +102,7 @@ export class EntryDesk {
       ...(form !== undefined && { form }),
       isKept: kept.form !== undefined,
       ...(kept.form && { keptForm: kept.form }),
-      isShut: (state === 'off' || state === 'failed' || state === 'waiting') && isNetworkLeft(stateDir),
+      isShut: (state === 'off' || state === 'failed' || state === 'waiting') && (await isEntryLeft(stateDir)),
       ...(status && { status }),
       interfaces: shown?.interfaces ?? [],
       ...(problem && { problem: problem.message, advice: problem.advice }),
@@ -161,7 +160,7 @@ function checkFile(text: string): Output<'entry.check'> {
 
 function whetherTunnel(): Output<'entry.check'>['tunnel'] {
   try {
-    assertTunnelPossible()
+    assertEntryPossible()
     return { isPossible: true }
   } catch (error) {
     if (!(error instanceof HopliteError)) throw error

@@ -11,11 +11,17 @@ export const DEVICES_NAME = 'hoplite-mesh'
 /** What all addresses of devices are of, and what their IPv4 addresses may be of. */
 export const DEVICE_NETWORKS = [DEVICE_NETWORK, DEVICE_NETWORK_4] as const
 
+const EVERY_DEVICE = { network: DEVICE_NETWORK, ipv4: DEVICE_NETWORK_4, zone: ZONE, denied: NOT_PUBLIC_NETWORKS }
+
 /** `undefined` where no interface is wanted. */
 export function meshOrder({ meet }: Config, hasTunnel: boolean): MeshOrder | undefined {
   if (!meet.tunnel || !meet.interface) return undefined
-  const named = hasTunnel ? { interface: DEVICES_NAME } : {}
-  return { network: DEVICE_NETWORK, ipv4: DEVICE_NETWORK_4, zone: ZONE, denied: NOT_PUBLIC_NETWORKS, ...named }
+  return { ...EVERY_DEVICE, ...(hasTunnel && { interface: DEVICES_NAME }) }
+}
+
+/** The same where the tunnel of the whole machine is the devices' interface too. */
+export function meshThrough(name: string): MeshOrder {
+  return { ...EVERY_DEVICE, interface: name }
 }
 
 /** What the firewall of a machine that goes through a route is told of devices; their links go beside the route. */

@@ -19,6 +19,8 @@ import { ERROR_CODES, HopliteError } from '#api/errors.ts'
 import type { ActionName, Input, Output } from '#api/table.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { Heartbeat, watchFor } from '#platform/heartbeat.ts'
+import { closeAll } from '#platform/linux/descriptors.ts'
+import { HELPER_VARIABLE } from '#platform/linux/helper-channel.ts'
 import { siblingModule } from '#platform/module-url.ts'
 import { type Log, own } from './log.ts'
 import type { FromPart, PartOrder, ToPart } from './part-order.ts'
@@ -30,6 +32,8 @@ const SOUND_MS = 60_000
 const STOP_MS = 12_000
 const UP_MS = 30_000
 const ASK_MS = 4_000
+/** After the standard ones and the channel. */
+const FIRST_FREE = 4
 
 export type PartState = 'off' | 'starting' | 'running' | 'waiting' | 'stopping' | 'failed'
 
@@ -40,6 +44,8 @@ export interface PartOptions {
   readonly log: Log
   /** Starts the process. */
   readonly launch?: () => ChildProcess
+  /** Where the process changes the network, and may not: two descriptors that lead to who does it. Asked for each process anew. */
+  readonly helper?: (order: PartOrder) => Promise<readonly number[]> | undefined
   /** How often a sign of life is waited for, where it is not as usual. */
   readonly beatMs?: number
 }
@@ -119,7 +125,27 @@ export class Part {
   #launch(): void {
     const order = this.#order
     if (order === undefined) return
-    const child = this.#begin()
+    const asked = this.#options.helper?.(order)
+    if (asked === undefined) return this.#run(order, [])
+    this.#state = 'starting'
+    asked.then(
+      fds => {
+        // It may have been told to end meanwhile, or to do something else.
+        if (this.#state === 'starting' && this.#order === order) this.#run(order, fds)
+        closeAll(fds)
+      },
+      (error: unknown) => {
+        if (this.#state !== 'starting' || this.#order !== order) return
+        const advice = 'see: hoplite doctor'
+        this.#problem =
+          error instanceof HopliteError ? error : new HopliteError('PART_FAILED', String(error), advice, error)
+        this.#giveUp()
+      },
+    )
+  }
+
+  #run(order: PartOrder, fds: readonly number[]): void {
+    const child = this.#begin(fds)
     if (child === undefined) return this.#giveUp()
     this.#state = 'starting'
     this.#child = child
@@ -134,9 +160,9 @@ export class Part {
   }
 
   /** Starts the process; undefined where this one may not start others. */
-  #begin(): ChildProcess | undefined {
+  #begin(fds: readonly number[]): ChildProcess | undefined {
     try {
-      return (this.#options.launch ?? forkPart)()
+      return (this.#options.launch ?? (() => forkPart(fds)))()
     } catch (error) {
       const { name } = this.#options
       const what = `start ${name}: this process may start no other (${(error as NodeJS.ErrnoException).code})`
@@ -256,10 +282,12 @@ export class Part {
   }
 }
 
-/** What it prints stands in the daemon's own log. */
-function forkPart(): ChildProcess {
+/** What it prints stands in the daemon's own log. The way to a helper is its own, and not the daemon's. */
+function forkPart(fds: readonly number[]): ChildProcess {
+  const { [HELPER_VARIABLE]: _, ...env } = process.env
   return fork(fileURLToPath(siblingModule(import.meta.url, './part-process')), [], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
     serialization: 'advanced',
+    env: { ...env, ...(fds.length > 0 && { [HELPER_VARIABLE]: fds.map((_, i) => FIRST_FREE + i).join(' ') }) },
   })
 }

@@ -6,6 +6,7 @@ import { HopliteError } from '#api/errors.ts'
 import { socketPath } from '#platform/directories.ts'
 import type { Address } from '#wire/address.ts'
 import type { Config } from './config.ts'
+import { entryHelper } from './entry-changes.ts'
 import { EntryDesk } from './entry-desk.ts'
 import { own } from './log.ts'
 import type { RunOptions } from './node.ts'
@@ -42,7 +43,7 @@ export class Parts {
     const kept = new PartsFile(stateDir, log)
     const common = { kept, config, configFile }
     const [entryDir, shareDir] = PART_FOLDERS.map(name => path.join(stateDir, name)) as [string, string]
-    this.#entry = new Part({ name: 'the way to your VPN', socket: socketPath(entryDir), log })
+    this.#entry = new Part({ name: 'the way to your VPN', socket: socketPath(entryDir), log, helper: entryHelper })
     this.#share = new Part({ name: 'sharing', socket: socketPath(shareDir), log })
     const assertEntryFree = (form: 'tunnel' | 'listen') => this.#assertEntryFree(form)
     this.#entryDesk = new EntryDesk({

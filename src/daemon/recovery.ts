@@ -9,8 +9,10 @@ import { lockState, lockStateSoon } from '#platform/state-lock.ts'
  * everything in, goes last. Gives the ids of what it undid. Throws STATE_LOCKED while a node uses the directory, or what could
  * not be undone.
  */
-export async function recoverNetwork(stateDir: string): Promise<readonly string[]> {
-  const journal = journalDirectory(stateDir)
+export async function recoverNetwork(
+  stateDir: string,
+  journal = journalDirectory(stateDir),
+): Promise<readonly string[]> {
   if (![stateDir, journal].some(directory => existsSync(directory))) return []
   const unlock = existsSync(stateDir) ? lockState(stateDir) : () => undefined
   try {

@@ -8,6 +8,7 @@ import { callAction } from '#api/client.ts'
 import type { Output } from '#api/table.ts'
 import { socketPath } from '#platform/directories.ts'
 import { COMMAND, EntryNetwork } from './entry-network.ts'
+import { processStatus } from './machine-network.ts'
 import { skipUnless } from './skip.ts'
 import { waitFor } from './testnet.ts'
 
@@ -57,6 +58,15 @@ test('a VPN is started from a daemon, survives its own process, stays shut when 
   await callAction(socket, 'entry.start', { file, form: 'tunnel' }, START_MS)
   const first = await running()
   assert.deepEqual([first.interface, first.killSwitch], ['hoplite-vpn', true])
+  // Root started it, and neither the daemon nor what it runs is root: their helper makes the tunnel.
+  for (const process of [pid, first.pid]) {
+    const { Uid = '', CapEff, CapPrm, CapBnd, NoNewPrivs } = processStatus(process)
+    const [uid] = Uid.split('\t').map(Number)
+    assert.ok(uid !== undefined && uid >= 61_184 && uid <= 65_519, Uid)
+    assert.deepEqual([CapEff, CapPrm, CapBnd].map(Number), [0, 0, 0])
+    assert.equal(NoNewPrivs, '1')
+    assert.match(readFileSync(`/proc/${process}/cmdline`, 'latin1'), /--permission/)
+  }
   const one = await network.download(SIZE).done
   assert.equal(one.bytes, SIZE)
   assert.notEqual((await network.addressAtServer()).split(':')[0], network.address('me'), 'the VPN sees a stranger')

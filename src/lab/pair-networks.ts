@@ -7,6 +7,7 @@ import { callAction } from '#api/client.ts'
 import type { Output } from '#api/table.ts'
 import { socketPath } from '#platform/directories.ts'
 import { isStateLocked } from '#platform/state-lock.ts'
+import { processStatus } from './machine-network.ts'
 import type { Host, Namespaces } from './netns.ts'
 import { hoplite, IPERF_PORT, json, type Machine, type Promised, refusal, untilPath } from './pair-machine.ts'
 import { waitFor } from './testnet.ts'
@@ -142,6 +143,9 @@ export async function checkExit(
   const began = performance.now()
   const up = json(await hoplite(laptop, 'up', '--tun', '--via', 'tower', '--json'))
   const upMs = Math.round(performance.now() - began)
+  const { Uid = '', CapEff, CapBnd } = processStatus(Number(up['pid']))
+  const isNobody = !Uid.startsWith('0') && Number(CapEff) === 0 && Number(CapBnd) === 0
+  promise('and the process that does this is nobody, without a right', isNobody)
   promise('status says through whom', up['via'] === 'tower' && up['state'] === 'ready')
   promise('the internet sees the exit', (await fetchFrom(laptop, `http://${WEB}:${WEB_PORT}/`)) === address)
   promise('names are asked through it', (await fetchFrom(laptop, `http://origin.test:${WEB_PORT}/`, 4)) === address)
@@ -213,13 +217,13 @@ async function seenBy(disk: Host, from: Host): Promise<string> {
   }, 'the disk')
 }
 
-/** Fetches a page where the daemon is, with the name resolution that it has set. */
+/** Fetches a page where the daemon's helper is, with the name resolution that it has set. */
 async function fetchFrom({ home, stateDir }: Machine, url: string, family = 0): Promise<string> {
-  const { pid } = await callAction(socketPath(stateDir), 'status', {})
+  const { pid, helper = pid } = await callAction(socketPath(stateDir), 'status', {})
   const ask = `require('node:dns').setDefaultResultOrder('ipv${family === 6 ? 6 : 4}first')
     fetch('${url}', { signal: AbortSignal.timeout(8000) }).then(async r => console.log(await r.text()))
       .catch(error => process.exit(console.log(String(error.cause ?? error)) ?? 1))`
-  const inside = ['--mount=/proc/' + pid + '/ns/mnt', '--', process.execPath, '--input-type=commonjs', '--eval', ask]
+  const inside = ['--mount=/proc/' + helper + '/ns/mnt', '--', process.execPath, '--input-type=commonjs', '--eval', ask]
   return (await home.host.run('nsenter', ...inside)).trim()
 }
 

@@ -1,7 +1,7 @@
 // A PostgreSQL of our own: a cluster in a temporary directory, on a Unix socket only, by a user without privileges.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { hasTool } from './skip.ts'
@@ -27,6 +27,8 @@ export function postgresPrograms(): string | undefined {
 /** Starts a cluster; takes about two seconds. */
 export async function startPostgres(programs: string): Promise<PostgresCluster> {
   const directory = mkdtempSync(path.join(tmpdir(), 'hoplite-postgres-'))
+  // Its socket is for everybody, as a distribution's is.
+  chmodSync(directory, 0o755)
   // PostgreSQL refuses to run as root.
   const owner = process.getuid?.() === 0 ? ownerIds() : undefined
   if (owner !== undefined) chownSync(directory, owner.uid, owner.gid)

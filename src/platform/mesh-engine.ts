@@ -136,8 +136,9 @@ export function startMesh(
     },
     openNames: async () => {
       const { tun } = settings
-      if (tun.kind === 'given') return openGivenNames(tun.name, settings)
-      const { answer, fds } = (await helper?.ask({ verb: 'meshNames' })) ?? { answer: {}, fds: [] }
+      const asked = tun.kind === 'given' ? helperProcess() : helper
+      if (tun.kind === 'given' && asked === undefined) return openGivenNames(tun.name, settings)
+      const { answer, fds } = (await asked?.ask({ verb: 'meshNames' })) ?? { answer: {}, fds: [] }
       return { places: placesOf(fds), isTold: answer.isTold ?? false }
     },
     close: async () => {

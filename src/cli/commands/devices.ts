@@ -179,6 +179,6 @@ function offeredBy({ name, ownName, offered }: Output<'devices'>['devices'][numb
 }
 
 async function socketOf(options: Options): Promise<string> {
-  await ensureDaemon(options, true)
+  await ensureDaemon(options)
   return socketPath(stateDirectory(options.stateDir))
 }

@@ -5,16 +5,16 @@ import type { Status } from '#api/table.ts'
 import { loadConfig } from '#daemon/config.ts'
 import { type EntryPlan, entryOrder, type PeerCount, readEntryFile } from '#daemon/entry-plan.ts'
 import { parseListen } from '#daemon/listen.ts'
-import { helperOrder } from '#daemon/tunnel-network.ts'
+import { assertNothingPending, helperOrder } from '#daemon/tunnel-network.ts'
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { parseAddress } from '#wire/address.ts'
 import { isTargetHost, type Target } from '#wire/control.ts'
 import type { WgQuickConfig } from '#wire/wg-quick.ts'
 import { assertBootstrap, progress, startDaemon, waitFor } from '../background.ts'
-import { becomeHelper, needsHelper } from '../become-helper.ts'
+import { becomeHelper, isRoot, leaveRoot } from '../become-helper.ts'
 import { print } from '../output.ts'
-import { run } from './run.ts'
+import { bindsLowPorts, isLow, run } from './run.ts'
 import { describe } from './status.ts'
 
 /** A handshake and its first repetition. */
@@ -36,7 +36,7 @@ export interface EntryOptions {
 export async function entry(file: string | undefined, options: EntryOptions, isDaemon: boolean): Promise<void> {
   const plan = planOf(file, options)
   if (isDaemon) {
-    if (plan.kind === 'tunnel' && file !== undefined && needsHelper()) helpEntry(file, plan, options)
+    if (isRoot()) startAsRoot(file, plan, options)
     const { runEntry } = await import('#daemon/entry.ts')
     const memory = {}
     return run(
@@ -66,13 +66,18 @@ export async function entry(file: string | undefined, options: EntryOptions, isD
   print(options.json, { ok: true, ...status }, `${summary(plan, status)}\n${describe(status)}`)
 }
 
-/** The helper of an entry, where root starts it. It reads the file, which others may not. */
-function helpEntry(file: string, plan: Extract<EntryPlan, { kind: 'tunnel' }>, options: EntryOptions): never {
+/** An entry that root starts: one with a tunnel gets a helper, which reads the file that others may not. */
+function startAsRoot(file: string | undefined, plan: EntryPlan, options: EntryOptions): never {
   const stateDir = stateDirectory(options.stateDir)
+  const found = configFile(options.config)
+  const config = loadConfig(found)
+  const node = { words: argumentsOf(file, options), config, stateDir, configFile: found }
+  if (plan.kind === 'listen' || file === undefined) {
+    assertNothingPending(stateDir)
+    leaveRoot({ ...node, bindsLowPorts: bindsLowPorts(config) || isLow(options.listen ?? '') })
+  }
   becomeHelper({
-    words: argumentsOf(file, options),
-    stateDir,
-    configFile: configFile(options.config),
+    ...{ ...node, bindsLowPorts: bindsLowPorts(config) },
     order: uid => helperOrder({ stateDir, order: entryOrder(plan), hooks: plan.runsHooks ? plan.file.hooks : [] }, uid),
     input: readFileSync(file, 'utf8'),
   })

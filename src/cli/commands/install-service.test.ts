@@ -36,6 +36,25 @@ test('what has a meaning for systemd or in XML is written so that it has none', 
   assert.match(launchdJob(odd), /<string>\/a&#60;b&#62;&#38;c<\/string>/)
 })
 
+test('a property list is one, to somebody who reads them, with what launchd asks for', t => {
+  if (skipUnless(t, hasTool('python3'), 'python3 is not installed', { tool: 'python3' })) return
+  const read = 'import json, plistlib, sys; print(json.dumps(plistlib.load(sys.stdin.buffer, fmt=plistlib.FMT_XML)))'
+  const command = ['/usr/local/bin/node', '/opt/<a> & "b"/main.js']
+  for (const role of ROLES) {
+    const input = launchdJob(serviceOf({ role, command, config: "/etc/it's/ü.toml", stateDir: '/var/db/hoplite' }))
+    const found: unknown = JSON.parse(execFileSync('python3', ['-c', read], { input, encoding: 'utf8' }))
+    const node = [role === 'client' ? 'daemon' : role, '--config', "/etc/it's/ü.toml", '--state-dir', '/var/db/hoplite']
+    assert.deepEqual(found, {
+      Label: `org.hoplite.${role}`,
+      ProgramArguments: [...command, 'keep', '--', ...node],
+      RunAtLoad: true,
+      KeepAlive: { SuccessfulExit: false },
+      ThrottleInterval: 10,
+      Umask: 0o077,
+    })
+  }
+})
+
 test('systemd takes every unit, and finds that a system service is exposed to little', t => {
   if (skipUnless(t, hasTool('systemd-analyze'), 'systemd is not installed', { tool: 'systemd-analyze' })) return
   const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-units-'))

@@ -15,7 +15,7 @@ interface Options {
 
 /** Prints the lines that wait, or hands in those of a file, of standard input (-) or of the command line. */
 export async function letters(given: readonly string[], options: Options): Promise<void> {
-  await ensureDaemon(options, true)
+  await ensureDaemon(options)
   const socket = socketPath(stateDirectory(options.stateDir))
   if (given.length === 0) {
     const { lines } = await callAction(socket, 'letters.take', {})

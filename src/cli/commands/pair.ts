@@ -28,7 +28,7 @@ export async function pair(
     const { ended } = await callAction(socket, 'pair.end', {})
     return print(options.json, { ok: true, ended }, ended ? 'The pairing was ended.' : 'No pairing was under way.')
   }
-  await ensureDaemon(options, true)
+  await ensureDaemon(options)
   const isLong = options.qr || options.line || options.file !== undefined
   const { code, expiresMs } = await callAction(socket, 'pair', { kind: isLong ? 'long' : 'short' })
   if (options.file !== undefined) await writeCode(options.file, code, socket)
@@ -39,7 +39,7 @@ export async function pair(
 /** Pairs with the device that shows the code, and waits until it is done. */
 export async function join(words: readonly string[], options: Options): Promise<void> {
   const code = readCode(words)
-  await ensureDaemon(options, true)
+  await ensureDaemon(options)
   const socket = socketPath(stateDirectory(options.stateDir))
   await callAction(socket, 'pair.join', { code })
   if (options.json !== true) print(false, {}, 'Looking for the device that shows the code: half a minute or so.')

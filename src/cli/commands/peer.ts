@@ -2,8 +2,9 @@ import { callAction } from '#api/client.ts'
 import type { Config } from '#daemon/config.ts'
 import type { RunOptions } from '#daemon/node.ts'
 import { socketPath } from '#platform/directories.ts'
+import { isRoot } from '../become-helper.ts'
 import { describePeer, peerStatement } from '../peer-words.ts'
-import { type NodeOptions, run } from './run.ts'
+import { type NodeOptions, plainNode, run } from './run.ts'
 
 const TERMINAL_MS = 1_000
 const JSON_MS = 5_000
@@ -14,6 +15,7 @@ const MIB = 2 ** 20
  * counters of the moment; with --json they come as a line every five seconds.
  */
 export async function peer(options: NodeOptions & { json?: boolean }): Promise<void> {
+  if (isRoot()) plainNode(['peer', ...(options.json ? ['--json'] : [])], options)
   const { runPeer } = await import('#daemon/relay.ts')
   const main = async (config: Config, more: RunOptions) => {
     sayStatement(config, options.json ?? false)

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { PART_FOLDERS } from '#daemon/parts-file.ts'
 import { recoverNetwork } from '#daemon/recovery.ts'
 import { stateDirectory } from '#platform/directories.ts'
+import { ENTRY_JOURNAL, journalDirectory } from '#platform/linux/changes.ts'
 import { print } from '../output.ts'
 
 const DONE = 'The network is as it was.'
@@ -12,6 +13,9 @@ const DONE = 'The network is as it was.'
 export async function recover(options: { stateDir?: string; json?: boolean }): Promise<void> {
   const directory = stateDirectory(options.stateDir)
   const undone: string[] = []
+  const entry = path.join(directory, PART_FOLDERS[0])
+  const ofHelper = path.join(journalDirectory(directory), ENTRY_JOURNAL)
+  if (ofHelper !== entry) undone.push(...(await recoverNetwork(entry, ofHelper)))
   for (const one of [...PART_FOLDERS.map(name => path.join(directory, name)), directory])
     undone.push(...(await recoverNetwork(one)))
   const text = undone.length === 0 ? nothing(directory) : [...undone.map(id => `undone: ${id}`), DONE].join('\n')

@@ -4,13 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { HopliteError } from '#api/errors.ts'
 import type { Config } from '#daemon/config.ts'
 import { loadConfig, withFlags } from '#daemon/config.ts'
-import { hasDeviceFile } from '#daemon/device-file.ts'
 import { exitRules } from '#daemon/exit-rules.ts'
 import { keepRunning } from '#daemon/keep-running.ts'
 import { openLog } from '#daemon/log.ts'
 import { keepLogShort } from '#daemon/log-file.ts'
-import { type MachineFlags, machineOrder, planMachine } from '#daemon/machine-plan.ts'
-import { devicesBeside, meshOrder } from '#daemon/mesh-order.ts'
+import { type MachineFlags, planMachine } from '#daemon/machine-plan.ts'
 import type { RunOptions } from '#daemon/node.ts'
 import { assertNothingPending } from '#daemon/tunnel-network.ts'
 import { monotonicMs } from '#platform/clock.ts'
@@ -19,8 +17,11 @@ import { giveSigns } from '#platform/heartbeat.ts'
 import { journalDirectory } from '#platform/linux/changes.ts'
 import { helperProcess } from '#platform/linux/helper-channel.ts'
 import { openServiceWatch } from '#platform/linux/service-notify.ts'
-import { becomeHelper, needsHelper } from '../become-helper.ts'
+import { becomeHelper, isRoot, leaveRoot } from '../become-helper.ts'
 import { type DaemonFlags, daemonWords } from '../daemon-words.ts'
+import { EXIT, exitCodeOf } from '../exit-codes.ts'
+import { giveSignsToKeeper } from '../kept.ts'
+import { printError } from '../output.ts'
 import { stopSignal } from '../stop-signal.ts'
 
 export interface NodeOptions {
@@ -31,7 +32,7 @@ export interface NodeOptions {
 type RelayOptions = NodeOptions & { exit?: boolean; tun?: boolean }
 
 export async function relay(options: RelayOptions): Promise<void> {
-  if (needsHelper()) await helpExit(options)
+  if (isRoot()) await startRelayAsRoot(options)
   const { runRelay } = await import('#daemon/relay.ts')
   await run('relay', options, runRelay, config => relayConfig(config, options))
 }
@@ -42,37 +43,61 @@ function relayConfig(config: Config, options: RelayOptions): Config {
   throw new HopliteError('REQUEST_INVALID', 'start a tunnel: this relay is no exit', 'add --exit')
 }
 
-/** The helper of an exit that has a tunnel, where root starts it. */
-async function helpExit(options: RelayOptions): Promise<void> {
+/** A relay that root starts: an exit that has a tunnel gets a helper. */
+async function startRelayAsRoot(options: RelayOptions): Promise<never> {
   const file = configFile(options.config)
   const config = relayConfig(loadConfig(file), options)
-  if (!config.exit.tunnel) return
+  const flags = [...(options.exit ? ['--exit'] : []), ...(options.tun ? ['--tun'] : [])]
+  if (!config.exit.tunnel) plainNode(['relay', ...flags], options)
   const { exitOrder } = await import('#daemon/exit-tunnel.ts')
   const tunnel = exitOrder(config, exitRules(config))
   const stateDir = stateDirectory(options.stateDir)
-  const { listen, control_listen, websocket_listen } = config.relay
-  const flags = [...(options.exit ? ['--exit'] : []), ...(options.tun ? ['--tun'] : [])]
   becomeHelper({
-    words: ['relay', ...flags],
-    stateDir,
-    configFile: file,
+    ...{ words: ['relay', ...flags], config, stateDir, configFile: file },
     order: uid => ({ tunnel, journal: journalDirectory(stateDir), uid, hooks: [] }),
-    bindsLowPorts: [listen, control_listen, websocket_listen, config.metrics.listen].some(isLow),
+    bindsLowPorts: bindsLowPorts(config),
   })
 }
 
+/** A node that root starts and that changes nothing of the machine's network: it is somebody else's from the beginning. */
+export function plainNode(words: readonly string[], options: NodeOptions): never {
+  const file = configFile(options.config)
+  const config = loadConfig(file)
+  const stateDir = stateDirectory(options.stateDir)
+  assertNothingPending(stateDir)
+  leaveRoot({ words, config, stateDir, configFile: file, bindsLowPorts: bindsLowPorts(config) })
+}
+
+/** Whether a node that listens for others, for names or for questions about itself does so where only root may. */
+export function bindsLowPorts({ relay, client, issuer, metrics, meet }: Config): boolean {
+  const { listen, control_listen, websocket_listen } = relay
+  const all = [
+    listen,
+    control_listen,
+    websocket_listen,
+    client.proxy,
+    issuer.listen,
+    metrics.listen,
+    meet.dns,
+    meet.listen,
+  ]
+  return all.some(isLow)
+}
+
 /** Whether it is an address with a port that only root binds, or who is let. */
-function isLow(address: string): boolean {
+export function isLow(address: string): boolean {
   const port = Number(address.split(':').at(-1))
   return address !== '' && port > 0 && port < 1_024
 }
 
 export async function bootstrap(options: NodeOptions): Promise<void> {
+  if (isRoot()) plainNode(['bootstrap'], options)
   const { runBootstrap } = await import('#daemon/bootstrap.ts')
   await run('bootstrap', options, runBootstrap, config => config)
 }
 
 export async function rendezvous(options: NodeOptions): Promise<void> {
+  if (isRoot()) plainNode(['rendezvous'], options)
   const { runRendezvous } = await import('#daemon/rendezvous.ts')
   await run('rendezvous', options, runRendezvous, config => config)
 }
@@ -80,8 +105,7 @@ export async function rendezvous(options: NodeOptions): Promise<void> {
 export type DaemonOptions = NodeOptions & DaemonFlags & MachineFlags
 
 export async function daemon(options: DaemonOptions): Promise<void> {
-  // What goes through a device of one's own is that device's interface too: it is this process's own, and has no helper.
-  if (options.via === undefined && needsHelper()) helpClient(options)
+  if (isRoot()) await helpClient(options)
   const { runClient } = await import('#daemon/client.ts')
   const plan = options.tun ? planMachine(options) : undefined
   let startsOff = options.off ?? false
@@ -93,34 +117,33 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   await run('client', options, main, config => withFlags(config, options))
 }
 
-/** The helper of a client where root starts it: one that the whole machine goes through, or that has devices. */
-function helpClient(options: DaemonOptions): void {
+/** The helper of a client that root starts, for its tunnel, for its devices, and for a VPN that is started from its page. */
+async function helpClient(options: DaemonOptions): Promise<never> {
   const file = configFile(options.config)
   const config = withFlags(loadConfig(file), options)
-  const { client, metrics, meet } = config
   const plan = options.tun ? planMachine(options) : undefined
-  const mesh = meshOrder(config, plan !== undefined)
   const stateDir = stateDirectory(options.stateDir)
-  // One that has never had a device, and is not to have one, needs no rights.
-  if (plan === undefined && (mesh === undefined || !(options.devices || hasDeviceFile(stateDir)))) return
   if (plan === undefined) assertNothingPending(stateDir)
+  const { clientOrder } = await import('#daemon/client-order.ts')
+  const { tunnel, mesh } = clientOrder(config, stateDir, plan)
   becomeHelper({
     words: daemonWords(options),
-    stateDir,
-    configFile: file,
+    ...{ config, stateDir, configFile: file },
     order: uid => ({
-      ...(plan && { tunnel: { ...machineOrder(plan), ...devicesBeside(config) } }),
+      ...(tunnel && { tunnel }),
       ...(mesh && { mesh }),
       journal: journalDirectory(stateDir),
       uid,
       hooks: [],
+      mayEnter: plan === undefined,
     }),
-    bindsLowPorts: [client.proxy, metrics.listen, meet.dns].some(isLow),
-    ...(meet.folder !== '' && { folder: meet.folder }),
+    bindsLowPorts: bindsLowPorts(config),
+    hasParts: plan === undefined,
   })
 }
 
 export async function issuer(options: NodeOptions): Promise<void> {
+  if (isRoot()) plainNode(['issuer'], options)
   const { runIssuer } = await import('#daemon/issuer.ts')
   await run('issuer', options, runIssuer, config => config)
 }
@@ -137,21 +160,34 @@ export async function run(
   const stateDir = stateDirectory(options.stateDir)
   keepLogShort(config, stateDir)
   const watch = process.platform === 'linux' ? openServiceWatch(process.env) : undefined
+  const isUp = giveSignsToKeeper()
   const helper = helperProcess()
+  const lost = new AbortController()
+  // Without one no right can be had again.
+  helper?.onLost(error => lost.abort(error))
   if (helper !== undefined) giveSigns(done => void helper.ask({ verb: 'alive' }).then(done, done))
   const runOptions: RunOptions = {
-    onUp: () => watch?.ready(),
+    onUp: () => {
+      watch?.ready()
+      isUp()
+    },
     stateDir,
     ...(file !== undefined && { configFile: file }),
-    signal: stopSignal(),
+    signal: AbortSignal.any([stopSignal(), lost.signal]),
     log: openLog(config, component),
   }
-  await keepRunning(more => main(config, more), runOptions, {
-    canBeOff: component === 'client',
-    now: monotonicMs,
-    jitter: Math.random,
-    wait: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => {}),
-  })
+  try {
+    await keepRunning(more => main(config, more), runOptions, {
+      canBeOff: component === 'client',
+      now: monotonicMs,
+      jitter: Math.random,
+      wait: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => {}),
+    })
+  } catch (error) {
+    // What it has started goes when it is gone.
+    printError(error, process.argv.includes('--json'))
+    process.exit(error instanceof HopliteError ? exitCodeOf(error.code) : EXIT.internal)
+  }
   // Libraries may keep timers: everything of ours is closed by now.
   process.exit(process.exitCode ?? 0)
 }

@@ -22,7 +22,6 @@ export interface UpOptions extends Partial<MachineFlags> {
   spendLimit?: number
   country?: string[]
   avoidCountry?: string[]
-  devices?: boolean
 }
 
 /** Starts the daemon if none runs, and waits until it has a route; for who has set up devices alone, until it answers. */
@@ -51,10 +50,10 @@ function summary({ listening, interface: name, via }: Status): string {
   return name === undefined ? `Connected. ${proxy}` : `Connected: this machine goes through ${name}. ${proxy}`
 }
 
-/** Starts the daemon, switched off, if none runs, and waits until it answers; for devices behind a helper, where root starts it. */
-export async function ensureDaemon(options: UpOptions, devices = false): Promise<void> {
+/** Starts the daemon, switched off, if none runs, and waits until it answers. */
+export async function ensureDaemon(options: UpOptions): Promise<void> {
   const stateDir = stateDirectory(options.stateDir)
-  const { daemon } = await findOrStart({ ...options, devices }, true)
+  const { daemon } = await findOrStart(options, true)
   await waitFor(
     () => true,
     stateDir,

@@ -35,6 +35,9 @@ export function journalDirectory(stateDirectory: string): string {
   return process.getuid?.() === 0 ? `${stateDirectory}.network` : stateDirectory
 }
 
+/** Below the journal of root's daemon: that of the tunnel of one's own VPN. */
+export const ENTRY_JOURNAL = 'entry'
+
 /** Makes the directory of a journal. Throws STATE_UNREADABLE when it is somebody else's. */
 export function prepareJournal(directory: string): void {
   prepareStateDirectory(directory)

@@ -1,4 +1,4 @@
-// Who the daemon is when root starts it with a helper: the user `hoplite`, where the machine has one, or a number that
+// Who a node is that root starts: the user `hoplite`, where the machine has one, or a number that
 // belongs to nobody. Its state directory is made its own; of directories that it may not enter (somebody's home) it sees the
 // program, its state and the configuration, and nothing else, in a mount namespace of its own.
 
@@ -9,12 +9,14 @@ import {
   existsSync,
   fchownSync,
   fstatSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
   type Stats,
   statSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import { assertProgram } from './steps.ts'
@@ -45,12 +47,25 @@ export interface DaemonLaunch extends DaemonUser {
   readonly bindsLowPorts: boolean
 }
 
-/** What Node's permission model is told of a node that writes to its state directory alone. */
-export function nodePermissions(...writes: readonly string[]): string[] {
+/** What Node's permission model is told of a node that writes to its state directory, and to these, alone. */
+export function nodePermissions(stateDir: string, alsoWrites: readonly string[] = []): string[] {
   return [
     ...['--permission', '--allow-net', '--allow-worker', '--allow-addons', '--allow-ffi'],
-    ...['--allow-fs-read=*', ...writes.map(directory => `--allow-fs-write=${directory}`)],
+    ...['--allow-fs-read=*', ...[stateDir, ...alsoWrites].map(place => `--allow-fs-write=${place}`)],
   ]
+}
+
+/** Bits of capabilities(7). */
+const CAP = { setgid: 6, setuid: 7, setpcap: 8, sysAdmin: 21 } as const
+
+/** Whether this process is root and may become somebody else: not so in a container that has taken that from it. */
+export function mayBecomeOther(): boolean {
+  return process.getuid?.() === 0 && [CAP.setgid, CAP.setuid, CAP.setpcap].every(mayUseCapability)
+}
+
+function mayUseCapability(bit: number): boolean {
+  const [, effective = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText('/proc/self/status')) ?? []
+  return ((BigInt(`0x${effective}`) >> BigInt(bit)) & 1n) === 1n
 }
 
 /** The user for the node of a state directory; root itself where a user namespace has no other. */
@@ -106,8 +121,11 @@ function giveEntry(file: string, user: DaemonUser, depth: number): void {
   }
 }
 
-/** The words that run a command as that user, without a right and without a way to get one. Throws PROGRAM_MISSING. */
-export function asDaemon({ uid, gid, command, sees, bindsLowPorts }: DaemonLaunch, stage: string): string[] {
+/**
+ * The words that run a command as that user, without a right and without a way to get one. Throws PROGRAM_MISSING, or NOT_PERMITTED
+ * where it could not see what it must.
+ */
+export function asDaemon({ uid, gid, command, sees, bindsLowPorts }: DaemonLaunch): string[] {
   assertProgram('setpriv')
   const kept = bindsLowPorts ? ',+net_bind_service' : ''
   // In a namespace that has no user but root, that one without what root is.
@@ -123,6 +141,15 @@ export function asDaemon({ uid, gid, command, sees, bindsLowPorts }: DaemonLaunc
   const covers = coversFor(sees, { uid, gid })
   if (covers.length === 0) return dropped
   assertProgram('unshare')
+  if (!mayUseCapability(CAP.sysAdmin)) {
+    const what = `run as user ${uid}: that one may not enter ${covers[0]}, and this root may not show it what is there`
+    throw new HopliteError('NOT_PERMITTED', what, 'keep the state where others may enter: --state-dir /var/lib/hoplite')
+  }
+  // Beside the covers: what is under one is out of sight while the others are laid.
+  const place = [tmpdir(), '/tmp', '/run', '/dev/shm'].find(
+    directory => existsSync(directory) && !covers.some(cover => isWithin(directory, cover)),
+  )
+  const stage = mkdtempSync(path.join(place ?? '/', 'hoplite-stage-'))
   const script = [...shelter(covers, sees, stage), 'exec "$@"'].join('\n')
   return ['unshare', '--mount', '--propagation', 'slave', '--', '/bin/sh', '-ec', script, 'sh', ...dropped]
 }
@@ -177,6 +204,7 @@ export function shelter(covers: readonly string[], sees: readonly string[], stag
     ...covers.map(tmpfs),
     ...kept.flatMap((place, i) => [make(place, place), `mount --move ${quote(`${stage}/${i}`)} ${quote(place)}`]),
     `umount ${quote(stage)}`,
+    `rmdir ${quote(stage)}`,
   ]
 }
 

@@ -13,6 +13,7 @@ import { HopliteError } from '#api/errors.ts'
 import { addressOf, bind, errno, errorName, fileCalls } from './libc.ts'
 
 const AF_UNIX = 1
+const SOCK_STREAM = 1
 const SOCK_DGRAM = 2
 const SOCK_CLOEXEC = 0o2000000
 const SOL_SOCKET = 1
@@ -55,12 +56,20 @@ export function openInbox(path: string): Inbox {
   }
 }
 
-/** Two sockets, each the other's end; both are closed in child processes that are not given one. Throws CHANGE_FAILED. */
-export function descriptorPair(): readonly [number, number] {
+/**
+ * Two sockets for open files, or for text, each the other's end; both are closed in child processes that are not given one. Throws
+ * CHANGE_FAILED.
+ */
+export function descriptorPair(carries: 'files' | 'text' = 'files'): readonly [number, number] {
   const both = Buffer.alloc(8)
-  if (calls().socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, addressOf(both)) !== 0)
-    throw failed('open Unix sockets')
+  const type = carries === 'files' ? SOCK_DGRAM : SOCK_STREAM
+  if (calls().socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, addressOf(both)) !== 0) throw failed('open Unix sockets')
   return [both.readInt32LE(0), both.readInt32LE(4)]
+}
+
+/** Closes descriptors that were handed on, or that nobody takes. */
+export function closeAll(fds: readonly number[]): void {
+  for (const fd of fds) fileCalls().close(fd)
 }
 
 /** Sends copies of descriptors through one end of a pair; never waits. Throws CHANGE_FAILED. */

@@ -13,6 +13,15 @@ const grant = {
   internet: true,
 }
 
+const entry = {
+  verb: 'entry',
+  addresses: ['10.2.0.2/32', 'fd00::2/128'],
+  dnsServers: ['10.2.0.1', 'fd00::1'],
+  dnsSearch: ['corp.example', '~.', '~internal', 'a-b.c_d'],
+  routes: ['0.0.0.0/0', '::/0'],
+  killSwitch: true,
+}
+
 const GOOD = [
   open,
   { ...open, mtu: 65_535, queues: 64, control: Array.from({ length: MAX_ENDPOINTS }, () => source) },
@@ -23,6 +32,10 @@ const GOOD = [
   { verb: 'control', control: [source] },
   { verb: 'mtu', mtu: 1_500 },
   { verb: 'alive' },
+  { verb: 'entryLeft' },
+  { verb: 'entryRestore' },
+  entry,
+  { ...entry, addresses: [], dnsServers: [], dnsSearch: [], routes: [], killSwitch: false },
   { verb: 'reset' },
   { verb: 'restore' },
   { verb: 'hooks', when: 'PostDown' },
@@ -76,6 +89,42 @@ const BAD: readonly unknown[] = [
   ...[22, 53, 1_023, 65_536, -1, '41000', null].map(port => ({ verb: 'linkSocket', family: 4, port })),
   { verb: 'linkSocket', family: 5, port: 0 },
   { verb: 'linkSocket', family: 4, port: 0, mark: 1 },
+  ...['name', 'hooks', 'lan', 'split', 'uid', 'journal', 'table', 'mark'].map(more => ({ ...entry, [more]: 'x' })),
+  ...['addresses', 'dnsServers', 'dnsSearch', 'routes', 'killSwitch'].flatMap(name => {
+    const { [name as 'routes']: _, ...rest } = entry
+    return [
+      rest,
+      { ...entry, [name]: null },
+      { ...entry, [name]: 'x' },
+      { ...entry, [name]: [7] },
+      { ...entry, [name]: [null] },
+    ]
+  }),
+  ...['', 'localhost', '10.0.0.0/33', '1.1.1.1; id', 'fe80::1%eth0/64'].flatMap(bad => [
+    { ...entry, addresses: [bad] },
+    { ...entry, routes: ['0.0.0.0/0', bad] },
+  ]),
+  ...['', '10.0.0.0/8', 'a.example', '1.1.1.1\nnameserver 2.2.2.2', 'fe80::1%eth0'].map(bad => ({
+    ...entry,
+    dnsServers: [bad],
+  })),
+  ...[
+    '',
+    '-x',
+    '--set',
+    'a b',
+    'a..b',
+    'a\n',
+    'ä.example',
+    '~~a',
+    'a;b',
+    `${'a'.repeat(64)}.example`,
+    'a.'.repeat(128),
+  ].map(bad => ({ ...entry, dnsSearch: [bad] })),
+  { ...entry, routes: Array.from({ length: 8_193 }, () => '10.0.0.0/8') },
+  { ...entry, addresses: Array.from({ length: MAX_ENDPOINTS + 1 }, () => '10.0.0.1/32') },
+  { verb: 'entryLeft', journal: '/etc' },
+  { verb: 'entryRestore', journal: '/etc' },
   // What is not said counts as much as what is.
   { verb: 'open', mtu: 1_280, queues: 1 },
   { ...open, name: 'eth0' },

@@ -16,6 +16,7 @@ import {
   type Family,
   familyOf,
   formatNetwork,
+  parseInterface,
   parseNetwork,
 } from './networks.ts'
 
@@ -23,6 +24,10 @@ import {
 export const MAX_LINE_BYTES = 256 * 1024
 export const MAX_ENDPOINTS = 1024
 export const MAX_QUEUES = 64
+/** Of all the peers of a file. */
+const MAX_ROUTES = 8_192
+const DOMAIN =
+  /^(?=.{1,254}$)~?(\.|[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?)$/
 
 export interface ClientOrder {
   readonly kind: 'client'
@@ -84,6 +89,8 @@ export interface HelperOrder {
   readonly uid: number
   /** The commands of a WireGuard file that its user wants run. */
   readonly hooks: readonly WgQuickHook[]
+  /** Whether a person may start the tunnel of a VPN of his from the daemon's page. */
+  readonly mayEnter?: boolean
 }
 
 export type HelperRequest =
@@ -121,6 +128,22 @@ export type HelperRequest =
       readonly verb: 'meshNetworks'
       readonly networks: readonly { readonly network: string; readonly isUp: boolean }[]
     }
+  /**
+   * Gives the two ends of a way to a helper of another tunnel, that of one's own VPN, for a process of the daemon's: what its file
+   * says of the network, and nothing else. In the place of an earlier one.
+   */
+  | {
+      readonly verb: 'entry'
+      readonly addresses: readonly string[]
+      readonly dnsServers: readonly string[]
+      readonly dnsSearch: readonly string[]
+      readonly routes: readonly string[]
+      readonly killSwitch: boolean
+    }
+  /** Whether that tunnel has left changes of the network. */
+  | { readonly verb: 'entryLeft' }
+  /** Undoes them, when nobody uses it. */
+  | { readonly verb: 'entryRestore' }
   /** Gives a UDP socket with the mark of links, bound to a port of every address; 0 is any. */
   | { readonly verb: 'linkSocket'; readonly family: 4 | 6; readonly port: number }
 
@@ -185,7 +208,22 @@ function readRequest(found: Readonly<Record<string, unknown>>): HelperRequest | 
         port: port === 0 ? 0 : integer(port, 1_024, 65_535),
       }
     }
+    case 'entry': {
+      if (!has('addresses', 'dnsServers', 'dnsSearch', 'routes', 'killSwitch')) return undefined
+      const { killSwitch } = found
+      if (typeof killSwitch !== 'boolean') return undefined
+      return {
+        verb,
+        addresses: list(found['addresses'], ownAddress),
+        dnsServers: addresses(found['dnsServers']),
+        dnsSearch: list(found['dnsSearch'], domain),
+        routes: list(found['routes'], network, MAX_ROUTES),
+        killSwitch,
+      }
+    }
     case 'alive':
+    case 'entryLeft':
+    case 'entryRestore':
     case 'reset':
     case 'restore':
     case 'meshNames':
@@ -233,8 +271,8 @@ function addresses(value: unknown): readonly string[] {
   })
 }
 
-function list<Entry>(value: unknown, read: (entry: unknown) => Entry): readonly Entry[] {
-  if (!Array.isArray(value) || value.length > MAX_ENDPOINTS) throw new RangeError('not a list')
+function list<Entry>(value: unknown, read: (entry: unknown) => Entry, most = MAX_ENDPOINTS): readonly Entry[] {
+  if (!Array.isArray(value) || value.length > most) throw new RangeError('not a list')
   return value.map(read)
 }
 
@@ -257,6 +295,18 @@ function meshNetwork(entry: unknown): { readonly network: string; readonly isUp:
 function network(value: unknown): string {
   if (typeof value !== 'string') throw new RangeError('not a network')
   return formatNetwork(parseNetwork(value))
+}
+
+/** An address with the length of its network. */
+function ownAddress(value: unknown): string {
+  if (typeof value !== 'string') throw new RangeError('not an address')
+  return formatNetwork(parseInterface(value))
+}
+
+/** A domain that names are looked for in; with `~` one whose names alone are asked there. */
+function domain(value: unknown): string {
+  if (typeof value !== 'string' || !DOMAIN.test(value)) throw new RangeError('not a domain')
+  return value
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -34,6 +34,12 @@ const EXIT: ExitOrder = {
   resolver: { address: '192.0.0.1', servers: ['192.0.2.53'] },
 }
 
+/** In the words of a daemon's script. */
+const ENTRY = `'${JSON.stringify({
+  ...{ verb: 'entry', addresses: ['10.2.0.2/32'], dnsServers: [], dnsSearch: [] },
+  ...{ routes: ['0.0.0.0/0'], killSwitch: true },
+})}'`
+
 /** What a daemon that somebody else owns could do: it has the descriptors, and says over them what it likes. */
 const HOSTILE = `
   import { Socket } from 'node:net'
@@ -275,6 +281,66 @@ test('a hostile daemon', async t => {
       const ends = ['0', '0', ...refused, '4', '100.65.0.2 dev hoplite0 scope link ']
       assert.deepEqual([code, stdout.trimEnd().split('\n')], [0, [...lines, ...ends].map(line => line.trimEnd())])
       assert.equal(await picture(), before)
+    },
+  )
+
+  await t.test(
+    'gets a way to a helper of a VPN only where root said so, and not beside a tunnel of its own',
+    async t => {
+      const { code, stdout } = await run(
+        t,
+        host,
+        `for (const verb of [${ENTRY}, '{"verb":"entryLeft"}', '{"verb":"entryRestore"}']) console.log((await ask(verb)).error.code)
+       process.exit(0)`,
+      )
+      assert.deepEqual([code, stdout], [0, 'REQUEST_INVALID\n'.repeat(3)])
+    },
+  )
+
+  await t.test(
+    "whose VPN's process dies leaves it shut, and what was left is undone when that is asked for",
+    async t => {
+      const { code, stdout, journal } = await run(
+        t,
+        host,
+        `import { acceptDescriptors } from ${JSON.stringify(new URL('./descriptors.ts', import.meta.url).href)}
+       import { execFileSync } from 'node:child_process'
+       const rules = () => execFileSync('ip', ['rule']).toString().split('\\n').length
+       const way = async () => {
+         const { fds, error } = await ask(${ENTRY})
+         if (error) return console.log(error)
+         const [text, files] = acceptDescriptors(4, fds)
+         const socket = new Socket({ fd: text, readable: true, writable: true })
+         const say = request => new Promise(resolve => {
+           socket.once('data', bytes => resolve(JSON.parse(bytes)))
+           socket.write(JSON.stringify(request) + '\\n')
+         })
+         return { socket, say, files }
+       }
+       const before = rules()
+       const left = async () => (await ask('{"verb":"entryLeft"}')).answer.isLeft
+       const one = await way()
+       console.log('nothing', await left())
+       for (const bad of [{ verb: 'entry' }, { verb: 'meshNames' }, { verb: 'linkSocket', family: 4, port: 0 }, { verb: 'open' }])
+         console.log((await one.say(bad)).error.code)
+       const open = await one.say({ verb: 'open', mtu: 1400, queues: 1, control: [] })
+       const [tun] = acceptDescriptors(one.files, open.fds)
+       console.log(open.answer.opened.name, open.answer.opened.killSwitch, await left(), rules() > before)
+       one.socket.destroy()
+       ;(await import(${JSON.stringify(new URL('./libc.ts', import.meta.url).href)})).fileCalls().close(tun)
+       console.log('shut', await left(), rules() > before)
+       await ask('{"verb":"entryRestore"}')
+       console.log('open', await left(), rules() === before)
+       process.exit(0)`,
+        ({ order: { journal, uid, hooks }, ...start }) => ({
+          ...start,
+          order: { journal, uid, hooks, mayEnter: true },
+        }),
+      )
+      const lines = ['nothing false', ...Array(4).fill('REQUEST_INVALID'), 'hoplite-vpn true true true']
+      assert.deepEqual([code, stdout.trimEnd().split('\n')], [0, [...lines, 'shut true true', 'open false true']])
+      assert.equal(await picture(), before)
+      assert.ok(!existsSync(path.join(journal, 'entry', 'network-changes.jsonl')))
     },
   )
 

@@ -9,10 +9,8 @@
 // firewall that the one before it had; several times in a row, it is left alone. A daemon that says more than a line may hold is killed.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmdirSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { constants, tmpdir } from 'node:os'
-import path from 'node:path'
+import { constants } from 'node:os'
 import { HopliteError } from '#api/errors.ts'
 import { monotonicMs } from '../clock.ts'
 import { Failures } from '../failures.ts'
@@ -20,17 +18,17 @@ import { Heartbeat, watchFor } from '../heartbeat.ts'
 import { lockStateSoon } from '../state-lock.ts'
 import { prepareJournal } from './changes.ts'
 import { asDaemon, giveState } from './daemon-user.ts'
-import { descriptorPair, passDescriptors } from './descriptors.ts'
-import { closeAll, Helper, MACHINE } from './helper.ts'
-import { HELPER_VARIABLE, type HelperReply } from './helper-channel.ts'
-import { MAX_LINE_BYTES, parseRequest } from './helper-order.ts'
+import { descriptorPair } from './descriptors.ts'
+import { EntryHelper } from './entry-helper.ts'
+import { Helper, MACHINE } from './helper.ts'
+import { HELPER_VARIABLE } from './helper-channel.ts'
+import { type Served, serveRequests } from './helper-serve.ts'
 import { type HelperStart, START_VARIABLE } from './helper-start.ts'
 import { fileCalls } from './libc.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 const LINES = 3
 const FILES = 4
-const NEWLINE = 10
 
 const { order, launch, stateDir, input, beatMs } = JSON.parse(process.env[START_VARIABLE] ?? '') as HelperStart
 delete process.env[START_VARIABLE]
@@ -42,12 +40,13 @@ const unlock = await lockStateSoon(order.journal).catch(fail)
 giveState(stateDir, launch)
 let child: ChildProcess
 let isStopping = false
-for (const signal of SIGNALS) {
-  process.on(signal, () => {
-    isStopping = true
-    child.kill(signal)
-  })
+const stop = (signal: NodeJS.Signals) => {
+  isStopping = true
+  child.kill(signal)
 }
+for (const signal of SIGNALS) process.on(signal, () => stop(signal))
+// Whoever started root's command over a channel is gone.
+process.once('disconnect', () => stop('SIGTERM'))
 const failures = new Failures()
 let ended = await runDaemon()
 while (ended.isHung && !isStopping && !failures.add(monotonicMs()).isLoop) ended = await runDaemon()
@@ -59,8 +58,7 @@ async function runDaemon(): Promise<{ readonly code: number; readonly isHung: bo
   const helper = new Helper(order, MACHINE, sayChanged)
   await helper.handleStart().catch(fail)
   const [ours, theirs] = descriptorPair()
-  const stage = mkdtempSync(path.join(tmpdir(), 'hoplite-stage-'))
-  const [program = '', ...words] = asDaemon(launch, stage)
+  const [program = '', ...words] = asDaemon(launch)
   child = spawn(program, words, {
     stdio: [input === undefined ? 'ignore' : 'pipe', 'inherit', 'inherit', 'pipe', theirs],
     env: environment(),
@@ -68,7 +66,16 @@ async function runDaemon(): Promise<{ readonly code: number; readonly isHung: bo
   child.stdin?.on('error', () => undefined).end(input)
   fileCalls().close(theirs)
   const heartbeat = new Heartbeat()
-  const served: Served = { helper, heartbeat, files: ours, isBusy: false }
+  const entries = new EntryHelper(order)
+  const served: Served = {
+    carryOut: request => {
+      if (request.verb === 'alive') heartbeat.handleBeat()
+      return entries.handles(request) ? entries.handle(request) : helper.handle(request)
+    },
+    files: ours,
+    onFlood: () => child.kill('SIGKILL'),
+    isBusy: false,
+  }
   let isHung = false
   const watching = watchFor(
     heartbeat,
@@ -80,74 +87,16 @@ async function runDaemon(): Promise<{ readonly code: number; readonly isHung: bo
     },
     { everyMs: beatMs, isBusy: () => served.isBusy },
   )
-  const serving = serve(child.stdio[LINES] as Socket, served)
+  const serving = serveRequests(child.stdio[LINES] as Socket, served)
   const code = await new Promise<number>(resolve => {
     child.once('error', error => fail(error))
     child.once('exit', (ended, signal) => resolve(ended ?? 128 + constants.signals[signal ?? 'SIGKILL']))
   })
   watching[Symbol.dispose]()
-  rmdirSync(stage)
   await serving
   fileCalls().close(ours)
-  await helper.handleDaemonGone().catch(say)
+  for (const gone of [helper, entries]) await gone.handleDaemonGone().catch(say)
   return { code, isHung }
-}
-
-interface Served {
-  readonly helper: Helper
-  readonly heartbeat: Heartbeat
-  /** Where open files go. */
-  readonly files: number
-  /** Whether a request is being carried out, which may take as long as the commands of a file do. */
-  isBusy: boolean
-}
-
-/** Answers requests, one after another: what comes faster waits in the kernel. */
-async function serve(socket: Socket, served: Served): Promise<void> {
-  let held = Buffer.alloc(0)
-  try {
-    for await (const chunk of socket) {
-      held = Buffer.concat([held, chunk as Buffer])
-      for (let end = held.indexOf(NEWLINE); end >= 0; end = held.indexOf(NEWLINE)) {
-        const line = held.toString('utf8', 0, end)
-        held = held.subarray(end + 1)
-        served.isBusy = true
-        const reply = await answer(line, served)
-        served.isBusy = false
-        await write(socket, `${JSON.stringify(reply)}\n`)
-      }
-      if (held.length > MAX_LINE_BYTES) child.kill('SIGKILL')
-    }
-  } catch {
-    // It is gone; what it said last may be half a line.
-  }
-}
-
-/** Resolves when the daemon has room for it: one that does not read is not listened to. */
-function write(socket: Socket, text: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    socket.write(text, error => (error ? reject(error) : resolve()))
-  })
-}
-
-async function answer(line: string, { helper, heartbeat, files }: Served): Promise<HelperReply> {
-  try {
-    const request = parseRequest(line)
-    if (request === undefined)
-      throw new HopliteError('REQUEST_INVALID', 'change the network: that is no request', 'report it')
-    if (request.verb === 'alive') heartbeat.handleBeat()
-    const { answer, fds } = await helper.handle(request)
-    try {
-      passDescriptors(files, fds)
-    } finally {
-      closeAll(fds)
-    }
-    return { answer, fds: fds.length }
-  } catch (error) {
-    if (error instanceof HopliteError)
-      return { error: { code: error.code, message: error.message, advice: error.advice } }
-    return { error: { code: 'INTERNAL', message: `change the network: ${String(error)}`, advice: 'report it' } }
-  }
 }
 
 /** The daemon's: not the watchdog's process id, which is this one's, and a home, which a user that nobody entered has none of. */

@@ -37,11 +37,11 @@ import { detectDnsWay } from './dns.ts'
 import { applyExitNetwork, detectExitMachine, type ExitMachine, mendExitNetwork } from './exit-network.ts'
 import type { ClientOrder, HelperOrder, HelperRequest, MeshGrant } from './helper-order.ts'
 import { runHooks } from './hooks.ts'
-import { errorName, fileCalls } from './libc.ts'
+import { errorName } from './libc.ts'
 import { openLinkSocket } from './link-socket.ts'
 import { MESH_MTU, moveMeshRoutes, openMeshLink, openMeshNames } from './mesh-link.ts'
 import { NetworkGuard } from './network-guard.ts'
-import { type Endpoint, type Family, isWithin } from './networks.ts'
+import { type Endpoint, type Family, isWithin, parseInterface } from './networks.ts'
 import { listTable } from './nft.ts'
 import { errno } from './socket-calls.ts'
 import { openTun, type Tun } from './tun.ts'
@@ -65,6 +65,8 @@ export interface HelperAnswer {
   readonly mesh?: { readonly name: string; readonly offload: TunOffload }
   /** Whether the system asks us for the devices' names. */
   readonly isTold?: boolean
+  /** Of the tunnel of one's own VPN: whether it has left changes of the network. */
+  readonly isLeft?: boolean
   /** Where devices may reach the internet behind this one: the families that lead there. */
   readonly outward?: readonly Family[]
 }
@@ -197,6 +199,10 @@ export class Helper {
         const fd = machine.openLinkSocket(request.family, request.port)
         return { answer: {}, fds: fd < 0 ? [] : [fd] }
       }
+      case 'entry':
+      case 'entryLeft':
+      case 'entryRestore':
+        throw outOfTurn()
       case 'wg':
         this.#wg?.remove()
         this.#wg = await machine.listenForWg(this.#client().name)
@@ -238,6 +244,9 @@ export class Helper {
       await this.#machine.applyClientNetwork(changes, network)
       this.#open?.guard?.[Symbol.dispose]()
       this.#open = { changes, name, network, guard: this.#guard() }
+      // A tunnel that leads through a device is the devices' interface too.
+      if (this.#order.mesh?.interface === name)
+        this.#mesh = { name, hosts: tunnel.addresses.map(own => parseInterface(own).address).toReversed(), routes: [] }
       await this.#open.guard?.settle()
       return { answer: { opened: { name, offload, tookOver, killSwitch: tunnel.killSwitch, outward: [] } }, fds }
     } catch (error) {
@@ -375,12 +384,7 @@ function familiesOf({ outward4, outward6 }: Pick<ExitMachine, 'outward4' | 'outw
 
 const DONE: Carried = { answer: {}, fds: [] }
 
-/** Closes descriptors that were handed on, or that nobody takes. */
-export function closeAll(fds: readonly number[]): void {
-  for (const fd of fds) fileCalls().close(fd)
-}
-
-function outOfTurn(): HopliteError {
+export function outOfTurn(): HopliteError {
   return new HopliteError('REQUEST_INVALID', 'change the network: there is no such tunnel', 'open one first')
 }
 
