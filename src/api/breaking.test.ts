@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { z } from 'zod'
 import { breakingChanges } from './breaking.ts'
 import { type OpenApiDocument, openApiDocument } from './openapi.ts'
+import { ACTIONS } from './table.ts'
 
 /** The document of one action after `change` was made to its JSON. */
 function changed(change: (document: never) => void): OpenApiDocument {
@@ -90,15 +92,31 @@ test('what is taken away, renamed, or asked for in addition is named', () => {
 
 test('of values that may be of several kinds, none is refused where it was taken and none is new where it is given', () => {
   const [check, log] = [openApiDocument(['settings.check']), openApiDocument(['activity'])]
-  const kinds = (document: OpenApiDocument, action: string, path: string) =>
-    at(document.paths[`/v1/${action}`]?.['post'], path)['anyOf'] as unknown[]
-  const values = 'requestBody.SCHEMA.properties.values.additionalProperties'
+  const schemas = (document: OpenApiDocument) => document.components['schemas'] as Record<string, { anyOf: unknown[] }>
   const fewer = structuredClone(check)
-  kinds(fewer, 'settings.check', values).pop()
-  assert.match(breakingChanges(check, fewer).join(), /values\.\*: of several kinds, 1 are refused now/)
+  schemas(fewer)['input.settings.check.__schema0']?.anyOf.pop()
+  assert.match(breakingChanges(check, fewer).join(), /of several kinds, 1 are refused now/)
   assert.deepEqual(breakingChanges(fewer, check), [], 'more may be taken')
-  const fields = 'responses.200.SCHEMA.properties.lines.items.properties.fields.additionalProperties'
   const more = structuredClone(log)
-  kinds(more, 'activity', fields).push({ type: 'null' })
-  assert.match(breakingChanges(log, more).join(), /fields\.\*: it may be of 1 more kinds now/)
+  const fields = 'paths./v1/activity.post.responses.200.SCHEMA.properties.lines.items.properties.fields'
+  at(more, `${fields}.additionalProperties`)['type'] = ['number', 'boolean', 'string', 'null']
+  assert.match(breakingChanges(log, more).join(), /lines\[\]\.fields\.\*: it was number,boolean,string and is/)
+})
+
+test('whatever the document refers to is in it', () => {
+  const document = openApiDocument()
+  const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, path = '']) => path)
+  assert.ok(references.some(path => path.startsWith('components/schemas/input.')))
+  for (const path of new Set(references)) {
+    const found = path.split('/').reduce<unknown>((value, key) => (value as Record<string, unknown>)[key], document)
+    assert.equal(typeof found, 'object', path)
+  }
+})
+
+test('every input says what it means: help and documents are made of it', () => {
+  for (const [name, { input }] of Object.entries(ACTIONS)) {
+    const { properties = {} } = z.toJSONSchema(input) as { properties?: Record<string, { description?: string }> }
+    for (const [field, { description }] of Object.entries(properties))
+      assert.ok(description !== undefined && description.length > 3, `${name}: ${field}`)
+  }
 })

@@ -34,7 +34,7 @@ export function breakingChanges(before: OpenApiDocument, after: OpenApiDocument)
   for (const [name, schema] of Object.entries(events(before))) {
     const now = events(after)[name]
     if (now === undefined) broken.push(`${name} is gone`)
-    else broken.push(...outputChanges(name, schema, now))
+    else broken.push(...(name.startsWith('input.') ? inputChanges : outputChanges)(name, schema, now))
   }
   return broken
 }

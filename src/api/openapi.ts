@@ -49,7 +49,12 @@ export function openApiDocument(names: readonly ActionName[] = Object.keys(ACTIO
     components: {
       schemas: {
         Error: ERROR,
-        ...Object.fromEntries(Object.values(EVENTS).map(({ name, data }) => [`event.${name}`, schemaOf(data)])),
+        ...Object.fromEntries(
+          Object.values(EVENTS).map(({ name, data }) => [`event.${name}`, schemaOf(data, `event.${name}.`)]),
+        ),
+        ...Object.fromEntries(names.flatMap(name => partsOf(ACTIONS[name].input, `input.${name}.`))),
+        ...Object.fromEntries(names.flatMap(name => partsOf(ACTIONS[name].output, `output.${name}.`))),
+        ...Object.fromEntries(Object.values(EVENTS).flatMap(({ name, data }) => partsOf(data, `event.${name}.`))),
       },
       securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
     },
@@ -64,9 +69,9 @@ function operation(name: ActionName): Record<string, unknown> {
     ...(ALONE[permission] !== undefined && { description: ALONE[permission] }),
     'x-permission': permission,
     security: [{ token: [permission] }],
-    requestBody: { required: true, content: { 'application/json': { schema: schemaOf(input) } } },
+    requestBody: { required: true, content: { 'application/json': { schema: schemaOf(input, `input.${name}.`) } } },
     responses: {
-      '200': { description: 'Done', content: { 'application/json': { schema: schemaOf(output) } } },
+      '200': { description: 'Done', content: { 'application/json': { schema: schemaOf(output, `output.${name}.`) } } },
       default: {
         description: 'Not done',
         content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
@@ -86,7 +91,17 @@ function eventStream(): Record<string, unknown> {
   }
 }
 
-function schemaOf(schema: z.ZodType): unknown {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { target: 'draft-2020-12' })
-  return rest
+function schemaOf(schema: z.ZodType, name: string): unknown {
+  const { $schema: _, $defs: _defs, ...rest } = z.toJSONSchema(schema, { target: 'draft-2020-12' })
+  return withRefs(rest, name)
+}
+
+/** What a schema refers to, by its name in the document; a reference begins at the document's root, not at its schema's. */
+function partsOf(schema: z.ZodType, name: string): [string, unknown][] {
+  const { $defs = {} } = z.toJSONSchema(schema, { target: 'draft-2020-12' })
+  return Object.entries($defs).map(([part, inner]) => [`${name}${part}`, withRefs(inner, name)])
+}
+
+function withRefs(schema: unknown, name: string): unknown {
+  return JSON.parse(JSON.stringify(schema).replaceAll('"#/$defs/', `"#/components/schemas/${name}`))
 }

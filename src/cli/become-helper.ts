@@ -7,6 +7,7 @@ import { isSea } from 'node:sea'
 import { fileURLToPath } from 'node:url'
 import {
   assertReadable,
+  assertShared,
   configPlace,
   type DaemonLaunch,
   daemonUser,
@@ -28,6 +29,8 @@ export interface Node {
   readonly order: (uid: number) => HelperOrder
   readonly input?: string
   readonly bindsLowPorts?: boolean
+  /** Where its letters are left, and read by others. */
+  readonly folder?: string
 }
 
 /** Whether a node that changes the network, started by this process, would be root with all that root may. */
@@ -36,13 +39,16 @@ export function needsHelper(): boolean {
 }
 
 /** Becomes the helper of a node; does not return. Throws STATE_LOCKED, STATE_UNREADABLE or PROGRAM_MISSING. */
-export function becomeHelper({ words, stateDir, configFile, order, input, bindsLowPorts = false }: Node): never {
+export function becomeHelper(node: Node): never {
+  const { words, stateDir, configFile, order, input, bindsLowPorts = false } = node
+  const folders = node.folder === undefined ? [] : [path.resolve(node.folder)]
   prepareStateDirectory(stateDir)
   lockState(stateDir)()
   const user = daemonUser(stateDir)
   const main = process.argv[1] ?? ''
   for (const file of [main, ...(configFile === undefined ? [] : [configFile])]) assertReadable(file, user)
-  const permissions = nodePermissions(stateDir)
+  for (const folder of folders) assertShared(folder, user)
+  const permissions = nodePermissions(stateDir, ...folders)
   const launch: DaemonLaunch = {
     ...user,
     command: [
@@ -53,7 +59,7 @@ export function becomeHelper({ words, stateDir, configFile, order, input, bindsL
     // The single executable takes no options for Node on its command line.
     env: isSea() ? { NODE_OPTIONS: permissions.join(' ') } : {},
     sees: [
-      ...[programDirectory(main), path.dirname(process.execPath), stateDir],
+      ...[programDirectory(main), path.dirname(process.execPath), stateDir, ...folders],
       ...(configFile === undefined ? [] : [configPlace(configFile, user)]),
     ],
     bindsLowPorts,

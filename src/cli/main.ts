@@ -73,9 +73,9 @@ command('pair', 'show a code by which another device of yours can be paired')
 command('join', 'pair with the device that shows a code')
   .argument('<code...>', 'four words, a line, a file with it, or - to read it from standard input')
   .action(async (code, options) => (await import('./commands/pair.ts')).join(code, options))
-const devices = command('devices', 'list your devices').action(async options =>
-  (await import('./commands/devices.ts')).list(options),
-)
+const devices = command('devices', 'list your devices')
+  .option('--hosts', 'print their names and addresses as lines for /etc/hosts')
+  .action(async options => (await import('./commands/devices.ts')).list(options))
 const onDevices = (name: string, description: string) =>
   devices
     .command(name)
@@ -154,6 +154,7 @@ const daemonCommand = command('daemon', 'run the client in the foreground', true
   .option('--avoid-country <code...>', 'no exit in these')
   .option('--spend-limit <credits>', 'pay relays no more than this', wholeNumber(1, 1_000_000_000))
   .option('--off', 'build no route until told to')
+  .option('--devices', 'a network of devices is wanted')
   .option('--tun', 'send everything this machine says through the route')
 machineOptions(daemonCommand).action(async options => (await import('./commands/run.ts')).daemon(options))
 command('run', 'run one command whose traffic can go through a route only; needs no root')

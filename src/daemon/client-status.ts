@@ -39,7 +39,14 @@ export function viaStatus({
 }
 
 /** What to do while there is no route. */
-export function adviceFor(hasBootstrap: boolean, directorySize: number, unaffordable: number): string {
+export function adviceFor(
+  problem: string | undefined,
+  hasBootstrap: boolean,
+  directorySize: number,
+  unaffordable: number,
+): string {
+  const isLost = problem?.startsWith('the route was lost') ?? false
+  if (isLost) return 'another is tried by itself; if none comes up: hoplite doctor'
   if (unaffordable > 0) {
     const all = `${unaffordable} of ${directorySize} relays`
     return `${all} take credits of an issuer that is not yours: set issuer and issuer_id in [credit]`

@@ -228,6 +228,7 @@ class Client {
         this.#meeting.handleServersKnown()
         this.#routes.run(now => routes.handleDeadline(now))
       },
+      isStuck: () => this.#routes.isOn && routes.find('')?.state !== 'ready' && routes.problem('') !== undefined,
       guards: () => this.#choice.guardSources(),
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
@@ -274,7 +275,7 @@ class Client {
     try {
       this.#proxyAddress = await this.#proxy.listen(listen.host, listen.port)
     } catch (error) {
-      const advice = 'stop the program that uses it, or choose another with --proxy'
+      const advice = 'stop the program that uses it, or choose another: proxy in [client], or hoplite up --proxy'
       throw new HopliteError(
         'ADDRESS_IN_USE',
         `listen on ${formatAddress(listen)}: ${(error as NodeJS.ErrnoException).code}`,
@@ -309,6 +310,7 @@ class Client {
       },
       this.#face.events,
       {
+        'meet.allow': ({ meet }) => this.#meeting.allow(meet.allow),
         'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }),
         'client.exit_countries': ({ client }) => this.#choice.prefer({ countries: client.exit_countries }),
         'client.avoid_exit_countries': ({ client }) =>
@@ -427,7 +429,13 @@ class Client {
   }
 
   get #advice(): string {
-    return adviceFor(this.#config.network.bootstrap.length > 0, this.#directory.size, this.#choice.unaffordable)
+    const problem = this.#routes.routes.problem('')
+    return adviceFor(
+      problem,
+      this.#config.network.bootstrap.length > 0,
+      this.#directory.size,
+      this.#choice.unaffordable,
+    )
   }
 
   #status(): Status {
@@ -455,7 +463,7 @@ class Client {
         ...this.#meeting.counters,
       },
       ...through,
-      ...(payments?.problem !== undefined && { problem: payments.problem }),
+      ...(payments?.problem !== undefined && { problem: payments.problem, advice: payments.advice }),
     }
   }
 }

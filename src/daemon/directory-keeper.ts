@@ -2,21 +2,22 @@
 
 import { systemRandom } from '#crypto/random.ts'
 import type { Directory } from '#discover/directory.ts'
+import { monotonicMs } from '#platform/clock.ts'
 import { type Address, isWildcard } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
+import { RefreshTimes } from './refresh-times.ts'
 
-const REFRESH_MS = 3_600_000
-const FIRST_RETRY_MS = 700
-const MAX_RETRY_MS = 60_000
-/** A directory smaller than this may still be filling. */
-const SMALL = 12
+/** How soon it is noticed that there is no way through what is known. */
+const LOOK_MS = 5_000
 
 export interface DirectoryKeeperOptions {
   readonly config: Config
   readonly directory: Directory
   readonly log: Log
   readonly onRefreshed: () => void
+  /** Whether no route is found in what is known. */
+  readonly isStuck: () => boolean
   /** The relays to ask, as multiaddrs: the guards, who know this client's address anyway. */
   readonly guards: () => readonly string[]
   readonly onConnection?: (address: Address) => void
@@ -27,7 +28,7 @@ export class DirectoryKeeper {
   readonly #stop = new AbortController()
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> = Promise.resolve()
-  #retryMs = FIRST_RETRY_MS
+  readonly #times = new RefreshTimes()
 
   constructor(options: DirectoryKeeperOptions) {
     this.#options = options
@@ -73,10 +74,14 @@ export class DirectoryKeeper {
     if (this.#stop.signal.aborted) return
     const hasChanged = directory.version !== before
     if (hasChanged) onRefreshed()
-    // A young network grows within seconds; an old one is asked once an hour.
-    const isFilling = directory.size < SMALL
-    this.#retryMs = hasChanged ? FIRST_RETRY_MS : Math.min(this.#retryMs * 2, MAX_RETRY_MS)
-    const jitter = 0.8 + 0.4 * ((systemRandom(1)[0] ?? 0) / 255)
-    this.#timer = setTimeout(() => this.start(), (isFilling ? this.#retryMs : REFRESH_MS) * jitter)
+    this.#times.handleRefreshed(hasChanged, monotonicMs(), 0.8 + 0.4 * ((systemRandom(1)[0] ?? 0) / 255))
+    this.#wait()
+  }
+
+  #wait(): void {
+    const { directory, isStuck } = this.#options
+    const waitMs = this.#times.waitMs(directory.size, isStuck(), monotonicMs())
+    const next = () => (waitMs <= LOOK_MS ? this.start() : this.#wait())
+    this.#timer = setTimeout(next, Math.min(waitMs, LOOK_MS))
   }
 }

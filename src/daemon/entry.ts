@@ -152,6 +152,8 @@ class Entry {
         this.#choice.save()
         this.#loop.run(now => this.#routes.retry(now))
       },
+      isStuck: () =>
+        this.#servers.addresses.some((server, i) => this.#routeStatus(i + 1, server).problem !== undefined),
       guards: () => [],
       ...(this.#laboratory.isOn && { onConnection: (from: Address) => this.#laboratory.sawAddress(from) }),
     })
@@ -428,7 +430,8 @@ class Entry {
   #status(): Status {
     const routes = this.#servers.addresses.map((server, i) => this.#routeStatus(i + 1, server))
     const isReady = routes.every(({ state }) => state === 'ready')
-    const problem = this.#payments?.problem ?? routes.find(route => route.problem !== undefined)?.problem
+    const unpaid = this.#payments?.problem
+    const problem = unpaid ?? routes.find(route => route.problem !== undefined)?.problem
     return {
       ...commonStatus(this.#startedMs),
       role: 'entry',
@@ -453,9 +456,9 @@ class Entry {
       },
       ...(problem !== undefined && {
         problem,
-        advice: isReady
-          ? 'see what it holds: hoplite wallet'
-          : 'nothing is sent until a peer is found; it goes on trying',
+        advice:
+          (unpaid !== undefined && this.#payments?.advice) ||
+          'nothing is sent until a peer is found; it goes on trying',
       }),
     }
   }

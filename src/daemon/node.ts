@@ -7,6 +7,7 @@ import { monotonicMs } from '#platform/clock.ts'
 import { type Engine, type EngineKind, type EngineOptions, startEngineOf } from '#platform/engine.ts'
 import { hasHelper } from '#platform/linux/helper-channel.ts'
 import { Observer } from '#platform/observer.ts'
+import { OutOfMemoryError } from '#platform/start-worker.ts'
 import { type Address, formatAddress } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import type { Dial } from './issuer-way.ts'
@@ -168,7 +169,9 @@ export function commonStatus(startedMs: number): CommonStatus {
 
 /** What a node ends with when its data plane failed. */
 export function dataPlaneFailure(error: Error): HopliteError {
-  const advice = 'report it with: hoplite doctor --bundle FILE'
+  const report = 'report it with: hoplite doctor --bundle FILE'
+  const isFull = error instanceof OutOfMemoryError
+  const advice = isFull ? `lower max_sessions and max_flows in [relay], and ${report}` : report
   return new HopliteError('DATA_PLANE_FAILED', `move packets: ${error.message}`, advice, error)
 }
 

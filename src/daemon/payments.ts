@@ -6,6 +6,7 @@ import { tariffOf } from '#credit/meter.ts'
 import { Purse } from '#credit/purse.ts'
 import { systemRandom } from '#crypto/random.ts'
 import type { Command, Report } from '#forward/commands.ts'
+import { monotonicMs } from '#platform/clock.ts'
 import type { Layer } from '#route/layer.ts'
 import type { Price } from '#wire/descriptor.ts'
 import { encodeToken } from '#wire/token.ts'
@@ -13,6 +14,7 @@ import { Backoff } from './backoff.ts'
 import type { Config } from './config.ts'
 import { type Dial, issuerWay } from './issuer-way.ts'
 import type { Log } from './log.ts'
+import { type Lack, Shortage } from './shortage.ts'
 import { openWallet } from './wallet.ts'
 import type { WalletKeeper } from './wallet-keeper.ts'
 
@@ -51,6 +53,7 @@ export class Payments {
   readonly #backoff = new Backoff({ firstMs: 2 * REFILL_MS, mostMs: MAX_REFILL_MS, random: systemRandom })
   #isRefilling = false
   #told: string | undefined
+  readonly #shortage = new Shortage()
 
   /** Opens the wallet of a state directory; `undefined` without an issuer: then relays that ask for a price are not used. */
   static open(config: Config, stateDir: string, options: PaymentsOptions): Payments | undefined {
@@ -76,15 +79,27 @@ export class Payments {
 
   /** Why something that should be paid is not, in words for the user; undefined while all is. */
   get problem(): string | undefined {
-    if (!this.wallet.isWritten) return 'the wallet cannot be written, and relays are not paid: make room on the disk'
-    switch (this.#purse.problem) {
+    if (!this.wallet.isWritten) return 'the wallet cannot be written, and relays are not paid'
+    switch (this.#lack) {
       case 'empty':
-        return 'the wallet is empty, and relays stop carrying: hoplite wallet redeem, or hoplite wallet topup'
+        return 'the wallet is empty, and relays that ask for credits stop carrying'
       case 'limitReached':
         return `the limit of ${this.#limit} credits is spent, and relays stop carrying`
       default:
         return undefined
     }
+  }
+
+  /** What to do about the problem. */
+  get advice(): string {
+    if (!this.wallet.isWritten) return 'make room on the disk where the state is'
+    return this.#lack === 'empty'
+      ? 'hoplite wallet redeem VOUCHER, or hoplite wallet topup'
+      : 'start again with a higher one: hoplite down, then hoplite up --spend-limit CREDITS'
+  }
+
+  get #lack(): Lack | undefined {
+    return this.#shortage.look(this.#purse.problem, this.wallet.balance().tokens, monotonicMs())
   }
 
   /** Commands on their way to the data plane: sessions that begin and end. */
@@ -161,9 +176,10 @@ export class Payments {
       this.#carryOut()
       if (now >= this.#refillAtMs) void this.#refill(now)
     })
-    if (this.#purse.problem !== this.#told && this.problem !== undefined)
-      this.#options.log.warn('a relay is not paid', { empty: this.#purse.problem === 'empty' })
-    this.#told = this.#purse.problem
+    const lack = this.#lack
+    if (lack !== this.#told && lack !== undefined)
+      this.#options.log.warn('a relay is not paid', { empty: lack === 'empty' })
+    this.#told = lack
   }
 
   /** Draws tokens while the account has credits; a failure waits longer each time. */

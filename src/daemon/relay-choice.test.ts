@@ -98,9 +98,11 @@ test('relays that take credits of another issuer are not used, and counted so th
     for (const n of [2, 3]) addRelay(directory, n, ALL, undefined, 'ab'.repeat(32))
     const choice = open()
     assert.deepEqual(choice.pickRoute(), { problem: 'no usable relay has the role exit' })
+    const lack = 'no usable relay has the role exit'
     assert.equal(choice.unaffordable, 2)
-    assert.match(adviceFor(true, directory.size, choice.unaffordable), /^2 of 3 relays take credits .* issuer_id/)
-    assert.match(adviceFor(true, directory.size, 0), /wait for more relays/)
+    assert.match(adviceFor(lack, true, directory.size, choice.unaffordable), /^2 of 3 relays take credits .* issuer_id/)
+    assert.match(adviceFor(lack, true, directory.size, 0), /wait for more relays/)
+    assert.match(adviceFor('the route was lost: unreachable', true, 3, 2), /tried by itself/)
   }))
 
 test('a relay that was a first hop is no exit afterwards, though its attempt failed', () =>

@@ -54,7 +54,7 @@ const GATHER = `
     if (ports.size === 60) done()
   })
   const done = () => { console.log(ports.size); process.exit(0) }
-  setTimeout(done, 5_000)
+  setTimeout(done, 60_000)
   socket.send('ask', 7000, process.argv[1])`
 
 const script = (code: string, ...words: string[]) => [
@@ -70,7 +70,7 @@ async function begin(lab: Namespaces, options: TunnelNetOptions): Promise<Tunnel
   const net = await startTunnelNet(lab, options)
   const server = net.origin.start(process.execPath, script(ECHO), { stdio: ['ignore', 'pipe', 'inherit'] })
   await once(server.stdout ?? assert.fail(), 'data')
-  for (const address of [ORIGIN[4], ORIGIN[6]]) await net.exit.host.run('ping', '-c', '1', '-W', '5', address)
+  for (const address of [ORIGIN[4], ORIGIN[6]]) await net.exit.host.run('ping', '-c', '1', '-W', '20', address)
   return net
 }
 
@@ -106,7 +106,7 @@ for (const [hops, offload] of [
     await using lab = new Namespaces()
     const net = await begin(lab, { hops, offload })
     for (const address of [ORIGIN[4], ORIGIN[6]]) {
-      await net.client.host.run('ping', '-c', '2', '-i', '0.2', '-W', '2', address)
+      await net.client.host.run('ping', '-c', '2', '-i', '0.2', '-W', '20', address)
       await transfer(t, net, address)
     }
     for (const node of [net.client, net.exit]) {
@@ -122,7 +122,7 @@ test("an exit's workers have a queue of its TUN each, and hand over what the ker
   await using lab = new Namespaces()
   const net = await begin(lab, { hops: 1, exitWorkers: 3 })
   for (const address of [ORIGIN[4], ORIGIN[6]]) {
-    await net.client.host.run('ping', '-c', '2', '-i', '0.2', '-W', '2', address)
+    await net.client.host.run('ping', '-c', '2', '-i', '0.2', '-W', '20', address)
     await transfer(t, net, address)
   }
   const { framesOpened, handedOver: rare, dropNoFlow: before } = await net.exit.counters()
@@ -147,7 +147,7 @@ test("a client is back soon after its exit's worker died, by the same TUN", asyn
   net.exit.crash(1)
   assert.equal(await net.client.line(), 'ready')
   await transfer(t, net, ORIGIN[4])
-  await net.client.host.run('ping', '-c', '2', '-i', '0.2', '-W', '2', ORIGIN[6])
+  await net.client.host.run('ping', '-c', '2', '-i', '0.2', '-W', '20', ORIGIN[6])
 })
 
 test('a TCP connection through the TUN outlives its guard', async t => {
@@ -172,7 +172,7 @@ for (const offload of [true, false]) {
     await using lab = new Namespaces()
     const net = await begin(lab, { hops: 1, deviceMtu: 1_500, offload })
     for (const address of [ORIGIN[4], ORIGIN[6]]) {
-      await net.client.host.run('ping', '-c', '4', '-i', '0.2', '-W', '2', '-s', '1400', address)
+      await net.client.host.run('ping', '-c', '4', '-i', '0.2', '-W', '20', '-s', '1400', address)
       assert.match(await net.client.host.ip('route', 'get', address), /mtu 1280/)
       await transfer(t, net, address)
     }
@@ -240,7 +240,7 @@ test('malformed packets from either kernel are dropped and counted, and nothing 
   for (const node of [net.client, net.exit]) {
     const before = await node.counters()
     const sent = writeRaw(node.host, all)
-    await net.client.host.run('ping', '-c', '1', '-W', '2', ORIGIN[4])
+    await net.client.host.run('ping', '-c', '1', '-W', '20', ORIGIN[4])
     const after = await node.counters()
     const grown = (name: Counter) => after[name] - before[name]
     const dropped = grown('dropTunnel') + grown('dropMalformed') + grown('dropSpoofed') + grown('dropNoFlow')

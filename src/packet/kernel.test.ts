@@ -140,7 +140,7 @@ test('a way that is narrower than the device says loses nothing: TCP is cut smal
   for (const address of ['10.9.0.2', 'fd09::2']) {
     // Requests of 1,400 bytes, then replies, are answered with the MTU; the kernels keep that for the way, and cut the next
     // into fragments.
-    await pair.a.run('ping', '-c', '4', '-i', '0.2', '-W', '2', '-s', '1372', address)
+    await pair.a.run('ping', '-c', '4', '-i', '0.2', '-W', '20', '-s', '1372', address)
     assert.match(await pair.a.ip('route', 'get', address), /mtu 1280/)
   }
   const seen = await pair.stop()

@@ -5,7 +5,7 @@ import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
 import type { WorkerMemoryData } from './linux/worker-memory.ts'
 import { LinuxEngine } from './linux-engine.ts'
-import { startWorker } from './start-worker.ts'
+import { deathOf, startWorker } from './start-worker.ts'
 
 export interface EngineOptions {
   /** Where the node's own UDP socket is bound. Port 0 takes any. */
@@ -88,7 +88,7 @@ function engineOf(
     for (const report of reports) if (!isClosed) options.onReport(report)
   })
   worker.on('error', error => {
-    if (!isClosed) options.onFailure(error instanceof Error ? error : new Error(String(error)))
+    if (!isClosed) options.onFailure(deathOf(error))
   })
   const exited = new Promise<void>(resolve => worker.once('exit', () => resolve()))
   return {

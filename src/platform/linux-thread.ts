@@ -4,7 +4,7 @@ import type { Worker } from 'node:worker_threads'
 import type { Command, Report } from '#forward/commands.ts'
 import type { LinuxWorkerData } from './engine.ts'
 import { type EventDescriptor, openEvent } from './linux/event-descriptor.ts'
-import { startWorker } from './start-worker.ts'
+import { deathOf, startWorker } from './start-worker.ts'
 
 export interface LinuxThreadHandlers {
   readonly onReport: (report: Report) => void
@@ -25,7 +25,7 @@ export class LinuxThread {
     this.#worker.on('message', (reports: Report[]) => {
       for (const report of reports) if (!this.#isClosed) onReport(report)
     })
-    this.#worker.on('error', error => (died = error instanceof Error ? error : new Error(String(error))))
+    this.#worker.on('error', error => (died = deathOf(error)))
     this.#exited = new Promise(resolve =>
       this.#worker.once('exit', () => {
         this.#wake.close()

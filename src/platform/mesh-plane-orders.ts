@@ -1,4 +1,7 @@
-// What the paths' thread and the mesh plane say to each other: all of it, and none of it for each packet.
+// What the paths' thread and the mesh plane say to each other: all of it, and none of it for each packet of a session.
+//
+// Checks, handshakes and whatever else is no such packet go to the paths' thread, in the order in which they came, and handshakes come
+// back behind the news of a path that a check before them made: an answer that was quicker than its path would be lost.
 
 import type { MeshPeer, MeshStatus } from '#mesh/mesh.ts'
 import type { Family } from '#path/base.ts'
@@ -28,15 +31,18 @@ export type MeshPlaneOrder =
   | { readonly kind: 'openMeeting'; readonly local: number; readonly at: Address; readonly from: Address }
   | { readonly kind: 'close'; readonly local: number }
   | { readonly kind: 'send'; readonly local: number; readonly to: Address; readonly bytes: Uint8Array }
-  /** A session's packet that came wrapped in what only the path machine opens. */
+  /** What was reported and is no check, or came wrapped in what only the path machine opens. */
   | { readonly kind: 'packet'; readonly local: number; readonly from: Address; readonly bytes: Uint8Array }
+  /** So many reports of datagrams and packets were dealt with. */
+  | { readonly kind: 'heard'; readonly reports: number }
   | { readonly kind: 'ping'; readonly peer: number; readonly request: number }
   | { readonly kind: 'status'; readonly request: number }
 
 export type MeshPlaneReport =
   /** What became of `open`; without a port there is none. */
   | { readonly kind: 'opened'; readonly local: number; readonly port: number | undefined }
-  | { readonly kind: 'stun'; readonly local: number; readonly from: Address; readonly bytes: Uint8Array }
+  /** A datagram that is no packet of a session. */
+  | { readonly kind: 'datagram'; readonly local: number; readonly from: Address; readonly bytes: Uint8Array }
   /** Packets go to a peer, said at most every 100 ms. */
   | { readonly kind: 'traffic'; readonly peer: number }
   /** A packet for a peer that only the path machine can send. */

@@ -29,6 +29,8 @@ export function startMeshPlane(settings: Omit<MeshPlaneWorkerData, 'wakeFd'>, he
   let isClosed = false
   worker.on('message', (reports: readonly MeshPlaneReport[]) => {
     for (const report of reports) if (!isClosed) hear(report)
+    const heard = reports.filter(isCounted).length
+    if (heard > 0 && !isClosed) post({ kind: 'heard', reports: heard })
   })
   // Nothing works without it: whoever has started this thread hears of it as of our own death.
   worker.on('error', error => {
@@ -79,7 +81,10 @@ export function startPortableMeshPlane(settings: MeshPlaneSettings, hear: Hear):
   const datagrams = new PortableDatagrams(counters, () => undefined)
   const plane = new MeshPlane({
     ...{ settings, counters, now: monotonicMs },
-    report: hear,
+    report: report => {
+      hear(report)
+      if (isCounted(report)) plane.carryOut({ kind: 'heard', reports: 1 })
+    },
     datagrams: {
       open: (plan, handlers) =>
         datagrams.open(plan, {
@@ -104,6 +109,11 @@ export function startPortableMeshPlane(settings: MeshPlaneSettings, hear: Hear):
       plane.close()
     },
   }
+}
+
+/** Of those there is a bound on how many wait. */
+function isCounted({ kind }: MeshPlaneReport): boolean {
+  return kind === 'datagram' || kind === 'outward'
 }
 
 /** Node's timers fire at once beyond 2^31 ms. */

@@ -2,22 +2,20 @@
 // elsewhere (mesh-worker.ts): orders in, reports out, and nothing of either for each packet.
 //
 //   TUN ──► mesh ──sealed where it lies──► the peer's path: socket, meeting at a relay, channel of a TURN server
-//   socket ──► STUN? reported : mesh ──opened where it lies──► TUN
+//   socket ──► a session's packet? mesh ──opened where it lies──► TUN
+//                                : reported; what is no check comes back
 //
-// One port for checks and packets. Bounds: what is reported of STUN, and of packets that only the path machine can send, is held to
-// a rate; more is dropped.
+// One port for checks and packets. Bound: 1,024 datagrams and packets that were reported are not dealt with yet; more are dropped.
 
 import { copyBytes, copyInto } from '#bytes/copy.ts'
 import { systemRandom } from '#crypto/random.ts'
 import type { Counters } from '#forward/counters.ts'
 import { HEADROOM, type Slab } from '#forward/slab.ts'
-import { TokenBucket } from '#forward/token-bucket.ts'
 import { Mesh, type MeshPeer, type Origin } from '#mesh/mesh.ts'
 import { markCongestion } from '#packet/congestion-mark.ts'
 import { isSameAddress } from '#path/base.ts'
 import type { Path } from '#path/ground.ts'
 import type { Address } from '#wire/address.ts'
-import { isStun } from '#wire/stun.ts'
 import { CHANNEL_HEADER_BYTES, isChannelData } from '#wire/stun-value.ts'
 import { isTransport } from '#wire/transport.ts'
 import type { Datagrams, SocketPlan } from './datagrams.ts'
@@ -45,9 +43,7 @@ interface Outward {
 
 const TRAFFIC_MS = 100
 const MAX_HOSTS = 256
-const REPORTED_BYTES_PER_SECOND = 1024 * 1024
-/** What a report costs at least. */
-const MIN_REPORT_BYTES = 128
+const MAX_UNHEARD = 1_024
 /** As the forwarder has it: shorter ones are handshakes and acknowledgements. */
 const MIN_SHED_BYTES = 256
 export class MeshPlane {
@@ -59,8 +55,8 @@ export class MeshPlane {
   readonly #outward = new Map<number, Outward>()
   readonly #hosts = new Set<string>()
   #lastHost = ''
-  readonly #stunRate: TokenBucket
-  readonly #wrappedRate: TokenBucket
+  /** Reports of datagrams and packets that were not dealt with yet. */
+  #unheard = 0
 
   constructor(options: MeshPlaneOptions) {
     this.#options = options
@@ -68,8 +64,6 @@ export class MeshPlane {
     this.#ways = new Ways(datagrams, (way, buffer, offset, length, from) =>
       this.#receive(way, buffer, offset, length, from),
     )
-    this.#stunRate = new TokenBucket(REPORTED_BYTES_PER_SECOND, now())
-    this.#wrappedRate = new TokenBucket(REPORTED_BYTES_PER_SECOND, now())
     this.#mesh = new Mesh({
       privateKey: settings.privateKey,
       addresses: settings.addresses,
@@ -121,7 +115,10 @@ export class MeshPlane {
         return way && sendBy(way, order.to, order.bytes, 0, order.bytes.length)
       }
       case 'packet':
-        return this.#takeWrapped(order)
+        return this.#takeBack(order)
+      case 'heard':
+        this.#unheard -= order.reports
+        return
       case 'ping': {
         const { peer, request } = order
         return this.#mesh.ping(peer, now(), rttMs => report({ kind: 'pong', request, rttMs }))
@@ -161,30 +158,35 @@ export class MeshPlane {
   }
 
   #receive(way: Way, buffer: Uint8Array, offset: number, length: number, from: Address): void {
-    if (!isTransport(buffer, offset, length)) {
-      if (isStun(buffer, offset, length)) return this.#reportStun(way, buffer, offset, length, from)
-      if (isChannelData(buffer, offset, length) && this.#isTurnServer(from)) {
-        const inner = offset + CHANNEL_HEADER_BYTES
-        const innerLength = ((buffer[offset + 2] ?? 0) << 8) | (buffer[offset + 3] ?? 0)
-        // Checks come by channels too, and only the path machine knows whose they are.
-        if (isStun(buffer, inner, innerLength)) return this.#reportStun(way, buffer, offset, length, from)
-        return this.#mesh.receive(buffer, inner, innerLength, originOf(way, from), this.#options.now())
-      }
+    if (isTransport(buffer, offset, length)) return this.#open(way, buffer, offset, length, from)
+    if (isChannelData(buffer, offset, length) && this.#isTurnServer(from)) {
+      const inner = offset + CHANNEL_HEADER_BYTES
+      const innerLength = ((buffer[offset + 2] ?? 0) << 8) | (buffer[offset + 3] ?? 0)
+      if (isTransport(buffer, inner, innerLength)) return this.#open(way, buffer, inner, innerLength, from)
     }
+    const { report } = this.#options
+    if (!this.#mayReport()) return
+    report({ kind: 'datagram', local: way.local, from, bytes: copyBytes(buffer, offset, offset + length) })
+  }
+
+  #open(way: Way, buffer: Uint8Array, offset: number, length: number, from: Address): void {
     this.#mesh.receive(buffer, offset, length, originOf(way, from), this.#options.now())
+  }
+
+  #mayReport(): boolean {
+    if (this.#unheard >= MAX_UNHEARD) {
+      this.#options.counters.add('dropHandshakeQueue')
+      return false
+    }
+    this.#unheard++
+    return true
   }
 
   #isTurnServer(from: Address): boolean {
     return this.#options.settings.turnServers.some(server => isSameAddress(server, from))
   }
 
-  #reportStun({ local }: Way, buffer: Uint8Array, offset: number, length: number, from: Address): void {
-    const { report, counters, now } = this.#options
-    if (!this.#stunRate.take(Math.max(length, MIN_REPORT_BYTES), now())) return counters.add('dropRateLimit')
-    report({ kind: 'stun', local, from, bytes: copyBytes(buffer, offset, offset + length) })
-  }
-
-  #takeWrapped({ local, from, bytes }: Extract<MeshPlaneOrder, { kind: 'packet' }>): void {
+  #takeBack({ local, from, bytes }: Extract<MeshPlaneOrder, { kind: 'packet' }>): void {
     const { slab, now } = this.#options
     const origin = { local, from }
     if (slab === undefined) return this.#mesh.receive(bytes, 0, bytes.length, origin, now())
@@ -196,7 +198,7 @@ export class MeshPlane {
   #sendToPeer(peer: number, buffer: Uint8Array, offset: number, length: number): void {
     const outward = this.#outward.get(peer)
     if (outward === undefined) return
-    const { report, counters, now } = this.#options
+    const { report, now } = this.#options
     if (now() - outward.trafficMs >= TRAFFIC_MS) {
       outward.trafficMs = now()
       report({ kind: 'traffic', peer })
@@ -206,8 +208,7 @@ export class MeshPlane {
     if (path === undefined || way === undefined) return
     if (path.kind !== 'turn') return sendBy(way, path.to, buffer, offset, length)
     if (path.channel !== undefined) return sendByChannel(way, path.to, path.channel, buffer, offset, length)
-    if (!this.#wrappedRate.take(Math.max(length, MIN_REPORT_BYTES), now())) return counters.add('dropRateLimit')
-    report({ kind: 'outward', peer, bytes: copyBytes(buffer, offset, offset + length) })
+    if (this.#mayReport()) report({ kind: 'outward', peer, bytes: copyBytes(buffer, offset, offset + length) })
   }
 
   #sendBack({ local, from }: Origin, buffer: Uint8Array, offset: number, length: number): void {

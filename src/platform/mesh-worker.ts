@@ -43,7 +43,7 @@ function hear(report: MeshPlaneReport): void {
   switch (report.kind) {
     case 'opened':
       return sockets?.handleOpened(report.local, report.port)
-    case 'stun':
+    case 'datagram':
       return shell.deliver(report.bytes, report.from, report.local)
     case 'traffic':
       shell.do((endpoint, now) => endpoint.handleTraffic(report.peer, now))

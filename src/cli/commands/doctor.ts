@@ -1,7 +1,7 @@
 // `hoplite doctor`: what this machine can and cannot do for Hoplite, and the fix.
 
 import { createSocket } from 'node:dgram'
-import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { connect } from 'node:net'
 import path from 'node:path'
@@ -133,6 +133,11 @@ function checkState(stateDir: string): Finding {
       }
     }
     const keys = readKeys(stateDir)
+    const aside = readdirSync(stateDir).filter(name => /\.damaged-\d+$/.test(name))
+    if (aside.length > 0) {
+      const found = `${stateDir}: ${aside.length} files were damaged and set aside: ${aside.slice(0, 3).join(', ')}`
+      return { check, verdict: 'warning', found, fix: 'check the disk; remove them when nobody needs them any more' }
+    }
     return { check, verdict: 'ok', found: `${stateDir}, ${keys === undefined ? 'no keys yet' : 'keys are sound'}` }
   } catch (error) {
     const fix = error instanceof HopliteError ? error.advice : 'choose another with --state-dir, or make it writable'

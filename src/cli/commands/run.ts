@@ -9,7 +9,7 @@ import { exitRules } from '#daemon/exit-rules.ts'
 import { keepRunning } from '#daemon/keep-running.ts'
 import { openLog } from '#daemon/log.ts'
 import { keepLogShort } from '#daemon/log-file.ts'
-import { type MachineFlags, machineOrder, machineWords, planMachine } from '#daemon/machine-plan.ts'
+import { type MachineFlags, machineOrder, planMachine } from '#daemon/machine-plan.ts'
 import { devicesBeside, meshOrder } from '#daemon/mesh-order.ts'
 import type { RunOptions } from '#daemon/node.ts'
 import { assertNothingPending } from '#daemon/tunnel-network.ts'
@@ -20,6 +20,7 @@ import { journalDirectory } from '#platform/linux/changes.ts'
 import { helperProcess } from '#platform/linux/helper-channel.ts'
 import { openServiceWatch } from '#platform/linux/service-notify.ts'
 import { becomeHelper, needsHelper } from '../become-helper.ts'
+import { type DaemonFlags, daemonWords } from '../daemon-words.ts'
 import { stopSignal } from '../stop-signal.ts'
 
 export interface NodeOptions {
@@ -76,16 +77,7 @@ export async function rendezvous(options: NodeOptions): Promise<void> {
   await run('rendezvous', options, runRendezvous, config => config)
 }
 
-export type DaemonOptions = NodeOptions &
-  MachineFlags & {
-    readonly hops?: number
-    readonly proxy?: string
-    readonly spendLimit?: number
-    readonly country?: readonly string[]
-    readonly avoidCountry?: readonly string[]
-    readonly off?: boolean
-    readonly tun?: boolean
-  }
+export type DaemonOptions = NodeOptions & DaemonFlags & MachineFlags
 
 export async function daemon(options: DaemonOptions): Promise<void> {
   // What goes through a device of one's own is that device's interface too: it is this process's own, and has no helper.
@@ -109,19 +101,11 @@ function helpClient(options: DaemonOptions): void {
   const plan = options.tun ? planMachine(options) : undefined
   const mesh = meshOrder(config, plan !== undefined)
   const stateDir = stateDirectory(options.stateDir)
-  // One that has never had a device needs no rights.
-  if (plan === undefined && (mesh === undefined || !hasDeviceFile(stateDir))) return
+  // One that has never had a device, and is not to have one, needs no rights.
+  if (plan === undefined && (mesh === undefined || !(options.devices || hasDeviceFile(stateDir)))) return
   if (plan === undefined) assertNothingPending(stateDir)
-  const { hops, proxy, spendLimit, off } = options
   becomeHelper({
-    words: [
-      'daemon',
-      ...(hops === undefined ? [] : ['--hops', String(hops)]),
-      ...(proxy === undefined ? [] : ['--proxy', proxy]),
-      ...(spendLimit === undefined ? [] : ['--spend-limit', String(spendLimit)]),
-      ...(off ? ['--off'] : []),
-      ...(plan === undefined ? [] : ['--tun', ...machineWords(plan)]),
-    ],
+    words: daemonWords(options),
     stateDir,
     configFile: file,
     order: uid => ({
@@ -132,6 +116,7 @@ function helpClient(options: DaemonOptions): void {
       hooks: [],
     }),
     bindsLowPorts: [client.proxy, metrics.listen, meet.dns].some(isLow),
+    ...(meet.folder !== '' && { folder: meet.folder }),
   })
 }
 

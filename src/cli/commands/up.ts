@@ -8,6 +8,7 @@ import { assertNothingPending, assertTunnelPossible } from '#daemon/tunnel-netwo
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { assertBootstrap, type Daemon, progress, startDaemon, waitFor } from '../background.ts'
+import { daemonWords } from '../daemon-words.ts'
 import { print } from '../output.ts'
 import { describe } from './status.ts'
 
@@ -21,6 +22,7 @@ export interface UpOptions extends Partial<MachineFlags> {
   spendLimit?: number
   country?: string[]
   avoidCountry?: string[]
+  devices?: boolean
 }
 
 /** Starts the daemon if none runs, and waits until it has a route; for who has set up devices alone, until it answers. */
@@ -49,10 +51,10 @@ function summary({ listening, interface: name, via }: Status): string {
   return name === undefined ? `Connected. ${proxy}` : `Connected: this machine goes through ${name}. ${proxy}`
 }
 
-/** Starts the daemon, switched off, if none runs, and waits until it answers. */
-export async function ensureDaemon(options: UpOptions): Promise<void> {
+/** Starts the daemon, switched off, if none runs, and waits until it answers; for devices behind a helper, where root starts it. */
+export async function ensureDaemon(options: UpOptions, devices = false): Promise<void> {
   const stateDir = stateDirectory(options.stateDir)
-  const { daemon } = await findOrStart(options, true)
+  const { daemon } = await findOrStart({ ...options, devices }, true)
   await waitFor(
     () => true,
     stateDir,
@@ -84,16 +86,7 @@ async function findOrStart(
   const plan = options.tun ? planMachine({ killSwitch: true, ...options }) : undefined
   if (plan === undefined) assertNothingPending(stateDir)
   else assertTunnelPossible()
-  const args = [
-    'daemon',
-    ...(options.hops === undefined ? [] : ['--hops', String(options.hops)]),
-    ...(options.proxy === undefined ? [] : ['--proxy', options.proxy]),
-    ...(options.spendLimit === undefined ? [] : ['--spend-limit', String(options.spendLimit)]),
-    ...(options.country === undefined ? [] : ['--country', ...options.country]),
-    ...(options.avoidCountry === undefined ? [] : ['--avoid-country', ...options.avoidCountry]),
-    ...(startsOff ? ['--off'] : []),
-    ...(plan === undefined ? [] : ['--tun', ...machineWords(plan)]),
-  ]
+  const args = daemonWords({ ...options, off: startsOff })
   return { status, daemon: startDaemon(args, { config, file, stateDir }) }
 }
 

@@ -75,7 +75,7 @@ function start(t: TestContext, setup: string, ...command: string[]): { child: Ch
 
 test('a command of a user without rights has a network that is the TUN alone', async t => {
   if (lacks(t)) return
-  const { code, output, errors } = await start(t, AS_NOBODY, 'ping', '-n', '-c', '1', '-W', '5', '203.0.113.7').done
+  const { code, output, errors } = await start(t, AS_NOBODY, 'ping', '-n', '-c', '1', '-W', '20', '203.0.113.7').done
   assert.match(output, /1 received/, errors)
   assert.equal(code, 0)
 })
