@@ -33,7 +33,7 @@ const BOOT_MS = 60_000
 const ENTER = `
 set -e
 for group in "$@"; do echo 0 > "$group/cgroup.procs" || true; done
-exec unshare --cgroup --pid --mount --net --uts --ipc --fork --kill-child sh -ec "$SCRIPT" "$0"
+exec setpriv --pdeathsig KILL unshare --cgroup --pid --mount --net --uts --ipc --fork --kill-child sh -ec "$SCRIPT" "$0"
 `
 const BOOT = `
 mount --make-rprivate /
@@ -86,7 +86,7 @@ export class SystemdMachine implements AsyncDisposable {
 
   /** What is missing to boot one here, or `undefined` when nothing is. */
   static missing(): string | undefined {
-    const missing = missingForNamespaces('unshare', 'nsenter', 'systemctl', 'dpkg')
+    const missing = missingForNamespaces('unshare', 'nsenter', 'setpriv', 'systemctl', 'dpkg')
     if (missing !== undefined) return missing
     if (!existsSync(SYSTEMD)) return 'systemd'
     if (!existsSync('/dev/net/tun')) return '/dev/net/tun'

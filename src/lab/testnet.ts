@@ -278,7 +278,8 @@ export class Testnet {
     execArgv: string[] = [],
   ): TestNode {
     const stateDir = path.join(this.directory, name)
-    const config = path.join(this.directory, `${name}.toml`)
+    // A client's is its own to write, whoever starts it: the dashboard changes settings.
+    const config = path.join(role === 'client' && command[0] === 'daemon' ? stateDir : this.directory, `${name}.toml`)
     const network = ['[network]', 'allow_private_addresses = true', `bootstrap = ${JSON.stringify(this.#bootstrap)}`]
     const observe = `observe = ${this.#options.observe}`
     const laboratory = ['[lab]', observe, '[log]', 'level = "info"', ...(this.#options.warmsUp ? [] : COLD)]

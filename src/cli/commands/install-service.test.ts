@@ -10,6 +10,9 @@ import { launchdJob, ROLES, type Service, serviceName, systemdUnit } from '../se
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url))
 
+/** Runs a program of root's without what root may. */
+const BARE = ['setpriv', '--securebits=+noroot,+noroot_locked', '--bounding-set=-all', '--inh-caps=-all', '--']
+
 function serviceOf(given: Partial<Service> = {}): Service {
   const service = { role: 'relay', scope: 'system', command: ['/usr/bin/hoplite'], stateDir: '/var/lib/hoplite-relay' }
   return { ...(service as Service), ...given }
@@ -104,7 +107,11 @@ for (const role of ROLES) {
     const unit = systemdUnit(serviceOf({ role, command: [process.execPath, '--no-warnings', MAIN], config, stateDir }))
     const [, permissions = ''] = /^Environment="NODE_OPTIONS=(.+)"$/m.exec(unit) ?? []
     const [, words = ''] = /^ExecStart=(.+)$/m.exec(unit) ?? []
-    const [program = '', ...rest] = words.split(' ')
+    // As systemd starts it: root would become somebody else first.
+    const [program = '', ...rest] = [
+      ...(process.platform === 'linux' && process.getuid?.() === 0 ? BARE : []),
+      ...words.split(' '),
+    ]
     const node = spawn(program, rest, { env: { ...process.env, NODE_OPTIONS: permissions }, stdio: 'pipe' })
     t.after(() => node.kill('SIGKILL'))
     let said = ''

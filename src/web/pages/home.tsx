@@ -229,6 +229,8 @@ function RouteLine({ live, route }: { live: Live; route: Route }): JSX.Element {
 
 function Speed({ live }: { live: Live }): JSX.Element {
   const { inward = 0, outward = 0 } = live.now ?? {}
+  const [, received, sent] = live.history
+  const isQuiet = [...received, ...sent].every(bytes => bytes === 0)
   return (
     <section class="card card-wide">
       <div class="row">
@@ -247,6 +249,7 @@ function Speed({ live }: { live: Live }): JSX.Element {
         </p>
       </div>
       <SpeedChart history={live.history} />
+      {isQuiet && <p class="muted">{texts.home.noTraffic}</p>}
     </section>
   )
 }

@@ -273,10 +273,20 @@ function Speed({ status, atMs }: { status: Status; atMs: number }): JSX.Element 
 }
 
 function NewPeer({ doing }: { doing: Doing }): JSX.Element {
+  const [said, setSaid] = useState<string | undefined>(undefined)
+  const change = () =>
+    doing.run(async () => {
+      setSaid(undefined)
+      const { entries } = await call('entry.newPeer', {})
+      setSaid(entries > 0 ? words.newPeerDone : words.newPeerNone)
+    })
   return (
-    <button type="button" disabled={doing.isBusy} onClick={() => doing.run(() => call('entry.newPeer', {}))}>
-      <Icon name="refresh" size={18} /> {words.newPeer}
-    </button>
+    <>
+      <button type="button" disabled={doing.isBusy} onClick={change}>
+        <Icon name="refresh" size={18} /> {words.newPeer}
+      </button>
+      {said !== undefined && <p role="status">{said}</p>}
+    </>
   )
 }
 
