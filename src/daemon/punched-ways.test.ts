@@ -15,15 +15,15 @@ const STUN: Uint8Array<ArrayBuffer> = Uint8Array.from(
 const HANDSHAKE = Uint8Array.of(5, 0, 0, 0)
 const KEYS = { localIndex: 1, remoteIndex: 2, send: new Uint8Array(32), receive: new Uint8Array(32) }
 
-/** A shell with one socket to give away, number 1001. */
+/** A shell that gives away its sockets from number 1001 on. */
 function world() {
   const delivered: { from: Address; local: number }[] = []
   let send: ((to: Address, bytes: Uint8Array) => void) | undefined
   const shell = {
     handOver: (local: number, sends: typeof send) => {
-      if (local !== 1_001) return undefined
+      if (local < 1_001) return undefined
       send = sends
-      return { fd: 9, port: 45_001 }
+      return { fd: local - 992, port: local + 44_000 }
     },
     deliver: (_bytes: Uint8Array, from: Address, local: number) => delivered.push({ from, local }),
   } as unknown as PathShell
@@ -75,4 +75,22 @@ test('what goes to the other and what comes from there takes the socket, and oth
   ways.close(1_001)
   assert.deepEqual(sent.at(-1), { kind: 'closePunched', standIn })
   assert.deepEqual(ways.outward([hello(PEER)]), [hello(PEER)])
+})
+
+test('a second socket to the same address takes the place of the first, and sessions stay', () => {
+  const { ways, shell, sent, check } = world()
+  ways.adopt(shell, 1_001, PEER)
+  assert.ok(ways.adopt(shell, 1_002, PEER))
+  const opened = sent.filter(command => command.kind === 'openPunched')
+  assert.deepEqual(
+    opened.map(({ fd }) => fd),
+    [9, 10],
+  )
+  assert.deepEqual(opened[0]?.standIn, opened[1]?.standIn, 'by the same name')
+  ways.close(1_001)
+  assert.equal(sent.length, 2, 'the end of the first is not that of the second')
+  check()
+  assert.equal(sent.length, 3)
+  ways.close(1_002)
+  assert.equal(sent.at(-1)?.kind, 'closePunched')
 })

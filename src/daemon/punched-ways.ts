@@ -27,12 +27,17 @@ export class PunchedWays {
   /** Hands the socket `local` of the shell to the data plane; false when it is none that leads to one address alone. */
   adopt(shell: PathShell, local: number, to: Address): boolean {
     if (this.#byLocal.has(local)) return true
+    // Several guesses may hit: the way that is taken now takes the place of the one before, under its name, and sessions go along.
+    const before = this.#to(to)
     // Of the discard-only prefix (RFC 6666): nobody has it.
-    const standIn = { host: `100::${(this.#next++ & 0xffff).toString(16)}`, port: 1 }
-    const send = (_to: Address, bytes: Uint8Array) =>
+    const standIn = before?.standIn ?? { host: `100::${(this.#next++ & 0xffff).toString(16)}`, port: 1 }
+    const send = (_to: Address, bytes: Uint8Array) => {
+      if (!this.#byLocal.has(local)) return
       this.#send([{ kind: 'sendHandshake', via: { kind: 'socket', address: { ...standIn } }, bytes }])
+    }
     const socket = shell.handOver(local, send)
     if (socket === undefined) return false
+    if (before !== undefined) this.#byLocal.delete(before.local)
     const { fd, port } = socket
     this.#byLocal.set(local, { local, to: { ...to }, standIn })
     this.#send([{ kind: 'openPunched', standIn, to: { ...to }, port, ...(fd !== undefined && { fd }) }])
@@ -86,10 +91,13 @@ export class PunchedWays {
   }
 
   #standIn(via: Via): Via {
-    if (via.kind !== 'socket') return via
-    const name = formatAddress(via.address)
-    for (const way of this.#byLocal.values())
-      if (formatAddress(way.to) === name) return { kind: 'socket', address: { ...way.standIn } }
-    return via
+    const way = via.kind === 'socket' ? this.#to(via.address) : undefined
+    return way === undefined ? via : { kind: 'socket', address: { ...way.standIn } }
+  }
+
+  #to(address: Address): PunchedWay | undefined {
+    const name = formatAddress(address)
+    for (const way of this.#byLocal.values()) if (formatAddress(way.to) === name) return way
+    return undefined
   }
 }
