@@ -9,7 +9,6 @@ import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
 import type { Status } from '#api/table.ts'
 import { socketPath } from '#platform/directories.ts'
-import { nodePermissions } from '#platform/linux/daemon-user.ts'
 import { siblingModule } from '#platform/module-url.ts'
 
 const START_MS = 120_000
@@ -156,11 +155,11 @@ export class Testnet {
     return this.#startNode(`relay-${plan.host}`, 'relay', plan.host, ['relay'], ['[relay]', ...own, ...exit, ...peer])
   }
 
-  /** Starts an entry that leads WireGuard's packets over one peer to the origin's UDP port; it may write its state alone, as a service. */
+  /** Starts an entry that leads WireGuard's packets over one peer to the origin's UDP port. */
   startEntry(host = '127.11.0.1'): TestNode {
     const words = ['entry-daemon', '--listen', '127.0.0.1:0', '--to', `${this.originHost}:${this.originUdpPort}`]
-    const permissions = nodePermissions(path.join(this.directory, 'entry'))
-    return this.#startNode('entry', 'client', host, words, ['[client]', `bind = "${host}"`], [], permissions)
+
+    return this.#startNode('entry', 'client', host, words, ['[client]', `bind = "${host}"`])
   }
 
   /** Where peers lead their clients. */
@@ -275,7 +274,6 @@ export class Testnet {
     command: string[],
     lines: string[],
     more: string[] = [],
-    execArgv: string[] = [],
   ): TestNode {
     const stateDir = path.join(this.directory, name)
     // A client's is its own to write, whoever starts it: the dashboard changes settings.
@@ -298,22 +296,13 @@ export class Testnet {
     writeFileSync(config, [...network, ...laboratory, ...issuer, ...lines, ''].join('\n'))
     const main = fileURLToPath(siblingModule(import.meta.url, '../cli/main'))
     const args = [...command, '--config', config, '--state-dir', stateDir]
-    return this.#fork(name, role, host, main, args, stateDir, execArgv)
+    return this.#fork(name, role, host, main, args, stateDir)
   }
 
-  #fork(
-    name: string,
-    role: TestNode['role'],
-    host: string,
-    script: string,
-    args: string[],
-    stateDir = '',
-    execArgv: string[] = [],
-  ): TestNode {
+  #fork(name: string, role: TestNode['role'], host: string, script: string, args: string[], stateDir = ''): TestNode {
     const child = fork(script, args, {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       silent: true,
-      execArgv: [...process.execArgv, ...execArgv],
     })
     const lines: string[] = []
     for (const stream of [child.stdout, child.stderr]) {

@@ -2,7 +2,7 @@
 // tunnel, offer each other networks, and part again.
 
 import assert from 'node:assert/strict'
-import { existsSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
@@ -25,6 +25,10 @@ export function testDevices(stage: Stage): void {
     await using lab = new Namespaces()
     const [tower, laptop] = [await lab.host('tower'), await lab.host('laptop')]
     await lab.cable(tower, '10.9.0.1/24', laptop, '10.9.0.2/24')
+    // What root starts is nobody then, and carries its letters there.
+    chmodSync(stage.folder, 0o755)
+    mkdirSync(path.join(stage.folder, 'letters'))
+    chmodSync(path.join(stage.folder, 'letters'), 0o777)
     await using out = await PortOut.open(tower, path.join(stage.folder, 'tower.socket'))
     const [mine, theirs] = await Promise.all([
       start(tower, stage.folder, out.port),
@@ -121,7 +125,7 @@ async function remove(page: Page, theirs: string): Promise<void> {
 async function start(host: Host, folder: string, port: number): Promise<string> {
   const config = path.join(folder, `${host.name}.toml`)
   const stateDir = path.join(folder, host.name)
-  const meet = ['[meet]', `name = "${host.name}"`, `folder = "${folder}"`, 'gossip = false', 'interval_ms = 50']
+  const meet = ['[meet]', `name = "${host.name}"`, `folder = "${path.join(folder, 'letters')}"`, 'gossip = false', 'interval_ms = 50']
   const more = ['work_bits = 0', 'map_port = false', 'udp_port = 41000', '[api]', `listen = "127.0.0.1:${port}"`, '']
   writeFileSync(config, ['[client]', 'proxy = "127.0.0.1:0"', ...meet, ...more].join('\n'))
   host.start(process.execPath, ['--no-warnings', MAIN, 'daemon', '--config', config, '--state-dir', stateDir])

@@ -9,13 +9,13 @@ import { Icon } from '../icons.tsx'
 import { has, type Live } from '../live.ts'
 import { useAction } from '../parts/action.ts'
 import { useAsked } from '../parts/asked.ts'
-import { Choice } from '../parts/choice.tsx'
 import { Failure } from '../parts/failure.tsx'
 import { Lent, Relayed, Statement } from '../parts/lent.tsx'
 import { asSettings, type LimitsOfPeer, limitsOf } from '../parts/limits.ts'
 import { isSound, LimitsFields } from '../parts/limits-form.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { PageHead } from '../parts/page-head.tsx'
+import { ShareStart } from '../parts/share-start.tsx'
 import { Trouble } from '../parts/trouble.tsx'
 import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
@@ -23,12 +23,9 @@ import { texts } from '../texts.ts'
 type Status = Output<'status'>
 type Part = Output<'share.status'>
 type As = Input<'share.start'>['as']
-type Fields = Output<'settings'>['fields']
 
 const ASK_MS = 2_000
 const EARNED_MS = 10_000
-/** Where a relay listens unless the file says otherwise. */
-const USUAL_PORT = 51_821
 const words = texts.share
 
 export function SharePage({ live }: { live: Live }): JSX.Element {
@@ -62,7 +59,7 @@ function Own({ live }: { live: Live }): JSX.Element {
   if (part === undefined) return <Waiting wrong={wrong} />
   const { state, as } = part
   const isOff = isBeginning || state === 'off' || state === 'failed'
-  if (isOff || as === undefined) return <Start part={part} onBegin={setBeginning} onChanged={ask} />
+  if (isOff || as === undefined) return <ShareStart part={part} onBegin={setBeginning} onChanged={ask} />
   const apply = async () => {
     await call('share.start', { as })
     await ask()
@@ -121,124 +118,6 @@ function Carrying({ status, atMs }: { status: Status; atMs: number }): JSX.Eleme
       {role === 'relay' && <Relayed status={status} atMs={atMs} />}
     </>
   )
-}
-
-interface StartProps {
-  readonly part: Part
-  /** While it is being started this stays on the page, so that what goes wrong can be mended here. */
-  readonly onBegin: (isUnderWay: boolean) => void
-  readonly onChanged: () => Promise<void>
-}
-
-function Start({ part, onBegin, onChanged }: StartProps): JSX.Element {
-  const doing = useAction()
-  const { value: settings, wrong } = useAsked('settings')
-  const [chosen, setLimits] = useState<LimitsOfPeer | undefined>(undefined)
-  const [as, setAs] = useState<As>('peer')
-  const [problem, setProblem] = useState<string | undefined>(undefined)
-  if (settings === undefined) return <Waiting wrong={wrong} />
-  const { fields } = settings
-  const limits = chosen ?? limitsOf(fields)
-  const isReadOnly = settings.problem !== undefined
-  const start = (event: SubmitEvent) => {
-    event.preventDefault()
-    const address = String(new FormData(event.currentTarget as HTMLFormElement).get('address') ?? '').trim()
-    doing.run(async () => {
-      const values = { ...asSettings(limits), ...(address === '' ? {} : reachedAt(address, fields)) }
-      const { problems } = isReadOnly ? { problems: [] } : await call('settings.save', { values })
-      setProblem(problems[0]?.message)
-      if (problems.length > 0) return
-      onBegin(true)
-      await call('share.start', { as }).finally(async () => {
-        // First how it stands now: what was told before would take this form away.
-        await onChanged()
-        onBegin(false)
-      })
-    })
-  }
-  return (
-    <>
-      {part.state === 'failed' && doing.wrong === undefined && <Trouble kind="bad" title={words.failed} wrong={part} />}
-      <form class="card" onSubmit={start}>
-        <h2>
-          <Icon name="share" /> {words.start.title}
-        </h2>
-        <p class="muted">{words.notYetText}</p>
-        <Choice
-          name="as"
-          legend={words.start.as}
-          chosen={as}
-          onChoose={setAs}
-          isBusy={doing.isBusy}
-          values={[
-            { value: 'peer', label: words.start.peer },
-            { value: 'relay', label: words.start.relay },
-          ]}
-        >
-          {words.start.meaning[as]}
-        </Choice>
-        <h3>{words.limits}</h3>
-        <Trouble title={texts.settings.readOnly} wrong={settings} />
-        <LimitsFields limits={limits} onChange={setLimits} isReadOnly={isReadOnly} />
-        {!isReadOnly && <Address fields={fields} known={part.publicAddresses} as={as} />}
-        {problem !== undefined && (
-          <p class="problem" role="alert">
-            {problem}
-          </p>
-        )}
-        <label class="inline">
-          <input type="checkbox" name="understood" required />
-          <span>{words.start.understood}</span>
-        </label>
-        <Failure doing={doing} />
-        <button type="submit" class="primary" disabled={doing.isBusy || !isSound(limits)}>
-          <Icon name="power" size={18} /> {words.start.do}
-        </button>
-      </form>
-      <Statement as={as} />
-    </>
-  )
-}
-
-/** Where others reach this machine, where the file does not say and it cannot be seen here. */
-interface AddressProps {
-  readonly fields: Fields
-  readonly known: readonly string[]
-  readonly as: As
-}
-
-function Address({ fields, known, as }: AddressProps): JSX.Element | null {
-  if (saysWhere(fields)) return null
-  return (
-    <label class="field">
-      <span>{words.start.address}</span>
-      <input
-        type="text"
-        name="address"
-        required={as === 'relay'}
-        maxLength={45}
-        defaultValue={known[0] ?? ''}
-        placeholder="203.0.113.9"
-        autocomplete="off"
-      />
-      <p class="muted">{known.length > 0 ? words.start.addressKnown(known.join(', ')) : words.start.addressText[as]}</p>
-    </label>
-  )
-}
-
-function saysWhere(fields: Fields): boolean {
-  const of = (key: string) => fields.find(field => field.key === key)?.inFile
-  const advertised = of('relay.advertise')
-  const listen = of('relay.listen')
-  const isOne = typeof listen === 'string' && !/^(0\.0\.0\.0|\[::\]):/.test(listen)
-  return isOne || (Array.isArray(advertised) && advertised.length > 0)
-}
-
-function reachedAt(address: string, fields: Fields): Record<string, string[]> {
-  const listen = fields.find(({ key }) => key === 'relay.listen')
-  const port = /:(\d+)$/.exec(String(listen?.inFile ?? listen?.default))?.[1] ?? String(USUAL_PORT)
-  const host = address.includes(':') ? `[${address}]` : address
-  return { 'relay.advertise': [`${host}:${port}`], 'relay.control_advertise': [address] }
 }
 
 /** The limits of what runs. `onSaved` makes them hold, and says when they do. */

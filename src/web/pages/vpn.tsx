@@ -5,20 +5,20 @@ import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import type { Output } from '#api/table.ts'
 import { call } from '../api.ts'
-import { bytes, speed } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { has, type Live } from '../live.ts'
-import { type Doing, useAction } from '../parts/action.ts'
-import { useAsked, useRate } from '../parts/asked.ts'
+import { useAction } from '../parts/action.ts'
+import { useAsked } from '../parts/asked.ts'
 import { Copy } from '../parts/copy.tsx'
 import { Failure } from '../parts/failure.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { PageHead } from '../parts/page-head.tsx'
 import { Trouble } from '../parts/trouble.tsx'
-import { Values } from '../parts/values.tsx'
 import { VpnCredits } from '../parts/vpn-credits.tsx'
 import { VpnDrop } from '../parts/vpn-drop.tsx'
 import { type HeldFile, heldFile, holdFile, saveAs } from '../parts/vpn-file.ts'
+import { NewPeer, VpnHero, VpnSpeed } from '../parts/vpn-hero.tsx'
+import { VpnLearns } from '../parts/vpn-learns.tsx'
 import { VpnStart } from '../parts/vpn-start.tsx'
 import { Interfaces, Machine, Way } from '../parts/vpn-way.tsx'
 import { Waiting } from '../parts/waiting.tsx'
@@ -49,10 +49,10 @@ function Alone({ live }: { live: Live }): JSX.Element {
   if (status === undefined) return <Waiting wrong={wrong} />
   return (
     <>
-      <Hero said={saidOf(status)} kind={kindOf(status)}>
-        <Speed status={status} atMs={atMs} />
+      <VpnHero said={saidOf(status)} kind={kindOf(status)}>
+        <VpnSpeed status={status} atMs={atMs} />
         <NewPeer doing={doing} />
-      </Hero>
+      </VpnHero>
       <Failure doing={doing} />
       <Running status={status} interfaces={shown?.interfaces ?? []} />
     </>
@@ -84,31 +84,13 @@ function Own({ live }: { live: Live }): JSX.Element {
       {isOff && file === undefined && (
         <>
           <VpnDrop onFile={hold} />
-          <Learns />
+          <VpnLearns />
         </>
       )}
       {isOff && file !== undefined && (
         <VpnStart file={file} onBegin={setBeginning} onChanged={ask} onAnother={() => hold(undefined)} />
       )}
     </>
-  )
-}
-
-/** Who learns what by it, before anything is begun. */
-function Learns(): JSX.Element {
-  return (
-    <section class="card">
-      <h2>
-        <Icon name="route" /> {words.learns.title}
-      </h2>
-      <ol class="route-line">
-        {words.learns.way.map(name => (
-          <li key={name}>{name}</li>
-        ))}
-      </ol>
-      <Values rows={words.learns.rows} />
-      <p class="muted small">{words.learns.not}</p>
-    </section>
   )
 }
 
@@ -183,15 +165,15 @@ function Active({ part, atMs, file, onFile, onChanged }: ActiveProps): JSX.Eleme
   const said = status === undefined ? words[waitingFor(state)] : saidOf(status, form)
   return (
     <>
-      <Hero said={said} kind={status === undefined ? 'busy' : kindOf(status)}>
-        {status !== undefined && <Speed status={status} atMs={atMs} />}
+      <VpnHero said={said} kind={status === undefined ? 'busy' : kindOf(status)}>
+        {status !== undefined && <VpnSpeed status={status} atMs={atMs} />}
         <div class="buttons">
           {status !== undefined && <NewPeer doing={doing} />}
           <button type="button" disabled={doing.isBusy || state === 'stopping'} onClick={stop}>
             <Icon name="cross" size={18} /> {words.stop}
           </button>
         </div>
-      </Hero>
+      </VpnHero>
       <Failure doing={doing} />
       <Trouble wrong={part} />
       {status !== undefined && form === 'listen' && <App file={file} onFile={onFile} />}
@@ -230,63 +212,6 @@ function App({ file, onFile }: { file: HeldFile | undefined; onFile: (file: Held
       </button>
       <Failure doing={doing} />
     </section>
-  )
-}
-
-interface HeroProps {
-  readonly said: { readonly title: string; readonly text: string }
-  readonly kind: 'good' | 'busy' | 'bad'
-  readonly children?: JSX.Element | JSX.Element[] | (JSX.Element | false)[]
-}
-
-function Hero({ said, kind, children }: HeroProps): JSX.Element {
-  return (
-    <section class={`hero hero-${kind}`}>
-      <div class="hero-words">
-        <div aria-live="polite">
-          <p class="hero-title">{said.title}</p>
-          <p class="hero-text">{said.text}</p>
-        </div>
-        {children}
-      </div>
-    </section>
-  )
-}
-
-function Speed({ status, atMs }: { status: Status; atMs: number }): JSX.Element {
-  const { bytesIn = 0, bytesOut = 0 } = status.counters
-  const inward = useRate(bytesIn, atMs)
-  const outward = useRate(bytesOut, atMs)
-  return (
-    <p class="speeds">
-      <span class="speed-down">
-        <Icon name="down" size={16} /> <span class="sr">{words.down} </span>
-        {speed(inward)}
-      </span>
-      <span class="speed-up">
-        <Icon name="up" size={16} /> <span class="sr">{words.up} </span>
-        {speed(outward)}
-      </span>
-      <span class="muted">{words.received(bytes(bytesIn), bytes(bytesOut))}</span>
-    </p>
-  )
-}
-
-function NewPeer({ doing }: { doing: Doing }): JSX.Element {
-  const [said, setSaid] = useState<string | undefined>(undefined)
-  const change = () =>
-    doing.run(async () => {
-      setSaid(undefined)
-      const { entries } = await call('entry.newPeer', {})
-      setSaid(entries > 0 ? words.newPeerDone : words.newPeerNone)
-    })
-  return (
-    <>
-      <button type="button" disabled={doing.isBusy} onClick={change}>
-        <Icon name="refresh" size={18} /> {words.newPeer}
-      </button>
-      {said !== undefined && <p role="status">{said}</p>}
-    </>
   )
 }
 
