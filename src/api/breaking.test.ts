@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { z } from 'zod'
 import { breakingChanges } from './breaking.ts'
 import { type OpenApiDocument, openApiDocument } from './openapi.ts'
+import { ACTIONS } from './table.ts'
 
 /** The document of one action after `change` was made to its JSON. */
 function changed(change: (document: never) => void): OpenApiDocument {
@@ -108,5 +110,13 @@ test('whatever the document refers to is in it', () => {
   for (const path of new Set(references)) {
     const found = path.split('/').reduce<unknown>((value, key) => (value as Record<string, unknown>)[key], document)
     assert.equal(typeof found, 'object', path)
+  }
+})
+
+test('every input says what it means: help and documents are made of it', () => {
+  for (const [name, { input }] of Object.entries(ACTIONS)) {
+    const { properties = {} } = z.toJSONSchema(input) as { properties?: Record<string, { description?: string }> }
+    for (const [field, { description }] of Object.entries(properties))
+      assert.ok(description !== undefined && description.length > 3, `${name}: ${field}`)
   }
 })

@@ -10,6 +10,7 @@ import type { Config } from '#daemon/config.ts'
 import {
   asDaemon,
   assertReadable,
+  assertShared,
   configPlace,
   type DaemonLaunch,
   daemonUser,
@@ -83,6 +84,7 @@ function launchOf({
   for (const file of [main, ...(configFile === undefined ? [] : [configFile])]) assertReadable(file, user)
   const { folder, turn } = config.meet
   const writes = folder === '' ? [] : [path.resolve(folder)]
+  for (const place of writes) assertShared(place, user)
   const permissions = [...nodePermissions(stateDir, writes), ...(hasParts ? ['--allow-child-process'] : [])]
   return {
     ...user,

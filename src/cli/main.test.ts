@@ -161,6 +161,38 @@ test('a daemon that was killed is told from one that never ran, and one that han
   assert.match(logs.stderr, /there is no log: the node runs in the foreground\n.*journalctl/)
 })
 
+test('call has help, lists and switches as the schemas say', async t => {
+  const directory = temporary(t)
+  const [help, list, wrong] = await Promise.all([
+    hoplite('call', 'setRoute', '--help'),
+    hoplite('call', 'setRoute', '--countries', 'CH', 'ch', '--state-dir', directory),
+    hoplite('call', 'entry.start', '--form', 'tunnel', '--killSwitch', 'maybe', '--state-dir', directory),
+  ])
+  assert.match(help.stdout, /--hops <n> +Hops of a route/)
+  assert.match(help.stdout, /--countries <text\.\.\.> +Where the exit is to be/)
+  assert.match(list.stderr, /two letters of a country, like CH/)
+  assert.match(wrong.stderr, /true or false/)
+  writeFileSync(path.join(directory, 'code'), 'x'.repeat(65))
+  const code = `@${path.join(directory, 'code')}`
+  const [long, missing] = await Promise.all([
+    hoplite('call', 'redeemVoucher', '--code', code, '--state-dir', directory),
+    hoplite('call', 'redeemVoucher', '--code', '@/nowhere/code', '--state-dir', directory),
+  ])
+  assert.match(long.stderr, /<=64/, 'what the file has is read')
+  assert.match(missing.stderr, /the file cannot be read: ENOENT/)
+  const off = await hoplite(
+    'call',
+    'entry.start',
+    '--form',
+    'tunnel',
+    '--killSwitch',
+    'false',
+    '--state-dir',
+    directory,
+  )
+  assert.equal(off.code, 69, 'the input is right, and there is no daemon')
+})
+
 test('a wrong configuration ends with 78 before anything starts', async t => {
   const directory = temporary(t)
   const file = path.join(directory, 'hoplite.toml')
@@ -214,10 +246,20 @@ test('what is no code, or a stump of one in a file, is refused in words; without
   const file = await hoplite('join', stump, ...common)
   const up = await hoplite('up', ...common)
   assert.deepEqual([up.code, json(up.stdout)['state']], [0, 'off'], 'there are devices alone to be up for')
+  const missing = await hoplite('join', path.join(directory, 'nowhere'), ...common)
+  const unwritten = await hoplite('pair', '--file', path.join(directory, 'nowhere', 'code'), ...common)
+  const taken = await hoplite('devices', 'add-phone', 'pocket', '--endpoint', 'a.example:1', '--file', stump, ...common)
+  const left = await hoplite('pair', '--end', ...common)
+  const { phones } = json((await hoplite('devices', ...common)).stdout)
   await hoplite('down', ...common.slice(3))
   assert.deepEqual([words.code, file.code], [64, 64])
   assert.match(json(words.stdout).error.message, /a code has four words, this has 3/)
   assert.match(json(file.stdout).error.message, /cut off or damaged/)
+  assert.deepEqual([missing.code, unwritten.code, taken.code], [64, 73, 73])
+  assert.match(json(missing.stdout).error.message, /no such file/)
+  assert.equal(json(left.stdout)['ended'], false, 'a code that could not be written down was taken back')
+  assert.deepEqual(phones, [], 'a phone whose file could not be written was not added')
+  assert.equal(readFileSync(stump, 'utf8'), 'hoplite-pair1-AAECAwQFBgcICQ')
   writeFileSync(config, '[client]\nproxy = "127.0.0.1:0"\n')
   const pair = await hoplite('pair', ...common)
   await hoplite('down', ...common.slice(3))

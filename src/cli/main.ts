@@ -73,9 +73,9 @@ command('pair', 'show a code by which another device of yours can be paired')
 command('join', 'pair with the device that shows a code')
   .argument('<code...>', 'four words, a line, a file with it, or - to read it from standard input')
   .action(async (code, options) => (await import('./commands/pair.ts')).join(code, options))
-const devices = command('devices', 'list your devices').action(async options =>
-  (await import('./commands/devices.ts')).list(options),
-)
+const devices = command('devices', 'list your devices')
+  .option('--hosts', 'print their names and addresses as lines for /etc/hosts')
+  .action(async options => (await import('./commands/devices.ts')).list(options))
 const onDevices = (name: string, description: string) =>
   devices
     .command(name)

@@ -275,7 +275,7 @@ class Client {
     try {
       this.#proxyAddress = await this.#proxy.listen(listen.host, listen.port)
     } catch (error) {
-      const advice = 'stop the program that uses it, or choose another with --proxy'
+      const advice = 'stop the program that uses it, or choose another: proxy in [client], or hoplite up --proxy'
       throw new HopliteError(
         'ADDRESS_IN_USE',
         `listen on ${formatAddress(listen)}: ${(error as NodeJS.ErrnoException).code}`,
@@ -310,6 +310,7 @@ class Client {
       },
       this.#face.events,
       {
+        'meet.allow': ({ meet }) => this.#meeting.allow(meet.allow),
         'client.hops': ({ client }) => this.#choice.prefer({ hops: client.hops }),
         'client.exit_countries': ({ client }) => this.#choice.prefer({ countries: client.exit_countries }),
         'client.avoid_exit_countries': ({ client }) =>

@@ -7,6 +7,7 @@ import { formatAddress } from '#wire/address.ts'
 import type { Config } from './config.ts'
 import { nameRefused, unknownDevice } from './device-errors.ts'
 import type { DeviceLinks } from './device-links.ts'
+import type { DeviceNames } from './device-names.ts'
 import type { DeviceSharing } from './device-sharing.ts'
 import { PhoneDesk } from './phone-desk.ts'
 import type { Phone, Phones } from './phones.ts'
@@ -17,6 +18,7 @@ export interface DeviceBookOptions {
   readonly phones: Phones
   readonly sharing: DeviceSharing
   readonly links: DeviceLinks
+  readonly names: DeviceNames
   /** Changes something; what comes of it is written down before it is told. */
   readonly change: <Result>(input: (now: number) => Result) => Result
   /** Rules of the links have changed. */
@@ -51,7 +53,7 @@ export class DeviceBook {
     this.#phones = phones
     this.#sharing = sharing
     this.#links = links
-    this.#phoneDesk = new PhoneDesk({ phones, devices, sharing, port: () => links.port ?? config.meet.udp_port })
+    this.#phoneDesk = new PhoneDesk({ phones, devices, sharing, port: config.meet.udp_port })
   }
 
   handlers(): Pick<Handlers, BookActions> {
@@ -158,7 +160,8 @@ export class DeviceBook {
       ...{ id: self.id, name: self.name, generation, offers, ...present(addresses) },
       ...(problem !== undefined && { problem }),
     }
-    return { own, devices, phones, ...(link !== undefined && { interface: link }) }
+    const { isTold: knowsNames } = this.#options.names
+    return { own, devices, phones, ...(link !== undefined && { interface: link, knowsNames }) }
   }
 }
 

@@ -83,7 +83,7 @@ export class DeviceLink {
       this.#theirsMs = signal.begunMs
       this.#epoch++
       // Its flow at the relay may still be there, and nobody in it.
-      if (!knowsUs && isControlling) this.#endMeeting()
+      if (!knowsUs && !isFirst && isControlling) this.#endMeeting()
       // It may have heard what we said meanwhile, and has lost our session all the same.
       if (!knowsUs || !isFirst) order({ kind: 'restart', peer })
     }
@@ -126,7 +126,7 @@ export class DeviceLink {
     if (this.#path === undefined) this.#say()
   }
 
-  /** Nothing is known yet of where we are: the relay is gone to meanwhile. */
+  /** What is to be said is still being found out: the relay is spoken to meanwhile. */
   meetEarly(): void {
     if (this.#path === undefined && this.#offer === undefined) this.#meet()
   }

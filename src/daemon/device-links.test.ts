@@ -6,7 +6,7 @@ import { cardOf, newOwnDevice } from '#meet/own-device.ts'
 import type { MeshEvent, MeshOrder } from '#platform/mesh-engine.ts'
 import type { Address } from '#wire/address.ts'
 import { decodeDeviceSignal, encodeDeviceSignal, type MeetingPlace } from '#wire/device-signal.ts'
-import { parseConfig } from './config.ts'
+import { type Config, parseConfig } from './config.ts'
 import type { DeviceMeetings } from './device-link.ts'
 import { DeviceLinks } from './device-links.ts'
 
@@ -24,7 +24,7 @@ function other(name: string): Device {
   }
 }
 
-function links(t: TestContext, toml = '', meetings?: DeviceMeetings) {
+function links(t: TestContext, toml = '', meetings?: DeviceMeetings, allow?: () => Config['meet']['allow']) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_700_000_000_000 })
   const orders: MeshOrder[] = []
   const said: { readonly id: string; readonly data: Uint8Array }[] = []
@@ -38,6 +38,7 @@ function links(t: TestContext, toml = '', meetings?: DeviceMeetings) {
     say: (id, data) => said.push({ id, data }),
     stunServers: () => servers,
     ...(meetings && { meetings }),
+    ...(allow && { allow }),
     start: ({ stunServers }, onEvent) => {
       asked.push(stunServers.length)
       tell = onEvent
@@ -88,6 +89,17 @@ test('rules are those of the device by its name, and of all', t => {
     order.peers[0]?.rules.map(({ fromPort }) => fromPort),
     [22, 80],
   )
+})
+
+test('rules of the configuration that change hold at once', t => {
+  let rules: Config['meet']['allow'] = []
+  const { orders, update } = links(t, '', undefined, () => rules)
+  update(other('laptop'))
+  rules = [{ device: 'laptop', protocol: 'tcp', from_port: 22, to_port: 23 }]
+  update(other('laptop'))
+  const last = orders.at(-1)
+  assert.ok(last?.kind === 'peers')
+  assert.deepEqual(last.peers[0]?.rules, [{ protocol: 'tcp', fromPort: 22, toPort: 23 }])
 })
 
 test('a port is opened for a while, to one device or to all, and closed again by itself', t => {
@@ -260,11 +272,46 @@ test('a device that is removed is met no more, and who begins anew is met anew',
   update(LATER)
   tell({ kind: 'offer', peer: 1, offer: OFFER })
   made.handle(LATER.id, signal(1_000))
+  assert.notEqual(asked.at(-1), 'closed', 'whom we hear for the first time has not been there yet')
+  made.handle(LATER.id, signal(2_000))
   assert.equal(asked.at(-1), 'closed')
   tell({ kind: 'offer', peer: 1, offer: OFFER })
   assert.notEqual(asked.at(-1), 'closed')
   update()
   assert.equal(asked.at(-1), 'closed')
+})
+
+test('the relay is spoken to before it is known what to say, and what is said names it', t => {
+  const { asked, meetings } = relays('a')
+  const { said, tell, update } = links(t, '', meetings)
+  update(LATER)
+  assert.equal(asked.length, 1)
+  assert.equal(said.length, 0)
+  tell({ kind: 'offer', peer: 1, offer: OFFER })
+  assert.equal(asked.length, 1, 'that one, and no other')
+  const [place] = asked
+  assert.ok(place !== 'closed' && place !== undefined)
+  const told = decodeDeviceSignal(said[0]?.data ?? OFFER)?.meeting
+  assert.deepEqual([told?.relay, Buffer.from(told?.token ?? [])], [place.relay, Buffer.from(place.token)])
+})
+
+test('tunnels start when a device is about to be paired, once it is known whom to ask for our address', async t => {
+  const { made, orders, asked, know, update } = links(t, '[network]\nbootstrap = ["/ip4/192.0.2.1/tcp/1/p2p/id"]')
+  made.prepare(SELF, { ipv6: 'fd68::1', ipv4: undefined })
+  assert.deepEqual(asked, [], 'nobody to ask yet')
+  know([{ host: '192.0.2.1', port: 51_821 }])
+  await made.handleServersKnown()
+  assert.deepEqual(asked, [1])
+  update()
+  update(other('laptop'))
+  assert.deepEqual(asked, [1], 'once')
+  assert.deepEqual(kinds(orders), ['peers', 'peers'])
+})
+
+test('where there will be nobody to ask, they start at once', t => {
+  const { made, asked } = links(t)
+  made.prepare(SELF, { ipv6: 'fd68::1', ipv4: undefined })
+  assert.deepEqual(asked, [0])
 })
 
 test('relays that are known late are met at as soon as they are', async t => {

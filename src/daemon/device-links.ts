@@ -40,6 +40,8 @@ export interface DeviceLinksOptions {
   readonly accessOf?: (id: string) => DeviceAccess
   /** Whether packets reach a device, from now on. */
   readonly onReachable?: (id: string, isReachable: boolean) => void
+  /** The rules of the configuration, as they are now. */
+  readonly allow?: () => Config['meet']['allow']
   /** The network interface that there is to be, where the configuration wants one. */
   readonly tun?: Exclude<MeshSettings['tun'], { readonly kind: 'none' }>
   /** The tunnels are gone, of a bug. */
@@ -71,19 +73,14 @@ export class DeviceLinks {
   #prepare: () => void = () => undefined
   #engine: MeshEngine | undefined
   #interface: string | undefined
-  #port: number | undefined
   #told = ''
   #nextPeer = 1
   #nextRequest = 1
 
   constructor(options: DeviceLinksOptions) {
     this.#options = options
-    this.#ports = new DevicePorts(options.config, () => this.#update())
-  }
-
-  /** The UDP port of the tunnels; `undefined` while they are not up. */
-  get port(): number | undefined {
-    return this.#port
+    const { config, allow = () => config.meet.allow } = options
+    this.#ports = new DevicePorts(allow, () => this.#update())
   }
 
   /** The network interface of the tunnels, where there is one. */
@@ -263,7 +260,6 @@ export class DeviceLinks {
     switch (event.kind) {
       case 'ready':
         this.#interface = event.interface
-        this.#port = event.port
         this.#options.onInterface?.(event.interface, async () => (await this.#engine?.openNames()) ?? NO_NAMES)
         if (event.problem !== undefined) log.warn('no network interface for devices', { why: own(event.problem) })
         return

@@ -19,9 +19,15 @@ export interface DeviceNamesOptions {
 export class DeviceNames {
   readonly #options: DeviceNamesOptions
   #open: readonly { close(): Promise<void> }[] = []
+  #isTold = false
 
   constructor(options: DeviceNamesOptions) {
     this.#options = options
+  }
+
+  /** Whether the system asks us for the devices' names. */
+  get isTold(): boolean {
+    return this.#isTold
   }
 
   /** Answers at these places from now on, in the place of those before. */
@@ -39,6 +45,7 @@ export class DeviceNames {
         const connections = await serveDnsConnections({ fd: tcp }, answersFor)
         this.#open = [...this.#open, server, connections]
       }
+      this.#isTold = isTold
       if (!isTold) log.info('the system is not told of names', { zone: own(ZONE) })
     } catch (error) {
       log.warn('names are not answered', { why: own((error as NodeJS.ErrnoException).code ?? '') })

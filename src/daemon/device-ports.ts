@@ -13,13 +13,13 @@ interface Lease {
 }
 
 export class DevicePorts {
-  readonly #config: Config
+  readonly #allow: () => Config['meet']['allow']
   readonly #onEnd: () => void
   readonly #leases = new Map<string, Lease>()
 
-  /** @param onEnd called when a port was closed because its time was over */
-  constructor(config: Config, onEnd: () => void) {
-    this.#config = config
+  /** @param allow the configuration's rules of now; @param onEnd called when a port was closed because its time was over */
+  constructor(allow: () => Config['meet']['allow'], onEnd: () => void) {
+    this.#allow = allow
     this.#onEnd = onEnd
   }
 
@@ -40,7 +40,7 @@ export class DevicePorts {
 
   /** What a device may open. */
   rulesOf(id: string, name: string): PortRule[] {
-    const lasting = this.#config.meet.allow.flatMap(rule => {
+    const lasting = this.#allow().flatMap(rule => {
       if ('network' in rule || (rule.device !== '*' && rule.device !== name)) return []
       return { protocol: rule.protocol, fromPort: rule.from_port, toPort: rule.to_port }
     })

@@ -45,6 +45,8 @@ export interface DeviceSharingOptions {
   readonly via?: ViaDevice
   /** What is done to the machine. */
   readonly kernel: Kernel
+  /** The rules of the configuration, as they are now. */
+  readonly allow?: () => Config['meet']['allow']
 }
 
 /** What the tunnels need to know of a device. */
@@ -71,6 +73,7 @@ export class DeviceSharing {
   constructor(options: DeviceSharingOptions) {
     this.#options = options
     const { config, kernel, log, needed, onChange } = options
+    const { allow = () => config.meet.allow } = options
     this.#file = new SharingFile(options.stateDir)
     this.#sharing = new Sharing(this.#file.read())
     this.#kernel = new KernelSharing({
@@ -79,7 +82,7 @@ export class DeviceSharing {
       routes: () => this.#wantedRoutes(),
     })
     const attached = () => kernel.attached(this.#kernel.tun ?? '')
-    this.#rules = new SharingRules({ config, sharing: this.#sharing, attached, needed })
+    this.#rules = new SharingRules({ config, allow, sharing: this.#sharing, attached, needed })
   }
 
   /** These are the devices and phones from now on, and we. */

@@ -36,8 +36,8 @@ export class Earnings {
   /** Opens the store and fetches the issuer's keys, or takes those of the last time: tokens are checked offline. */
   static async open(options: EarningsOptions, now: number): Promise<Earnings> {
     const { wallet } = options
-    const keys = await wallet.issuerKeys().catch(error => {
-      const kept = wallet.keptIssuerKeys()
+    const keys = await wallet.keys.current().catch(error => {
+      const kept = wallet.keys.kept()
       if (kept === undefined) throw error
       return kept
     })
@@ -86,7 +86,7 @@ export class Earnings {
     this.#isHandingIn = true
     try {
       this.#store.sweep(now - DAY_MS)
-      this.#keys = await this.#wallet.fetchIssuerKeys()
+      this.#keys = await this.#wallet.keys.fetch()
       this.#filter.keep([...this.#keys.keys.values()].map(key => key.id))
       while (await this.handIn()) if (this.#store.counts().queued < FULL_BATCH) break
       this.#backoff.succeed()

@@ -75,6 +75,8 @@ export class Meeting {
   readonly #deviceNames: DeviceNames
   readonly #post: DevicePost
   readonly #book: DeviceBook
+  /** What the configuration lets devices begin and use, as it was read last. */
+  #allowed: Config['meet']['allow']
   #dns: DnsServer | undefined
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
@@ -89,8 +91,11 @@ export class Meeting {
     this.#devices = new Devices(this.#file.read(name), systemRandom, isPhone)
     const bucket = bucketOf(this.#devices.own.keys[0].sealing.publicKey, bits)
     const { shut, needed = () => [] } = options
+    this.#allowed = options.config.meet.allow
+    const allow = () => this.#allowed
     this.#sharing = new DeviceSharing({
       ...options,
+      allow,
       needed,
       kernel: kernelOf(options.stateDir),
       onChange: () => this.#change(() => undefined),
@@ -104,6 +109,7 @@ export class Meeting {
     })
     this.#links = new DeviceLinks({
       ...options,
+      allow,
       say: (id, data) => this.#say(id, data),
       onInterface: (name, openNames) => {
         this.#sharing.handleInterface(name)
@@ -133,6 +139,7 @@ export class Meeting {
     const { config } = options
     this.#book = new DeviceBook({
       ...{ config, devices: this.#devices, phones: this.#phones, sharing: this.#sharing, links: this.#links },
+      names: this.#deviceNames,
       change: input => this.#change(input),
       updateLinks: () => this.#updateLinks(),
     })
@@ -149,6 +156,11 @@ export class Meeting {
     if (!hasCarriers(config) || (isAlone && !config.meet.always)) return
     this.#post.open().catch(error => log.warn('letters cannot travel', { why: own((error as Error).message) }))
     this.#updateLinks()
+  }
+
+  /** The configuration says something else now. */
+  allow(rules: Config['meet']['allow']): void {
+    this.#change(() => (this.#allowed = rules))
   }
 
   /** More STUN servers may be known. */
@@ -215,8 +227,7 @@ export class Meeting {
 
   /** Whether a setting speaks of a device of that name: what it calls itself must not gain it that. */
   #isSetting(name: string): boolean {
-    const { allow, accept } = this.#options.config.meet
-    return [...allow, ...accept].some(({ device }) => device === name)
+    return [...this.#allowed, ...this.#options.config.meet.accept].some(({ device }) => device === name)
   }
 
   #read(content: Uint8Array, purpose: Purpose, now: number): void {

@@ -156,12 +156,12 @@ test('a real process whose loop is blocked is ended and started again, and one w
     t.after(() => child.kill('SIGKILL'))
     return child
   }
-  const part = new Part({ name: 'a part', socket: '/nowhere/control.sock', log: silent, launch, beatMs: 100 })
+  const part = new Part({ name: 'a part', socket: '/nowhere/control.sock', log: silent, launch, beatMs: 300 })
   await part.start(SHARE)
   await waitFor(async () => (part.state === 'waiting' ? true : undefined), 'its end')
   assert.deepEqual([children[0]?.signalCode, part.problem?.message], ['SIGKILL', 'run a part: its process hung'])
   await waitFor(async () => (part.state === 'running' ? true : undefined), 'the next one')
-  await new Promise(resolve => setTimeout(resolve, 1_000))
+  await new Promise(resolve => setTimeout(resolve, 3_000))
   assert.deepEqual([part.state, children.length, part.problem], ['running', 2, undefined])
   await part.stop()
 })

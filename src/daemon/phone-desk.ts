@@ -15,8 +15,8 @@ export interface PhoneDeskOptions {
   readonly phones: Phones
   readonly devices: Devices
   readonly sharing: DeviceSharing
-  /** The UDP port of the tunnels; 0 while it is not known. */
-  readonly port: () => number
+  /** The UDP port of the tunnels; 0 where each start takes any. */
+  readonly port: number
 }
 
 export class PhoneDesk {
@@ -84,11 +84,11 @@ export class PhoneDesk {
   ): PhoneServer {
     const { devices, sharing, port } = this.#options
     const text = endpoint ?? before?.file?.endpoint ?? ''
-    const target = readEndpoint(text) ?? readEndpoint(`${text}:${port()}`)
+    const target = readEndpoint(text) ?? readEndpoint(`${text}:${port}`)
     if (target === undefined) {
-      const advice =
-        'say with --endpoint HOST:PORT where the phone reaches this device; a port stands for udp_port in [meet]'
-      throw new HopliteError('REQUEST_INVALID', `add a phone: "${text}" is no endpoint`, advice)
+      const what = text === '' ? 'where it reaches this device is not said' : `"${text}" is no endpoint that lasts`
+      const advice = 'name it with --endpoint HOST, and set udp_port in [meet]; or --endpoint HOST:PORT'
+      throw new HopliteError('REQUEST_INVALID', `add a phone: ${what}`, advice)
     }
     sharing.offerToPhone(offer, phone)
     const wantsInternet = offer.includes(INTERNET) || before?.file?.reaches.includes(INTERNET) === true

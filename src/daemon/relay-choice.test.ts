@@ -279,6 +279,18 @@ test('relays that know our address already are asked what it looks like, before 
     )
   }))
 
+test('a peer is met at a relay of the directory that asks no price, and that one knows our address from then on', () =>
+  withState((directory, open) => {
+    const guard = addRelay(directory, 1, ['guard', 'exit'])
+    const peer = addRelay(directory, 2, ['peer'])
+    const dear = addRelay(directory, 3, ['guard'], undefined, 'ab'.repeat(32))
+    const elsewhere = addRelay(directory, 4, ['exit'])
+    const choice = open(2)
+    assert.equal(choice.meetAt(guard)?.id, guard)
+    for (const other of [peer, dear, elsewhere, '00'.repeat(32)]) assert.equal(choice.meetAt(other), undefined)
+    assert.equal(pick(choice).exit, elsewhere, 'who knows us is no exit')
+  }))
+
 test('when the exits have failed, a guard that is not heard is no reason to ask none of the others', () =>
   withState((directory, open) => {
     for (const n of [1, 2, 3, 4]) addRelay(directory, n, ['guard', 'middle'])

@@ -36,10 +36,10 @@ import { own } from './log.ts'
 import { commonStatus, dataPlaneFailure, Laboratory, type RunOptions, startEngine, untilAborted } from './node.ts'
 import { Peer } from './peer.ts'
 import { letterKeyOf, PeerDesk } from './peer-desk.ts'
+import { type RelayLimits, relayLiveKeys } from './relay-live.ts'
 import {
   advertised,
   announced,
-  exitPolicy,
   exitPorts,
   makeExit,
   makeRoom,
@@ -119,7 +119,7 @@ async function openTunnel(config: Config, stateDir: string, roles: readonly Role
 class Relay {
   #config: Config
   readonly #options: RunOptions
-  readonly #limits: { maxSessions: number; maxFlows: number; readonly maxFlowsPerSession: number }
+  readonly #limits: RelayLimits
   readonly #roles: readonly Role[]
   readonly #keys: NodeKeys
   readonly #toll: Toll | undefined
@@ -280,7 +280,7 @@ class Relay {
       observation: () => this.#laboratory.observation(this.#engine),
       crash: ({ worker }: Input<'crash'>) => this.#laboratory.crash(this.#engine, worker),
     }
-    this.#api = await openFace(this.#config, this.#options, handlers, new EventHub(), this.#liveKeys())
+    this.#api = await openFace(this.#config, this.#options, handlers, new EventHub(), this.#live())
     const control = parseListen(this.#config.relay.control_listen)
     this.#discovery = await startDiscovery({
       // Who has no address listens nowhere, and is another to the bootstrap nodes each time.
@@ -306,41 +306,15 @@ class Relay {
     await this.#publish()
   }
 
-  /** What `hoplite reload` changes while clients stay. */
-  #liveKeys(): LiveKeys {
-    return {
-      'relay.max_sessions': ({ relay }) => {
-        this.#limits.maxSessions = relay.max_sessions
-      },
-      'relay.max_flows': ({ relay }) => {
-        this.#limits.maxFlows = relay.max_flows
-      },
-      'relay.capacity_kbit': ({ relay: { capacity_kbit } }) =>
-        this.#adopt({ ...this.#config, relay: { ...this.#config.relay, capacity_kbit } }),
-      ...(this.#peer && this.#liveLending(this.#peer)),
-      // Those of a tunnel are in the firewall, which takes root.
-      ...(this.#exit && this.#tunnel === undefined && this.#liveExit(this.#exit)),
-    }
-  }
-
-  #liveLending(peer: Peer): LiveKeys {
-    const relimit = ({ peer: { rate_kbit, volume_mib_per_day, max_clients, hours } }: Config) => {
-      this.#adopt({
-        ...this.#config,
-        peer: { ...this.#config.peer, rate_kbit, volume_mib_per_day, max_clients, hours },
-      })
-      peer.relimit(this.#config.peer)
-    }
-    const keys = ['rate_kbit', 'volume_mib_per_day', 'max_clients', 'hours']
-    return Object.fromEntries(keys.map(key => [`peer.${key}`, relimit]))
-  }
-
-  #liveExit(exit: ExitDesk): LiveKeys {
-    const allow = ({ exit: { rules, allow_private } }: Config) => {
-      this.#adopt({ ...this.#config, exit: { ...this.#config.exit, rules, allow_private } })
-      exit.usePolicy(exitPolicy(this.#config))
-    }
-    return { 'exit.rules': allow, 'exit.allow_private': allow }
+  #live(): LiveKeys {
+    return relayLiveKeys({
+      config: () => this.#config,
+      adopt: config => this.#adopt(config),
+      limits: this.#limits,
+      peer: this.#peer,
+      // Rules of a tunnel are in the firewall, which takes root.
+      exit: this.#tunnel === undefined ? this.#exit : undefined,
+    })
   }
 
   /** Goes by this configuration from now on, and tells others what changed of us. */

@@ -21,6 +21,8 @@ export type Someone = Pick<Device, 'id' | 'name' | 'addresses'>
 
 export interface SharingRulesOptions {
   readonly config: Config
+  /** The rules of the configuration, as they are now. */
+  readonly allow: () => Config['meet']['allow']
   /** What was offered and accepted by commands, and what is heard of others. */
   readonly sharing: Sharing
   /** Networks that this machine is attached to. */
@@ -44,9 +46,9 @@ export class SharingRules {
 
   /** What a device or phone may use by the configuration and by what was offered. */
   granted({ id, name }: Pick<Someone, 'id' | 'name'>): readonly string[] {
-    const { config, sharing } = this.#options
-    const { allow, offer, exit } = config.meet
-    const bySetting = allow.flatMap(rule => {
+    const { config, sharing, allow } = this.#options
+    const { offer, exit } = config.meet
+    const bySetting = allow().flatMap(rule => {
       if (!('network' in rule) || (rule.device !== '*' && rule.device !== name)) return []
       if (rule.network === INTERNET) return exit ? [INTERNET] : []
       const network = normalNetwork(rule.network)

@@ -6,7 +6,8 @@ import { after, type TestContext, test } from 'node:test'
 import { systemRandom } from '#crypto/random.ts'
 import type { IssuerClient } from '#issuer/issuer-client.ts'
 import { startTestIssuer, type TestIssuer } from '#lab/test-issuer.ts'
-import { readWallet, restoreWallet, WalletKeeper } from './wallet-keeper.ts'
+import { WalletKeeper } from './wallet-keeper.ts'
+import { readWallet, restoreWallet } from './wallet-store.ts'
 
 const root = mkdtempSync(path.join(tmpdir(), 'hoplite-wallet-'))
 after(() => rmSync(root, { recursive: true, force: true }))

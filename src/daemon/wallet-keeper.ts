@@ -3,31 +3,28 @@
 // that the file does not know of.
 
 import { mkdirSync } from 'node:fs'
-import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
-import { type IssuerKeys, openKeyDirectory, signingKey } from '#credit/keys.ts'
+import { signingKey } from '#credit/keys.ts'
 import {
   emptyWallet,
   MAX_WITHDRAWAL,
-  restoredWallet,
   Wallet,
   type WalletBalance,
   type WalletState,
   type WalletToken,
 } from '#credit/wallet.ts'
-import { decodeWallet, encodeWallet, MAX_WALLET_BYTES } from '#credit/wallet-file.ts'
 import type { Random } from '#crypto/random.ts'
 import type { AnswerOf } from '#issuer/endpoints.ts'
 import { type IssuerClient, IssuerRefusal } from '#issuer/issuer-client.ts'
 import { type Credentials, changePassword, logIn, register, type Stretching } from '#issuer/sign-in.ts'
 import { BlindingThread } from '#platform/blinding.ts'
-import { assertPrivate, readStateFile, writeStateFile } from '#platform/state-file.ts'
 import { lockState } from '#platform/state-lock.ts'
 import { decodeToken, encodeToken, NONCE_BYTES, tokenInput } from '#wire/token.ts'
+import { KeptIssuerKeys } from './issuer-keys.ts'
+import { readWallet, writeWallet } from './wallet-store.ts'
 
 /** Tokens that are in the hand at once: what a crash makes doubtful. */
 const HAND = 32
-const MAX_KEYS_BYTES = 64 * 1024
 const SESSION_MARGIN_MS = 30_000
 
 export interface WalletKeeperOptions {
@@ -42,11 +39,11 @@ export interface WalletKeeperOptions {
 }
 
 export class WalletKeeper {
+  readonly keys: KeptIssuerKeys
   readonly #options: WalletKeeperOptions
   readonly #unlock: () => void
   readonly #blinding = new BlindingThread()
   #wallet: Wallet
-  #keys: IssuerKeys | undefined
   #session: { readonly bearer: string; readonly expiresMs: number } | undefined
   #turn: Promise<unknown> = Promise.resolve()
   #isWritten = false
@@ -74,6 +71,7 @@ export class WalletKeeper {
   }
 
   private constructor(options: WalletKeeperOptions, state: WalletState, unlock: () => void) {
+    this.keys = new KeptIssuerKeys(options)
     this.#options = options
     this.#unlock = unlock
     this.#wallet = new Wallet(state)
@@ -185,35 +183,6 @@ export class WalletKeeper {
     return (await this.#withSession(bearer => this.#options.client.ask('redeem', body, bearer))).results
   }
 
-  /** The issuer's keys as they were last fetched, or as they are. */
-  async issuerKeys(): Promise<IssuerKeys> {
-    const { clock } = this.#options
-    const known = this.#keys
-    return known !== undefined && signingKey(known, clock()) !== undefined ? known : this.fetchIssuerKeys()
-  }
-
-  /** The issuer's keys as they are now. Throws WALLET_FAILED when another issuer signed them. */
-  async fetchIssuerKeys(): Promise<IssuerKeys> {
-    const { client, issuerId } = this.#options
-    const { directory } = await client.ask('keys', {})
-    const keys = openKeyDirectory(Buffer.from(directory, 'base64url'), issuerId)
-    if (keys === undefined)
-      throw new HopliteError(
-        'WALLET_FAILED',
-        "read the issuer's keys: another issuer signed them",
-        'check [credit] issuer and issuer_id',
-      )
-    this.#keys = keys
-    writeStateFile(keysFile(this.#options.directory), Buffer.from(directory, 'base64url'))
-    return keys
-  }
-
-  /** The keys as they were fetched the last time, perhaps by an earlier process; `undefined` when there are none. */
-  keptIssuerKeys(): IssuerKeys | undefined {
-    const bytes = readStateFile(keysFile(this.#options.directory), MAX_KEYS_BYTES)
-    return bytes && openKeyDirectory(bytes, this.#options.issuerId)
-  }
-
   /** Up to `count` tokens for another wallet. `write` must have put them in a safe place when it returns. */
   takeOut(count: number, write: (tokens: readonly Uint8Array[]) => void): Promise<number> {
     return this.#inTurn(async () => {
@@ -234,7 +203,7 @@ export class WalletKeeper {
   /** Takes another wallet's tokens: hands them in and withdraws as many new ones. Returns how many were good. */
   takeIn(tokens: readonly Uint8Array[]): Promise<number> {
     return this.#inTurn(async () => {
-      const { keys } = await this.fetchIssuerKeys()
+      const { keys } = await this.keys.fetch()
       const known = tokens.flatMap(bytes => {
         const token = decodeToken(bytes)
         const key = token && keys.get(Buffer.from(token.keyId).toString('hex'))
@@ -299,7 +268,7 @@ export class WalletKeeper {
       const left = account.isRegistered ? await this.accountBalance() : 0
       // A named account keeps what it has: its owner can come back to it.
       if (!account.isNamed && left > 0) await this.#withdraw(left)
-      const { issuer } = await this.issuerKeys()
+      const { issuer } = await this.keys.current()
       const credentials = { issuer, name, password, stretching }
       await prepare(credentials)
       const session = await logIn(client, credentials)
@@ -328,7 +297,7 @@ export class WalletKeeper {
 
   async #beginWithdrawal(count: number): Promise<void> {
     const { random, clock } = this.#options
-    const keys = await this.issuerKeys()
+    const keys = await this.keys.current()
     const key = signingKey(keys, clock())
     if (key === undefined)
       throw new HopliteError(
@@ -351,7 +320,7 @@ export class WalletKeeper {
     const { withdrawal } = this.#wallet.state
     if (withdrawal === undefined) return 0
     const { client, clock } = this.#options
-    const keys = await this.issuerKeys()
+    const keys = await this.keys.current()
     const key = keys.keys.get(Buffer.from(withdrawal.keyId).toString('hex'))
     const body = { key: toText(withdrawal.keyId), blinded: withdrawal.items.map(item => toText(item.message)) }
     try {
@@ -376,7 +345,7 @@ export class WalletKeeper {
       // These two say that the books were not touched; everything else leaves it to be asked for again.
       if (error instanceof IssuerRefusal && (error.problem === 'balanceTooLow' || error.problem === 'keyNotSigning')) {
         this.#wallet.dropWithdrawal()
-        this.#keys = undefined
+        this.keys.forget()
         this.#save()
       }
       throw error
@@ -420,7 +389,7 @@ export class WalletKeeper {
     const { client, clock } = this.#options
     if (this.#session !== undefined && this.#session.expiresMs - SESSION_MARGIN_MS > clock())
       return this.#session.bearer
-    const { issuer } = await this.issuerKeys()
+    const { issuer } = await this.keys.current()
     const { name, password, isRegistered, isNamed } = this.#wallet.state.account
     const { stretching = isNamed ? 'person' : 'random' } = this.#options
     const credentials = { issuer, name, password, stretching }
@@ -438,7 +407,7 @@ export class WalletKeeper {
 
   #save(): void {
     this.#isWritten = false
-    writeStateFile(walletFile(this.#options.directory), encodeWallet(this.#wallet.state))
+    writeWallet(this.#options.directory, this.#wallet.state)
     this.#isWritten = true
   }
 
@@ -461,47 +430,6 @@ export class WalletKeeper {
     this.#turn = done.catch(() => undefined)
     return done
   }
-}
-
-/** The state in a wallet's directory; `undefined` when there is none. Throws STATE_UNREADABLE. */
-export function readWallet(directory: string): WalletState | undefined {
-  const file = walletFile(directory)
-  const bytes = readStateFile(file, MAX_WALLET_BYTES)
-  if (bytes === undefined) return undefined
-  assertPrivate(file)
-  const state = decodeWallet(Buffer.from(bytes).toString())
-  if (state === undefined)
-    throw new HopliteError(
-      'STATE_UNREADABLE',
-      `read ${file}: it is not a wallet, or is damaged`,
-      'restore it from a backup: hoplite wallet restore FILE',
-    )
-  return state
-}
-
-/** Puts a backup's state in an empty directory. Throws WALLET_FAILED when a wallet is there. */
-export function restoreWallet(directory: string, state: WalletState, now: number): void {
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
-  const unlock = lockState(directory)
-  try {
-    if (readWallet(directory) !== undefined)
-      throw new HopliteError(
-        'WALLET_FAILED',
-        'restore the wallet: there is one',
-        'move it away, or use another --state-dir',
-      )
-    writeStateFile(walletFile(directory), encodeWallet(restoredWallet(state, now)))
-  } finally {
-    unlock()
-  }
-}
-
-function keysFile(directory: string): string {
-  return path.join(directory, 'issuer-keys')
-}
-
-function walletFile(directory: string): string {
-  return path.join(directory, 'wallet.json')
 }
 
 function toText(bytes: Uint8Array): string {

@@ -7,7 +7,8 @@ import { systemRandom } from '#crypto/random.ts'
 import { type Ask, IssuerClient } from '#issuer/issuer-client.ts'
 import { writeStateFile } from '#platform/state-file.ts'
 import type { Config } from './config.ts'
-import { readWallet, restoreWallet, WalletKeeper } from './wallet-keeper.ts'
+import { WalletKeeper } from './wallet-keeper.ts'
+import { readWallet, restoreWallet } from './wallet-store.ts'
 
 const LEAST_PASSPHRASE = 8
 

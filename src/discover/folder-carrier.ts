@@ -37,7 +37,8 @@ export class FolderCarrier implements Carrier {
     const name = `${bucketName(bucket)}-${hash}.letter`
     this.#remember(name)
     const file = path.join(this.#folder, name)
-    await writeFile(`${file}.part`, letter, { mode: 0o600 })
+    // Whoever reads it elsewhere is another user; it is sealed.
+    await writeFile(`${file}.part`, letter, { mode: 0o644 })
     await rename(`${file}.part`, file)
   }
 

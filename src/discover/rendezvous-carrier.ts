@@ -8,6 +8,8 @@ import { bucketName, type Carrier, type OnLetter } from './carrier.ts'
 
 const FIRST_RETRY_MS = 500
 const MAX_RETRY_MS = 60_000
+/** A connection that did not last so long is no reason to come back at once. */
+const LASTED_MS = 5_000
 const MAX_UNSENT_BYTES = 16 * LETTER_BYTES
 
 interface Listening {
@@ -22,6 +24,7 @@ export class RendezvousCarrier implements Carrier {
   #socket: WebSocket | undefined
   #retry: NodeJS.Timeout | undefined
   #retryMs = FIRST_RETRY_MS
+  #openedMs = Number.POSITIVE_INFINITY
   #isClosed = false
 
   /** @param url `ws://…` or `wss://…` */
@@ -64,7 +67,7 @@ export class RendezvousCarrier implements Carrier {
     socket.binaryType = 'arraybuffer'
     this.#socket = socket
     socket.onopen = () => {
-      this.#retryMs = FIRST_RETRY_MS
+      this.#openedMs = performance.now()
       const buckets = new Map([...this.#listening].map(({ bucket }) => [bucketName(bucket), bucket]))
       for (const bucket of buckets.values()) socket.send(whole(encodeRendezvous({ kind: 'listen', bucket })))
     }
@@ -86,6 +89,8 @@ export class RendezvousCarrier implements Carrier {
 
   #reconnect(): void {
     if (this.#isClosed) return
+    if (performance.now() - this.#openedMs > LASTED_MS) this.#retryMs = FIRST_RETRY_MS
+    this.#openedMs = Number.POSITIVE_INFINITY
     // Everybody lost it at the same moment: not all come back in one.
     const part = 0.5 + (systemRandom(1)[0] ?? 0) / 255
     this.#retry = setTimeout(() => this.#connect(), this.#retryMs * part)

@@ -2,7 +2,7 @@
 // and learns addresses, buckets and times, never who wrote to whom.
 //
 // Letters stay in memory until they expire, for who comes later. Bounds: 1,024 connections, 16 from one network; 64 buckets for
-// each; 2,048 letters in memory, the oldest go first; a listener that does not keep up is cut off.
+// each; 2,048 letters in memory, the oldest go first; a listener that does not keep up with new ones is cut off.
 
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -19,6 +19,8 @@ const MAX_PER_NETWORK = 16
 const MAX_BUCKETS = 64
 const MAX_KEPT = 2048
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024
+/** Of letters that were kept so much is unsent at a time: who comes later may be slow. */
+const KEPT_UNSENT_BYTES = 256 * 1024
 /** What one network may bring: each of its clients posts one letter in a few seconds. */
 const PER_SECOND = 8
 const BURST = 60
@@ -116,8 +118,10 @@ class Rendezvous implements RendezvousServer {
         if (guest.buckets.size >= MAX_BUCKETS || guest.buckets.has(bucket)) return
         guest.buckets.add(bucket)
         this.#forgetExpired()
-        for (const kept of this.#kept) if (kept.bucket === bucket) this.#send(socket, kept.message)
-        return
+        return this.#sendKept(
+          socket,
+          this.#kept.filter(kept => kept.bucket === bucket),
+        )
       }
       case 'ignore':
         guest.buckets.delete(bucketName(message.bucket))
@@ -148,6 +152,16 @@ class Rendezvous implements RendezvousServer {
   #send(socket: WebSocket, message: Uint8Array): void {
     if (socket.bufferedAmount > MAX_UNSENT_BYTES) socket.terminate()
     else socket.send(message)
+  }
+
+  /** As fast as they are taken, the newest first: what is looked for is rarely old. */
+  #sendKept(socket: WebSocket, letters: Kept[]): void {
+    while (socket.readyState === socket.OPEN) {
+      const next = letters.pop()
+      if (next === undefined) return
+      if (socket.bufferedAmount < KEPT_UNSENT_BYTES) socket.send(next.message)
+      else return socket.send(next.message, () => this.#sendKept(socket, letters))
+    }
   }
 
   #forgetExpired(): void {

@@ -46,6 +46,8 @@ export type TableCommand =
       readonly token: Uint8Array
       /** Padded to this many bytes behind the frame header, as long as a packet that the way is to carry. */
       readonly bytes?: number
+      /** It asks whether so long a packet passes in one piece: no router may cut it up. */
+      readonly isWhole?: boolean
     }
   /** The control plane has dealt with this many handshake packets: as many more may be reported. */
   | { readonly kind: 'grantHandshakes'; readonly count: number }
@@ -127,7 +129,13 @@ export type SocketCommand =
   | { readonly kind: 'proveLeg'; readonly entry: number }
   | { readonly kind: 'installTunnel'; readonly tunnel: TunnelPlan }
   /** Sends a packet of so many bytes through the tunnel to its own address; `tunnelEcho` when it comes back. */
-  | { readonly kind: 'probeTunnel'; readonly entry: number; readonly token: Uint8Array; readonly bytes: number }
+  | {
+      readonly kind: 'probeTunnel'
+      readonly entry: number
+      readonly token: Uint8Array
+      readonly bytes: number
+      readonly isWhole?: boolean
+    }
   /** The longest packet of the tunnel from now on, in bytes: no longer than the plan's. */
   | { readonly kind: 'resizeTunnel'; readonly mtu: number }
   /** This node's TUN for packets of sessions; one that was open is closed. The descriptor belongs to the data plane. */

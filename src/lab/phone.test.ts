@@ -13,6 +13,7 @@ import { waitFor } from './testnet.ts'
 const ADDRESSES = { tower: '20.0.1.1', attic: '20.0.1.2', phone: '20.0.1.3' } as const
 const LAN = '10.7.0.0/16'
 const DISK = '10.7.0.5'
+let interfaces = 0
 const missing = missingForNamespaces('nft', 'wireguard-go', 'wg', 'ping')
 
 test('a phone, which is another WireGuard with the file that was made for it, reaches this device, others, and what is behind them', {
@@ -42,7 +43,7 @@ test('a phone, which is another WireGuard with the file that was made for it, re
     const file = path.join(folder, 'phone.conf')
     const add = (...words: string[]) => hoplite(tower, 'devices', 'add-phone', 'pocket', '--file', file, ...words)
     await add('--endpoint', `${ADDRESSES.tower}:41000`)
-    await bringUp(phone, file)
+    const endFirst = await bringUp(phone, file)
     const served = ownAddress(file, 'AllowedIPs')
     assert.match(await phone.run('ping', '-c', '5', '-i', '0.3', served), /[1-5] received/)
     assert.match(await hoplite(tower, 'devices'), /phone, connected/)
@@ -56,6 +57,7 @@ test('a phone, which is another WireGuard with the file that was made for it, re
     const text = await add('--again', '--offer', 'devices', LAN)
     assert.match(text, /pocket reaches this device, devices, 10\.7\.0\.0\/16/)
     assert.equal(await reaches(phone, served), false, 'the file of before is of no use')
+    await endFirst()
     await bringUp(phone, file)
     const [, theirs = ''] = /^attic\.hop.* (fd68\S+)/m.exec(await hoplite(tower, 'devices')) ?? []
     for (const address of [served, theirs, DISK])
@@ -76,19 +78,24 @@ function ownAddress(file: string, key: string): string {
   return new RegExp(`^${key} = .*?(fd68\\S+)/128`, 'm').exec(readFileSync(file, 'utf8'))?.[1] ?? ''
 }
 
-/** What the official app does with a file: wg(8) knows nothing of addresses and routes. */
-async function bringUp(phone: Host, file: string): Promise<void> {
-  await phone.ip('link', 'del', 'phone0').catch(() => undefined)
+/** What the official app does with a file: wg(8) knows nothing of addresses and routes. Gives what ends it. */
+async function bringUp(phone: Host, file: string): Promise<() => Promise<void>> {
   const made = readFileSync(file, 'utf8')
   const keys = `${file}.keys`
   writeFileSync(keys, made.replace(/^(Address|MTU|DNS) = .*\n/gm, ''))
-  phone.start('wireguard-go', ['-f', 'phone0'])
-  const isThere = () => phone.ip('link', 'show', 'phone0').catch(() => undefined)
+  // The socket that wg(8) looks for is one for all namespaces.
+  const link = `ph${process.pid.toString(36)}-${interfaces++}`
+  const child = phone.start('wireguard-go', ['-f', link])
+  const isThere = () => phone.run('wg', 'show', link).catch(() => undefined)
   await waitFor(isThere, 'the interface of the phone')
-  await phone.run('wg', 'setconf', 'phone0', keys)
+  await phone.run('wg', 'setconf', link, keys)
   const listed = (key: string) => new RegExp(`^${key} = (.*)$`, 'm').exec(made)?.[1]?.split(', ') ?? []
-  for (const address of listed('Address')) await phone.ip('address', 'add', address, 'dev', 'phone0')
-  await phone.ip('link', 'set', 'phone0', 'mtu', '1280', 'up')
+  for (const address of listed('Address')) await phone.ip('address', 'add', address, 'dev', link)
+  await phone.ip('link', 'set', link, 'mtu', '1280', 'up')
   for (const network of listed('AllowedIPs'))
-    await phone.ip(network.includes(':') ? '-6' : '-4', 'route', 'replace', network, 'dev', 'phone0')
+    await phone.ip(network.includes(':') ? '-6' : '-4', 'route', 'replace', network, 'dev', link)
+  return async () => {
+    child.kill()
+    await waitFor(async () => ((await isThere()) === undefined ? true : undefined), 'the end of the interface')
+  }
 }

@@ -54,7 +54,7 @@ const GATHER = `
     if (ports.size === 60) done()
   })
   const done = () => { console.log(ports.size); process.exit(0) }
-  setTimeout(done, 5_000)
+  setTimeout(done, 60_000)
   socket.send('ask', 7000, process.argv[1])`
 
 const script = (code: string, ...words: string[]) => [

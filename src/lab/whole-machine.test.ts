@@ -5,7 +5,7 @@ import path from 'node:path'
 import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { isStateLocked } from '#platform/state-lock.ts'
-import { MachineNetwork, processStatus } from './machine-network.ts'
+import { LAN, MachineNetwork, processStatus } from './machine-network.ts'
 import { patternHash } from './pattern.ts'
 import { hasTool, skipUnless } from './skip.ts'
 import { waitFor } from './testnet.ts'
@@ -145,6 +145,30 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     },
   )
 
+  await t.test(
+    'a link of 1,296 bytes whose router says nothing stalls nothing, from the first packet on or later',
+    async () => {
+      await narrow(network, true)
+      await network.up()
+      assert.equal((await network.download(MIB).done).sha256, patternHash(MIB))
+      assert.equal((await network.status()).mtu, 1_280)
+      await narrow(network, false)
+      await network.hoplite('me', 'down')
+      await network.up()
+      const grown = async () => ((await network.status()).mtu === LONGEST ? true : undefined)
+      await waitFor(grown, 'longer packets')
+      const download = network.download(8 * MIB)
+      await download.begun
+      await narrow(network, true)
+      const { sha256, longestPauseMs } = await download.done
+      assert.equal(sha256, patternHash(8 * MIB))
+      assert.ok(longestPauseMs < 3_000, `${longestPauseMs} ms`)
+      await narrow(network, false)
+      await network.hoplite('me', 'down')
+      assert.equal(await picture(network), before)
+    },
+  )
+
   await t.test('a helper that is killed takes the daemon with it, and nothing gets out', async () => {
     await network.up()
     const { daemon, helper } = await network.processes()
@@ -195,6 +219,17 @@ test('a whole machine goes through its route, stays shut after a crash, and is p
     },
   )
 })
+
+/** The router's links carry 1,296 bytes, and what is longer and may not be cut up goes without a word. */
+async function narrow(network: MachineNetwork, isNarrow: boolean): Promise<void> {
+  const gate = network.host('gate')
+  const size = isNarrow ? ['mtu', 'lock', '1296'] : []
+  await gate.ip('route', 'replace', 'default', 'dev', 'eth0', ...size)
+  await gate.ip('route', 'replace', '192.168.7.0/24', 'dev', network.lanLink, 'src', LAN.gate, ...size)
+  const silent =
+    'table ip silent { chain o { type filter hook output priority 0; icmp type destination-unreachable drop; }; }'
+  await gate.run('nft', isNarrow ? silent : 'delete table ip silent')
+}
 
 /** What of the client's machine a tunnel changes: rules, routes, firewall, interfaces, switches. */
 async function picture(network: MachineNetwork): Promise<string> {

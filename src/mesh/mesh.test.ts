@@ -94,6 +94,21 @@ test('when a path comes up there is a session, and an echo tells the round trip 
   assert.equal(rttMs, 10)
 })
 
+for (const first of ['a', 'b'] as const) {
+  test(`what ${first} sends before a secret is agreed waits for it, and no handshake comes before it`, () => {
+    const [a, b] = [device(1, true), device(2, true)]
+    pair(a, b)
+    a.mesh.handlePath(2, 1_000)
+    b.mesh.handlePath(1, 1_000)
+    if (first === 'a') send(a, packetFrom(1, 2), 1_001)
+    else send(b, packetFrom(2, 1), 1_001)
+    const kinds = [...a.sent, ...b.sent].map(({ bytes }) => bytes[0])
+    assert.deepEqual([...new Set(kinds)], [0x48], 'messages of the renewal alone')
+    carry(a, b, 1_010)
+    assert.deepEqual([a.inside.length, b.inside.length], first === 'a' ? [0, 1] : [1, 0])
+  })
+}
+
 test('an echo that nobody answers ends after five seconds', () => {
   const [a, b] = [device(1), device(2)]
   pair(a, b)

@@ -257,6 +257,7 @@ export class Mesh {
   #beginRenewal(name: string, { peer, publicKey, presharedKey }: MeshPeer, now: number): void {
     this.#now = now
     this.#unagreed.add(name)
+    this.#hold(publicKey, true)
     const renewal = new SecretRenewal(
       {
         ownPublicKey: this.#device.publicKey,
@@ -266,17 +267,28 @@ export class Mesh {
         send: bytes => this.#options.toPeer(peer, bytes, 0, bytes.length),
         use: (presharedKey, begins) => {
           this.#device.setPeer({ publicKey, presharedKey }, this.#now)
-          if (begins) this.#device.initiate(publicKey, this.#now)
+          if (!begins) return
+          this.#hold(publicKey, false)
+          this.#device.initiate(publicKey, this.#now)
         },
         told: isAgreed => {
           if (isAgreed) this.#unagreed.delete(name)
           else this.#unagreed.add(name)
+          this.#hold(publicKey, !isAgreed)
           this.#options.onSecret?.(peer, isAgreed)
         },
       },
       now,
     )
     this.#renewals.set(name, renewal)
+  }
+
+  /**
+   * Without a secret no handshake is begun. It would fail, and cost the one that does not: two within 20 ms are a flood, and the next
+   * is five seconds away.
+   */
+  #hold(publicKey: Uint8Array, isHeld: boolean): void {
+    this.#device.setPeer({ publicKey, isHeld }, this.#now)
   }
 
   #endRenewal(name: string): void {

@@ -130,7 +130,9 @@ export class DataPlane implements Outlet {
       case 'installTunnel':
         return this.#installTunnel(command.tunnel)
       case 'probeTunnel':
-        return this.#tunnel?.probe(command.token, command.bytes)
+        return this.#probe(command.isWhole, () => this.#tunnel?.probe(command.token, command.bytes))
+      case 'sendProbe':
+        return this.#probe(command.isWhole, () => this.forwarder.apply(command))
       case 'resizeTunnel':
         return this.#tunnel?.resize(command.mtu)
       case 'reportTunnel':
@@ -196,6 +198,12 @@ export class DataPlane implements Outlet {
 
   nowMs(): number {
     return this.#options.now()
+  }
+
+  #probe(isWhole = false, send: () => void): void {
+    if (isWhole) this.#socket.keepWhole?.(true)
+    send()
+    if (isWhole) this.#socket.keepWhole?.(false)
   }
 
   #listen(): DatagramSocket {

@@ -30,6 +30,8 @@ export interface SocketHandlers {
 export interface DatagramSocket {
   /** Sends without waiting. `to` is for sockets that are not connected. The bytes are read before the event ends. */
   send(buffer: Uint8Array, offset: number, length: number, to?: Address): void
+  /** Whether datagrams that are longer than a link of the way are lost there; `false` at first, and always where it is absent. */
+  keepWhole?(isWhole: boolean): void
   close(): void
 }
 

@@ -5,7 +5,6 @@
 //
 // Bounds: what a loop of datagrams causes is sent at once, nothing is queued here; sockets are those that the machine asked for.
 
-import type { Socket } from 'node:dgram'
 import type { Family } from '#path/base.ts'
 import { Endpoint, type EndpointOptions, type Inbound } from '#path/endpoint.ts'
 import type { Path } from '#path/ground.ts'
@@ -13,10 +12,16 @@ import type { Address } from '#wire/address.ts'
 import { decodePathOffer, encodePathOffer } from '#wire/path-offer.ts'
 import { monotonicMs } from './clock.ts'
 import { machineAddresses, NetworkWatch } from './network-watch.ts'
-import { DgramSockets, type GivenSocket, type Hear, type PathSockets } from './path-sockets.ts'
+import {
+  DgramSockets,
+  type DgramSocketsOptions,
+  type GivenSocket,
+  type Hear,
+  type PathSockets,
+} from './path-sockets.ts'
 import { PortMapper } from './port-mapping.ts'
 
-export interface PathShellOptions extends EndpointOptions {
+export interface PathShellOptions extends EndpointOptions, DgramSocketsOptions {
   /** Addresses of the machine that peers are told; the interfaces that are fit for it by default. */
   readonly hosts?: readonly string[]
   /** Which of those are told; all without it. */
@@ -25,8 +30,6 @@ export interface PathShellOptions extends EndpointOptions {
   readonly mapsPorts?: boolean
   /** Sockets of the shell's own, which `hear` what comes; of `node:dgram` without it. */
   readonly sockets?: (hear: Hear) => PathSockets
-  /** One more descriptor of a socket of `node:dgram`, for `handOver`; without it, whoever takes one over binds its port anew. */
-  readonly copySocket?: (socket: Socket) => number | undefined
   /** What was handed over is of no use to paths any more. */
   readonly onReturned?: (local: number) => void
   /** Something is about to be sent to a host that was not among the last 256. */
@@ -48,6 +51,8 @@ const FIRST_LOCAL = 1_000
 const MAX_HOSTS = 256
 const TRAFFIC_MS = 100
 const GATHER_LOOK_MS = 20
+/** Whoever opens them may be another process. */
+const EXTRAS_AT_ONCE = 32
 /** Timers wait at most this long: Node's fire at once beyond 2^31 ms. */
 const MAX_WAIT_MS = 3_600_000
 
@@ -72,7 +77,7 @@ export class PathShell implements AsyncDisposable {
     this.#options = options
     this.#endpoint = new Endpoint(options)
     const hear: Hear = (bytes, from, local) => this.deliver(bytes, from, local)
-    this.#sockets = options.sockets?.(hear) ?? new DgramSockets(hear, options.copySocket)
+    this.#sockets = options.sockets?.(hear) ?? new DgramSockets(hear, options)
   }
 
   /** Opens a socket for everything, on every address of that family; gives its number and port. `port` 0 is any. */
@@ -259,13 +264,18 @@ export class PathShell implements AsyncDisposable {
   }
 
   async #openExtras(request: number, count: number, family: Family): Promise<void> {
-    for (let i = 0; i < count && !this.#isClosed; i++) {
+    const open = async () => {
       const local = this.#nextLocal++
       // Out of descriptors: what is there has to do.
       const port = await this.#sockets.open(local, family, 0).catch(() => undefined)
-      if (port === undefined) return
+      if (port === undefined) return false
       if (this.#isClosed) this.#sockets.close(local)
       else this.do((endpoint, now) => endpoint.addExtraSocket(request, local, now))
+      return true
+    }
+    for (let left = count; left > 0 && !this.#isClosed; left -= EXTRAS_AT_ONCE) {
+      const opened = await Promise.all(Array.from({ length: Math.min(left, EXTRAS_AT_ONCE) }, open))
+      if (opened.includes(false)) return
     }
   }
 

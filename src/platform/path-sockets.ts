@@ -23,24 +23,31 @@ export interface GivenSocket {
 /** Takes a datagram that came by the socket of that number. */
 export type Hear = (bytes: Uint8Array, from: Address, local: number) => void
 
+export interface DgramSocketsOptions {
+  /** A socket that is not bound yet, where others are not let out; negative where there is none to be had. */
+  readonly openSocket?: (family: Family) => Promise<number>
+  /** One more descriptor of a socket, for `handOver`; without it, whoever takes one over binds its port anew. */
+  readonly copySocket?: (socket: dgram.Socket) => number | undefined
+}
+
 const BUFFER_BYTES = 4 * 1024 * 1024
 
 export class DgramSockets implements PathSockets {
   readonly #hear: Hear
-  readonly #copy: ((socket: dgram.Socket) => number | undefined) | undefined
+  readonly #options: DgramSocketsOptions
   readonly #sockets = new Map<number, dgram.Socket>()
 
-  /** @param copy one more descriptor of a socket, for `handOver` */
-  constructor(hear: Hear, copy?: (socket: dgram.Socket) => number | undefined) {
+  constructor(hear: Hear, options: DgramSocketsOptions = {}) {
     this.#hear = hear
-    this.#copy = copy
+    this.#options = options
   }
 
   async open(local: number, family: Family, port: number): Promise<number> {
+    const fd = (await this.#options.openSocket?.(family)) ?? -1
     const socket = dgram.createSocket(family === 4 ? { type: 'udp4' } : { type: 'udp6', ipv6Only: true })
     await new Promise<void>((resolve, reject) => {
       socket.once('error', reject)
-      socket.bind({ port }, () => {
+      socket.bind(fd < 0 ? { port } : { fd }, () => {
         socket.off('error', reject)
         resolve()
       })
@@ -68,7 +75,7 @@ export class DgramSockets implements PathSockets {
     const socket = this.#sockets.get(local)
     if (socket === undefined) return undefined
     const { port } = socket.address()
-    const fd = this.#copy?.(socket)
+    const fd = this.#options.copySocket?.(socket)
     this.close(local)
     return { fd, port }
   }

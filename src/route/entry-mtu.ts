@@ -189,10 +189,11 @@ export class EntryMtu {
     const oldest = this.#sent.keys().next().value
     if (this.#sent.size >= MAX_OUTSTANDING && oldest !== undefined) this.#sent.delete(oldest)
     this.#sent.set(probeKey(token), size)
-    if (end === 'server') out.push({ kind: 'probeTunnel', entry, token, bytes: size })
+    const isWhole = size > BASE_MTU
+    if (end === 'server') out.push({ kind: 'probeTunnel', entry, token, bytes: size, isWhole })
     else {
       const session = this.#lane?.session ?? 0
-      out.push({ kind: 'sendProbe', session, claims: false, token, bytes: size + WIREGUARD_BYTES })
+      out.push({ kind: 'sendProbe', session, claims: false, token, bytes: size + WIREGUARD_BYTES, isWhole })
     }
   }
 

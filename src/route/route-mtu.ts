@@ -105,7 +105,8 @@ export class RouteMtu {
       if (this.#sent.size >= MAX_OUTSTANDING && oldest !== undefined) this.#sent.delete(oldest)
       const token = random(8)
       this.#sent.set(probeKey(token), command.size)
-      out.push({ kind: 'sendProbe', session, claims: false, token, bytes: command.size })
+      const isWhole = command.size > BASE_MTU
+      out.push({ kind: 'sendProbe', session, claims: false, token, bytes: command.size, isWhole })
     }
   }
 }

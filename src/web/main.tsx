@@ -7,9 +7,9 @@ import './styles/parts.css'
 import './styles/pages.css'
 import { App } from './app.tsx'
 import { startLive } from './live.ts'
-import { applyTheme } from './theme.ts'
+import { startTheme } from './theme.ts'
 
-applyTheme()
+startTheme()
 const root = document.getElementById('app')
 if (root !== null) render(<App />, root)
 startLive()

@@ -2,6 +2,7 @@
 
 export type Theme = 'system' | 'light' | 'dark'
 const KEY = 'hoplite-theme'
+const systemIsDark = matchMedia('(prefers-color-scheme: dark)')
 
 export function chosenTheme(): Theme {
   const kept = localStorage.getItem(KEY)
@@ -13,8 +14,14 @@ export function chooseTheme(theme: Theme): void {
   applyTheme()
 }
 
-export function applyTheme(): void {
+/** Begins with the theme that was chosen, and follows the system where that was. */
+export function startTheme(): void {
+  systemIsDark.addEventListener('change', applyTheme)
+  applyTheme()
+}
+
+function applyTheme(): void {
   const theme = chosenTheme()
-  if (theme === 'system') document.documentElement.removeAttribute('data-theme')
-  else document.documentElement.dataset['theme'] = theme
+  const system = systemIsDark.matches ? 'dark' : 'light'
+  document.documentElement.dataset['theme'] = theme === 'system' ? system : theme
 }

@@ -2,8 +2,8 @@
 // a match request, and inside its answer.
 //
 //   offset size  field
-//   0      1     kind: 1, or 2 with a meeting (of a request alone)
-//   1      32    kind 2 alone: id of the relay to meet at
+//   0      1     kind: 1, or 2 with a meeting (of an answer alone)
+//   1      32    kind 2 alone: id of the relay where the peer waits
 //   33     32    kind 2 alone: token to show there
 //   …      n     offer (path-offer.ts)
 //

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { defineAction } from '../action.ts'
 
-const permission = z.enum(['read', 'write'])
+const permission = z.enum(['read', 'write']).describe('Whether it may change things')
 
 export const login = defineAction({
   name: 'login',
@@ -15,7 +15,13 @@ export const createToken = defineAction({
   name: 'token.create',
   summary: 'Make a token with which another program may use this API over HTTP; it is shown this once',
   permission: 'owner',
-  input: z.strictObject({ name: z.string().regex(/^[^\p{C}]{1,64}$/u, '1 to 64 printable characters'), permission }),
+  input: z.strictObject({
+    name: z
+      .string()
+      .regex(/^[^\p{C}]{1,64}$/u, '1 to 64 printable characters')
+      .describe('What it is for'),
+    permission,
+  }),
   output: z.strictObject({ id: z.string(), token: z.string(), url: z.string() }),
 })
 
@@ -33,6 +39,6 @@ export const revokeToken = defineAction({
   name: 'token.revoke',
   summary: 'Take a token back',
   permission: 'owner',
-  input: z.strictObject({ id: z.string().max(64) }),
+  input: z.strictObject({ id: z.string().max(64).describe('As token.list has it') }),
   output: z.strictObject({ revoked: z.boolean() }),
 })

@@ -3,10 +3,8 @@ import { defineAction } from '../action.ts'
 
 /** A line of the log. It never has an address, a name, a key or a token of a user. */
 export const logLine = z.strictObject({
-  /** Counts up from 1 while the node runs. */
-  number: z.number(),
-  /** Unix ms. */
-  at: z.number(),
+  number: z.number().describe('Counts up from 1 while the node runs'),
+  at: z.number().describe('Unix ms'),
   level: z.enum(['error', 'warn', 'info', 'debug']),
   component: z.string(),
   event: z.string(),
@@ -18,8 +16,7 @@ export const activity = defineAction({
   summary: 'What this node did lately, oldest first',
   permission: 'read',
   input: z.strictObject({
-    /** Only lines after this number. */
-    after: z.number().int().min(0).optional(),
+    after: z.number().int().min(0).optional().describe('Only lines after this number'),
   }),
   output: z.strictObject({ lines: z.array(logLine) }),
 })

@@ -6,11 +6,9 @@ export const allowPort = defineAction({
   summary: 'Let devices reach a port of this one, TCP and UDP, for a while',
   permission: 'write',
   input: z.strictObject({
-    /** A name or id, or `*` for all. */
-    device: z.string().max(64),
-    port: z.number().int().min(1).max(65_535),
-    /** 0 closes it. */
-    forMs: z.number().int().min(0).max(86_400_000),
+    device: z.string().max(64).describe('A name or id, or `*` for all'),
+    port: z.number().int().min(1).max(65_535).describe('A TCP or UDP port of this device'),
+    forMs: z.number().int().min(0).max(86_400_000).describe('0 closes it'),
   }),
   output: z.strictObject({ allowed: z.boolean() }),
 })

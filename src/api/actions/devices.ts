@@ -5,30 +5,23 @@ const device = z.strictObject({
   id: z.string(),
   name: z.string(),
   ipv6: z.string(),
-  /** Absent where another device had the same address first. */
-  ipv4: z.string().optional(),
-  /** How often its keys have changed, and once. */
-  generation: z.number(),
+  ipv4: z.string().optional().describe('Absent where another device had the same address first'),
+  generation: z.number().describe('How often its keys have changed, and once'),
 })
 /** What this device offers, and to whom: names, or `*` for all. */
 const offer = z.strictObject({
-  /** A network, or `internet`. */
-  network: z.string(),
+  network: z.string().describe('A network, or `internet`'),
   to: z.array(z.string()),
-  /** Whether the configuration says so, and it cannot be withdrawn here. */
-  isSetting: z.boolean(),
+  isSetting: z.boolean().describe('Whether the configuration says so, and it cannot be withdrawn here'),
 })
 /** What a paired device offers to this one. */
 const offered = z.strictObject({
-  /** A network, or `internet`. */
-  network: z.string(),
+  network: z.string().describe('A network, or `internet`'),
   isAccepted: z.boolean(),
-  /** Whether packets go there now. */
-  isInUse: z.boolean(),
-  /** Why it cannot be accepted, or is not in use though it is. */
-  problem: z.string().optional(),
+  isInUse: z.boolean().describe('Whether packets go there now'),
+  problem: z.string().optional().describe('Why it cannot be accepted, or is not in use though it is'),
 })
-const named = z.strictObject({ device: z.string().max(64) })
+const named = z.strictObject({ device: z.string().max(64).describe('Its name or id') })
 
 export const devices = defineAction({
   name: 'devices',
@@ -38,20 +31,19 @@ export const devices = defineAction({
   output: z.strictObject({
     own: device.extend({
       offers: z.array(offer),
-      /** Why what is offered is not to be had. */
-      problem: z.string().optional(),
+      problem: z.string().optional().describe('Why what is offered is not to be had'),
     }),
     devices: z.array(
       device.extend({
         pairedMs: z.number(),
         isConfirmed: z.boolean(),
-        /** What it calls itself, where that is not its name here. */
-        ownName: z.string().optional(),
+        ownName: z.string().optional().describe('What it calls itself, where that is not its name here'),
         offered: z.array(offered),
-        /** How packets go there; absent while there is no way. */
-        path: z.enum(['direct', 'relayed', 'turn']).optional(),
-        /** Whether the tunnel has keys. */
-        isUp: z.boolean(),
+        path: z
+          .enum(['direct', 'relayed', 'turn'])
+          .optional()
+          .describe('How packets go there; absent while there is no way'),
+        isUp: z.boolean().describe('Whether the tunnel has keys'),
         rxBytes: z.number(),
         txBytes: z.number(),
       }),
@@ -64,14 +56,17 @@ export const devices = defineAction({
         ipv6: z.string(),
         ipv4: z.string().optional(),
         isUp: z.boolean(),
-        /** What its file leads to, besides this device: networks, `internet`, `devices`. */
-        reaches: z.array(z.string()),
-        /** Why it needs another file. */
-        problem: z.string().optional(),
+        reaches: z
+          .array(z.string())
+          .describe('What its file leads to, besides this device: networks, `internet`, `devices`'),
+        problem: z.string().optional().describe('Why it needs another file'),
       }),
     ),
-    /** The network interface of the tunnels, where there is one. */
-    interface: z.string().optional(),
+    interface: z.string().optional().describe('The network interface of the tunnels, where there is one'),
+    knowsNames: z
+      .boolean()
+      .optional()
+      .describe('Where there is one: whether this system asks for the names of devices by itself'),
   }),
 })
 
@@ -79,7 +74,7 @@ export const renameDevice = defineAction({
   name: 'device.rename',
   summary: 'Call this device something else everywhere, or a paired one here',
   permission: 'write',
-  input: named.extend({ name: z.string().max(64) }),
+  input: named.extend({ name: z.string().max(64).describe('1 to 32 of a-z, 0-9 and -') }),
   output: z.strictObject({ name: z.string(), isOwn: z.boolean() }),
 })
 

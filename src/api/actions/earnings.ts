@@ -9,16 +9,12 @@ export const earnings = defineAction({
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    /** Tokens taken and not yet handed in. */
-    queued: count,
+    queued: count.describe('Tokens taken and not yet handed in'),
     redeemed: count,
-    /** Spent elsewhere before this relay handed them in. */
-    refused: count,
+    refused: count.describe('Spent elsewhere before this relay handed them in'),
     days: z.array(z.strictObject({ day: z.string(), redeemed: count })),
-    /** Credits on the account at the issuer; absent when it does not answer. */
-    account: count.optional(),
-    /** Credits drawn as new tokens, in this relay's wallet. */
-    tokens: count,
+    account: count.optional().describe('Credits on the account at the issuer; absent when it does not answer'),
+    tokens: count.describe("Credits drawn as new tokens, in this relay's wallet"),
   }),
 })
 

@@ -4,7 +4,7 @@ import { nodeStatus } from './status.ts'
 import { wgInterface } from './wg-show.ts'
 
 /** A WireGuard file as it is given out: it has a private key in it. */
-const file = z.string().min(1).max(32_768)
+const file = z.string().min(1).max(32_768).describe('The text of a WireGuard file')
 const form = z.enum(['tunnel', 'listen'])
 const state = z.enum(['off', 'starting', 'running', 'waiting', 'stopping', 'failed'])
 
@@ -18,20 +18,18 @@ export const checkEntry = defineAction({
     servers: z.array(
       z.strictObject({ endpoint: z.string(), allowedIps: z.array(z.string()), hasPresharedKey: z.boolean() }),
     ),
-    /** Of this machine inside the VPN. */
-    addresses: z.array(z.string()),
+    addresses: z.array(z.string()).describe('Of this machine inside the VPN'),
     dns: z.array(z.string()),
     mtu: z.number().optional(),
-    /** Whether the file leads everything that this machine says into the VPN. */
-    isWholeMachine: z.boolean(),
-    /** Whether a server's name is asked of this machine's own resolver. */
-    asksName: z.boolean(),
-    /** Commands of the file: they are shown, and never run. */
-    hooks: z.array(z.strictObject({ when: z.string(), command: z.string() })),
-    /** What was passed over, and where. */
-    notes: z.array(z.strictObject({ line: z.number(), text: z.string() })),
-    /** Whether this machine can bring the tunnel up by itself; why not, and what would help. */
-    tunnel: z.strictObject({ isPossible: z.boolean(), why: z.string().optional(), advice: z.string().optional() }),
+    isWholeMachine: z.boolean().describe('Whether the file leads everything that this machine says into the VPN'),
+    asksName: z.boolean().describe("Whether a server's name is asked of this machine's own resolver"),
+    hooks: z
+      .array(z.strictObject({ when: z.string(), command: z.string() }))
+      .describe('Commands of the file: they are shown, and never run'),
+    notes: z.array(z.strictObject({ line: z.number(), text: z.string() })).describe('What was passed over, and where'),
+    tunnel: z
+      .strictObject({ isPossible: z.boolean(), why: z.string().optional(), advice: z.string().optional() })
+      .describe('Whether this machine can bring the tunnel up by itself; why not, and what would help'),
   }),
 })
 
@@ -43,11 +41,11 @@ export const entryStatus = defineAction({
   output: z.strictObject({
     state,
     form: form.optional(),
-    /** Whether the WireGuard file is kept, so that it can be started again without it. */
-    isKept: z.boolean(),
+    isKept: z.boolean().describe('Whether the WireGuard file is kept, so that it can be started again without it'),
     keptForm: form.optional(),
-    /** Whether the firewall of an entry that ended keeps everything in: stop it to open the machine. */
-    isShut: z.boolean(),
+    isShut: z
+      .boolean()
+      .describe('Whether the firewall of an entry that ended keeps everything in: stop it to open the machine'),
     status: nodeStatus.optional(),
     interfaces: z.array(wgInterface),
     problem: z.string().optional(),
@@ -61,14 +59,17 @@ export const startEntry = defineAction({
   permission: 'person',
   input: z.strictObject({
     file: file.optional(),
-    form,
-    /** With `listen`: where one's own WireGuard connects to. */
-    listen: z.string().min(1).max(60).optional(),
-    /** Strangers in a row. */
-    peers: z.number().int().min(1).max(2).optional(),
-    killSwitch: z.boolean().optional(),
-    /** Keeps the file in the state directory, open to its owner alone, and starts it again with the daemon. */
-    keep: z.boolean().optional(),
+    form: form.describe('A tunnel of this machine, or a port that one’s own WireGuard connects to'),
+    listen: z.string().min(1).max(60).optional().describe("With `listen`: where one's own WireGuard connects to"),
+    peers: z.number().int().min(1).max(2).optional().describe('Strangers in a row'),
+    killSwitch: z
+      .boolean()
+      .optional()
+      .describe('Whether nothing leaves the machine while the tunnel is down; it is so unless false'),
+    keep: z
+      .boolean()
+      .optional()
+      .describe('Keeps the file in the state directory, open to its owner alone, and starts it again with the daemon'),
   }),
   output: entryStatus.output,
 })
@@ -77,7 +78,7 @@ export const stopEntry = defineAction({
   name: 'entry.stop',
   summary: "End the way to one's own VPN and put the network back; with forget, the kept file goes too",
   permission: 'person',
-  input: z.strictObject({ forget: z.boolean().optional() }),
+  input: z.strictObject({ forget: z.boolean().optional().describe('The kept file goes too') }),
   output: entryStatus.output,
 })
 
@@ -95,7 +96,7 @@ export const fundEntry = defineAction({
   name: 'entry.fund',
   summary: "Give credits of this node's wallet to the one that the VPN's strangers are paid from",
   permission: 'person',
-  input: z.strictObject({ credits: z.number().int().min(1).max(4_096) }),
+  input: z.strictObject({ credits: z.number().int().min(1).max(4_096).describe('How many') }),
   /** What that one has then, and what is left here. */
   output: z.strictObject({ entry: count, tokens: count }),
 })

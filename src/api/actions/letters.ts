@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { defineAction } from '../action.ts'
 
-const line = z.string().max(16_384)
+const line = z.string().max(16_384).describe('A letter as it is carried by hand')
 
 export const takeLetters = defineAction({
   name: 'letters.take',

@@ -6,7 +6,7 @@ export const observe = defineAction({
   name: 'observe',
   summary: 'Laboratory: begin to record which addresses this node sees and whether it can read a marker',
   permission: 'write',
-  input: z.strictObject({ marker: z.string().min(16).max(256) }),
+  input: z.strictObject({ marker: z.string().min(16).max(256).describe('What is looked for in packets') }),
   output: z.strictObject({ observing: z.literal(true) }),
 })
 
@@ -14,7 +14,7 @@ export const crash = defineAction({
   name: 'crash',
   summary: 'Laboratory: make the data plane of this node die, as of a bug, or one of its workers',
   permission: 'write',
-  input: z.strictObject({ worker: z.number().int().min(0).max(7).optional() }),
+  input: z.strictObject({ worker: z.number().int().min(0).max(7).optional().describe('Which one; all without it') }),
   output: z.strictObject({ crashing: z.literal(true) }),
 })
 

@@ -6,7 +6,9 @@ export const pair = defineAction({
   summary: 'Make a code by which another device can be paired',
   permission: 'write',
   /** Four words to type, or a line for a picture, a file or a clipboard. */
-  input: z.strictObject({ kind: z.enum(['short', 'long']) }),
+  input: z.strictObject({
+    kind: z.enum(['short', 'long']).describe('Four words to type, or a line for a picture, a file or a clipboard'),
+  }),
   output: z.strictObject({ code: z.string(), expiresMs: z.number() }),
 })
 
@@ -14,7 +16,7 @@ export const join = defineAction({
   name: 'pair.join',
   summary: 'Pair with the device that shows this code',
   permission: 'write',
-  input: z.strictObject({ code: z.string().max(1_000) }),
+  input: z.strictObject({ code: z.string().max(1_000).describe('The words or the line that the other device shows') }),
   output: z.strictObject({ expiresMs: z.number() }),
 })
 
@@ -25,8 +27,7 @@ export const pairing = defineAction({
   input: z.strictObject({}),
   output: z.strictObject({
     state: z.enum(['none', 'waiting', 'answered', 'paired', 'failed']),
-    /** The same on both devices, or somebody stands between. */
-    words: z.array(z.string()).optional(),
+    words: z.array(z.string()).optional().describe('The same on both devices, or somebody stands between'),
     device: z.strictObject({ id: z.string(), name: z.string() }).optional(),
     problem: z.string().optional(),
     advice: z.string().optional(),

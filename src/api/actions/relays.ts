@@ -8,12 +8,11 @@ export const relays = defineAction({
   summary: 'The relays of the directory, largest first',
   permission: 'read',
   input: z.strictObject({
-    role: role.optional(),
-    limit: z.number().int().min(1).max(1_000).optional(),
+    role: role.optional().describe('Those that have this role'),
+    limit: z.number().int().min(1).max(1_000).optional().describe('How many are told at most'),
   }),
   output: z.strictObject({
-    /** How many there are in all. */
-    total: z.number(),
+    total: z.number().describe('How many there are in all'),
     relays: z.array(
       z.strictObject({
         id: z.string(),
@@ -21,15 +20,15 @@ export const relays = defineAction({
         address: z.string(),
         roles: z.array(role),
         capacityKbit: z.number(),
-        /** Two letters, as the relay claims; nobody has checked it. */
-        country: z.string().optional(),
+        country: z.string().optional().describe('Two letters, as the relay claims; nobody has checked it'),
       }),
     ),
-    /** What setRoute asked for. */
-    chosenExit: z.string().optional(),
+    chosenExit: z.string().optional().describe('What setRoute asked for'),
     hops: z.number(),
-    /** Where the exit is to be if there is one, and where it must not be. */
-    countries: z.array(z.string()).optional(),
+    countries: z
+      .array(z.string())
+      .optional()
+      .describe('Where the exit is to be if there is one, and where it must not be'),
     notCountries: z.array(z.string()).optional(),
   }),
 })

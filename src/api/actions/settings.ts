@@ -2,24 +2,21 @@ import { z } from 'zod'
 import { defineAction } from '../action.ts'
 
 /** Values by `section.key`; `null` takes the key out of the file, so that its default holds. */
-const values = z.record(z.string().max(100), z.json())
+const values = z
+  .record(z.string().max(100), z.json())
+  .describe('Values by section.key; null takes the key out of the file, so that its default holds')
 const problem = z.strictObject({ key: z.string(), message: z.string() })
 
 const field = z.strictObject({
-  /** `section.key`. */
-  key: z.string(),
+  key: z.string().describe('`section.key`'),
   kind: z.enum(['boolean', 'number', 'text', 'choice', 'list', 'structure']),
-  /** The most and the least of a number, the values of a choice. */
-  min: z.number().optional(),
+  min: z.number().optional().describe('The most and the least of a number, the values of a choice'),
   max: z.number().optional(),
   choices: z.array(z.string()).optional(),
   default: z.json(),
-  /** What the node runs with. */
-  value: z.json(),
-  /** What the file says; absent where it says nothing. */
-  inFile: z.json().optional(),
-  /** Markdown of one line. */
-  meaning: z.string(),
+  value: z.json().describe('What the node runs with'),
+  inFile: z.json().optional().describe('What the file says; absent where it says nothing'),
+  meaning: z.string().describe('Markdown of one line'),
 })
 
 export const settings = defineAction({
@@ -28,11 +25,9 @@ export const settings = defineAction({
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    /** Where the file is, or would be made. */
-    file: z.string(),
+    file: z.string().describe('Where the file is, or would be made'),
     exists: z.boolean(),
-    /** Why nothing can be saved, where that is so. */
-    problem: z.string().optional(),
+    problem: z.string().optional().describe('Why nothing can be saved, where that is so'),
     advice: z.string().optional(),
     fields: z.array(field),
   }),
@@ -65,9 +60,7 @@ export const reload = defineAction({
   permission: 'write',
   input: z.strictObject({}),
   output: z.strictObject({
-    /** Keys that changed and hold from now on. */
-    applied: z.array(z.string()),
-    /** Keys that changed and hold when the node starts again. */
-    later: z.array(z.string()),
+    applied: z.array(z.string()).describe('Keys that changed and hold from now on'),
+    later: z.array(z.string()).describe('Keys that changed and hold when the node starts again'),
   }),
 })

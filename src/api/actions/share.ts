@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { defineAction } from '../action.ts'
 import { nodeStatus } from './status.ts'
 
-const as = z.enum(['peer', 'relay'])
+const as = z.enum(['peer', 'relay']).describe('What this machine becomes')
 const count = z.number().int().min(0)
 
 export const shareStatus = defineAction({
@@ -14,8 +14,9 @@ export const shareStatus = defineAction({
     state: z.enum(['off', 'starting', 'running', 'waiting', 'stopping', 'failed']),
     as: as.optional(),
     status: nodeStatus.optional(),
-    /** Addresses of this machine that others can reach; none where it stands behind a router. */
-    publicAddresses: z.array(z.string()),
+    publicAddresses: z
+      .array(z.string())
+      .describe('Addresses of this machine that others can reach; none where it stands behind a router'),
     problem: z.string().optional(),
     advice: z.string().optional(),
   }),

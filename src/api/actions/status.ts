@@ -5,24 +5,21 @@ export const hop = z.strictObject({
   id: z.string(),
   address: z.string(),
   operator: z.string(),
-  /** Two letters, as the relay claims. */
-  country: z.string().optional(),
+  country: z.string().optional().describe('Two letters, as the relay claims'),
 })
 
 /** What one route is doing. */
 const route = z.strictObject({
-  /** '' is the route of streams without credentials; others are hashes of them. */
-  isolation: z.string(),
+  isolation: z.string().describe("'' is the route of streams without credentials; others are hashes of them"),
   state: z.enum(['building', 'ready', 'moving', 'waiting']),
   hops: z.array(hop),
-  /** The hops of the way kept ready. */
-  spare: z.array(hop).optional(),
-  /** The WireGuard server that an entry leads to. */
-  server: z.string().optional(),
-  /** Of an entry: whether the server has answered through the peers in use. */
-  isProven: z.boolean().optional(),
-  /** An entry's further peers, and whether the server has answered through them. */
-  spares: z.array(z.strictObject({ hops: z.array(hop), isProven: z.boolean() })).optional(),
+  spare: z.array(hop).optional().describe('The hops of the way kept ready'),
+  server: z.string().optional().describe('The WireGuard server that an entry leads to'),
+  isProven: z.boolean().optional().describe('Of an entry: whether the server has answered through the peers in use'),
+  spares: z
+    .array(z.strictObject({ hops: z.array(hop), isProven: z.boolean() }))
+    .optional()
+    .describe("An entry's further peers, and whether the server has answered through them"),
   rttMs: z.number().optional(),
   streams: z.number(),
   problem: z.string().optional(),
@@ -33,36 +30,31 @@ const peer = z.strictObject({
   clients: z.number(),
   maxClients: z.number(),
   flows: z.number(),
-  /** To WireGuard servers and from them, since the node started. */
-  bytesOut: z.number(),
+  bytesOut: z.number().describe('To WireGuard servers and from them, since the node started'),
   bytesIn: z.number(),
-  /** Both together, on this day of the operator's calendar. */
-  bytesToday: z.number(),
+  bytesToday: z.number().describe("Both together, on this day of the operator's calendar"),
   bytesPerDay: z.number(),
   rateKbit: z.number(),
-  /** Like "22-6"; empty for always. */
-  hours: z.string(),
-  /** Why nothing is carried at this time. */
-  closed: z.enum(['volume', 'hours']).optional(),
-  /** Flows that were not opened, by reason. */
-  refused: z.record(z.string(), z.number()),
+  hours: z.string().describe('Like "22-6"; empty for always'),
+  closed: z.enum(['volume', 'hours']).optional().describe('Why nothing is carried at this time'),
+  refused: z.record(z.string(), z.number()).describe('Flows that were not opened, by reason'),
 })
 
 /** What is in the wallet, and what a relay took. */
 const credits = z.strictObject({
   tokens: z.number(),
-  /** On the way from the issuer or to it, or perhaps spent. */
-  pending: z.number(),
-  /** Of a relay: taken and not yet handed in, redeemed, and spent elsewhere before. */
-  queued: z.number().optional(),
+  pending: z.number().describe('On the way from the issuer or to it, or perhaps spent'),
+  queued: z
+    .number()
+    .optional()
+    .describe('Of a relay: taken and not yet handed in, redeemed, and spent elsewhere before'),
   redeemed: z.number().optional(),
   refused: z.number().optional(),
 })
 
 /** What the node has reached: how much it may have, or serve. */
 const limit = z.strictObject({
-  /** Like "open files". */
-  name: z.string(),
+  name: z.string().describe('Like "open files"'),
   problem: z.string(),
   advice: z.string(),
 })
@@ -74,8 +66,7 @@ export const nodeStatus = z.strictObject({
   pid: z.number(),
   uptimeMs: z.number(),
   nodeId: z.string().optional(),
-  /** Addresses that this node listens on, by purpose. */
-  listening: z.record(z.string(), z.array(z.string())),
+  listening: z.record(z.string(), z.array(z.string())).describe('Addresses that this node listens on, by purpose'),
   directory: z.number(),
   routes: z.array(route),
   sessions: z.number(),
@@ -83,15 +74,20 @@ export const nodeStatus = z.strictObject({
   streams: z.number(),
   peer: peer.optional(),
   credits: credits.optional(),
-  /** The interface of an entry's tunnel, and the longest packet that fits it or its client's, in bytes. */
-  interface: z.string().optional(),
+  interface: z
+    .string()
+    .optional()
+    .describe("The interface of an entry's tunnel, and the longest packet that fits it or its client's, in bytes"),
   mtu: z.number().optional(),
-  /** Whether the firewall keeps in what that interface does not carry. */
-  killSwitch: z.boolean().optional(),
-  /** What `up --tun` was told of the whole machine's tunnel, as words of the command line. */
-  flags: z.array(z.string()).optional(),
-  /** The device of one's own that the whole machine goes through, in place of a route. */
-  via: z.string().optional(),
+  killSwitch: z.boolean().optional().describe('Whether the firewall keeps in what that interface does not carry'),
+  flags: z
+    .array(z.string())
+    .optional()
+    .describe("What `up --tun` was told of the whole machine's tunnel, as words of the command line"),
+  via: z
+    .string()
+    .optional()
+    .describe("The device of one's own that the whole machine goes through, in place of a route"),
   counters: z.record(z.string(), z.number()),
   memoryBytes: z.number(),
   user: z.number().describe('The user that the node runs as; 0 is root').optional(),

@@ -7,8 +7,7 @@ export const traffic = defineAction({
   permission: 'read',
   input: z.strictObject({}),
   output: z.strictObject({
-    /** Unix ms of the newest sample. */
-    at: z.number(),
+    at: z.number().describe('Unix ms of the newest sample'),
     inward: z.array(z.number()),
     outward: z.array(z.number()),
   }),

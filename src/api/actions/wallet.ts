@@ -11,10 +11,11 @@ export const wallet = defineAction({
   output: z.strictObject({
     tokens: count,
     withdrawing: count,
-    /** On the way to the issuer, or perhaps spent. */
-    doubtful: count,
-    /** Whether its account at the issuer has a name, by which it can be used elsewhere. */
-    isNamed: z.boolean().optional(),
+    doubtful: count.describe('On the way to the issuer, or perhaps spent'),
+    isNamed: z
+      .boolean()
+      .optional()
+      .describe('Whether its account at the issuer has a name, by which it can be used elsewhere'),
     accountName: z.string().optional(),
     history: z.array(z.strictObject({ atMs: z.number(), kind: z.string(), credits: count })),
   }),
@@ -24,7 +25,7 @@ export const redeemVoucher = defineAction({
   name: 'redeemVoucher',
   summary: 'Turn a voucher into credits',
   permission: 'write',
-  input: z.strictObject({ code: z.string().min(1).max(64) }),
+  input: z.strictObject({ code: z.string().min(1).max(64).describe('A voucher') }),
   output: z.strictObject({ credits: count, tokens: count }),
 })
 
@@ -42,12 +43,13 @@ export const topUp = defineAction({
   name: 'topUp',
   summary: "List the issuer's offers or take one, and collect what was paid",
   permission: 'write',
-  input: z.strictObject({ offer: z.string().min(1).max(64).optional() }),
+  input: z.strictObject({
+    offer: z.string().min(1).max(64).optional().describe('What to buy, by its id; without it, what there is to buy'),
+  }),
   output: z.strictObject({
     offers: z.array(offer),
     order: order.optional(),
-    /** Orders that are not settled. */
-    orders: z.array(order),
+    orders: z.array(order).describe('Orders that are not settled'),
     received: count,
     tokens: count,
   }),
@@ -57,7 +59,7 @@ export const deposit = defineAction({
   name: 'deposit',
   summary: 'Give unspent credits back to the account at the issuer',
   permission: 'write',
-  input: z.strictObject({ count: count.optional() }),
+  input: z.strictObject({ count: count.optional().describe('How many credits; all without it') }),
   output: z.strictObject({ taken: count, account: count, tokens: count }),
 })
 
@@ -66,17 +68,15 @@ export const setAccount = defineAction({
   summary: 'Make an account of a name at the issuer, or use one, perhaps by its recovery code',
   permission: 'person',
   input: z.strictObject({
-    how: z.enum(['create', 'use', 'recover']),
-    name: z.string().min(1).max(64),
-    password: z.string().min(1).max(128),
-    /** With `recover`: the code that came with `create`. */
-    recovery: z.string().min(1).max(128).optional(),
+    how: z.enum(['create', 'use', 'recover']).describe('Make one, use one that there is, or set its password anew'),
+    name: z.string().min(1).max(64).describe('The name of the account'),
+    password: z.string().min(1).max(128).describe('The issuer never sees it'),
+    recovery: z.string().min(1).max(128).optional().describe('With `recover`: the code that came with `create`'),
   }),
   output: z.strictObject({
     account: count,
     tokens: count,
-    /** With `create`: said this once. */
-    recovery: z.string().optional(),
+    recovery: z.string().optional().describe('With `create`: said this once'),
   }),
 })
 
@@ -84,7 +84,10 @@ export const sendCredits = defineAction({
   name: 'sendCredits',
   summary: 'Put credits of the wallet in a file, for another wallet',
   permission: 'write',
-  input: z.strictObject({ count: count.min(1), file: z.string().min(1).max(4_096) }),
+  input: z.strictObject({
+    count: count.min(1).describe('How many credits'),
+    file: z.string().min(1).max(4_096).describe('The file to write; it must not exist'),
+  }),
   output: z.strictObject({ sent: count, tokens: count }),
 })
 
@@ -92,6 +95,6 @@ export const receiveCredits = defineAction({
   name: 'receiveCredits',
   summary: "Take the credits of another wallet's file",
   permission: 'write',
-  input: z.strictObject({ file: z.string().min(1).max(4_096) }),
+  input: z.strictObject({ file: z.string().min(1).max(4_096).describe('A file that wallet send wrote') }),
   output: z.strictObject({ received: count, tokens: count }),
 })

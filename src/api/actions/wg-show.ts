@@ -2,17 +2,14 @@ import { z } from 'zod'
 import { defineAction } from '../action.ts'
 
 const peer = z.strictObject({
-  /** Base64, as in a WireGuard file. */
-  publicKey: z.string(),
+  publicKey: z.string().describe('Base64, as in a WireGuard file'),
   hasPresharedKey: z.boolean(),
   endpoint: z.string().optional(),
   allowedIps: z.array(z.string()),
-  /** 0: never. */
-  lastHandshakeUnixMs: z.number(),
+  lastHandshakeUnixMs: z.number().describe('0: never'),
   rxBytes: z.number(),
   txBytes: z.number(),
-  /** 0: off. */
-  persistentKeepaliveSeconds: z.number(),
+  persistentKeepaliveSeconds: z.number().describe('0: off'),
 })
 
 /** A WireGuard interface, without its secrets. */

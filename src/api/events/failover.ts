@@ -5,9 +5,7 @@ export const failover = defineEvent({
   name: 'failover',
   summary: 'A route moved to its spare way',
   data: z.strictObject({
-    /** How long it carried nothing. */
-    silentMs: z.number(),
-    /** How many there were since the node started. */
-    count: z.number(),
+    silentMs: z.number().describe('How long it carried nothing'),
+    count: z.number().describe('How many there were since the node started'),
   }),
 })

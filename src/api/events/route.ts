@@ -8,12 +8,9 @@ export const routeEvent = defineEvent({
   summary: 'The main route of a client changed: how far it is built, its hops, and what is wrong',
   data: z.strictObject({
     state: z.enum(['off', 'relays', 'guard', 'middle', 'exit', 'testing', 'protected', 'healing', 'lost']),
-    /** The exit last; as far as they are chosen. */
-    hops: z.array(hop),
-    /** How many hops have answered. */
-    built: z.number(),
-    /** The hops of the way kept ready. */
-    spare: z.array(hop).optional(),
+    hops: z.array(hop).describe('The exit last; as far as they are chosen'),
+    built: z.number().describe('How many hops have answered'),
+    spare: z.array(hop).optional().describe('The hops of the way kept ready'),
     problem: z.string().optional(),
     advice: z.string().optional(),
   }),

@@ -5,8 +5,7 @@ export const throughput = defineEvent({
   name: 'throughput',
   summary: 'Bytes that this node received and sent in the last second',
   data: z.strictObject({
-    /** Unix ms. */
-    at: z.number(),
+    at: z.number().describe('Unix ms'),
     inward: z.number(),
     outward: z.number(),
     streams: z.number(),

@@ -1,5 +1,6 @@
 // `hoplite call ACTION`: every action of the API's table as a command, with its flags and help made from its schemas.
 
+import { readFileSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { z } from 'zod'
 import { callAction } from '#api/client.ts'
@@ -9,6 +10,8 @@ import { socketPath, stateDirectory } from '#platform/directories.ts'
 
 interface Property {
   readonly type?: string
+  readonly description?: string
+  readonly items?: { readonly type?: string }
   readonly enum?: readonly string[]
 }
 
@@ -20,6 +23,10 @@ export function addCalls(parent: Command): void {
       .description(summary)
       .option('--state-dir <dir>', 'keys, state and control socket')
       .option('--json', 'one line of JSON')
+      .addHelpText(
+        'after',
+        '\nA text may be @FILE, or @- for standard input, so that it stands in no list of processes.',
+      )
     const { properties = {}, required = [] } = z.toJSONSchema(input) as {
       properties?: Record<string, Property>
       required?: string[]
@@ -47,12 +54,33 @@ async function call(name: ActionName, given: unknown, flags: Record<string, unkn
   process.stdout.write(`${JSON.stringify(output, undefined, flags['json'] ? undefined : 2)}\n`)
 }
 
-function optionFor(field: string, { type, enum: choices }: Property, isRequired: boolean): Option {
-  if (type === 'boolean') return new Option(`--${field}`)
-  const option = new Option(`--${field} <${type === 'string' ? 'text' : (type ?? 'JSON')}>`)
+function optionFor(field: string, property: Property, isRequired: boolean): Option {
+  const { type, enum: choices, description, items } = property
+  const meaning = `${description ?? ''}${isRequired ? ' (needed)' : ''}`.trim()
+  const make = (value: string) => new Option(`--${field} ${value}`, meaning)
+  if (type === 'boolean') return make('[true|false]').preset('true').argParser(asBoolean)
+  if (type === 'array' && items?.type === 'string') return make('<text...>')
+  const option = make(`<${type === 'string' ? 'text' : type === 'integer' || type === 'number' ? 'n' : 'JSON'}>`)
   if (choices !== undefined) option.choices(choices)
-  else if (type !== 'string') option.argParser(asJson)
+  else option.argParser(type === 'string' ? asText : asJson)
   return isRequired ? option.makeOptionMandatory() : option
+}
+
+/** What is secret stands in no list of processes. */
+function asText(text: string): string {
+  if (!text.startsWith('@')) return text
+  const file = text.slice(1)
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8').replace(/\r?\n$/, '')
+  } catch (error) {
+    throw new InvalidArgumentError(`the file cannot be read: ${(error as NodeJS.ErrnoException).code}.`)
+  }
+}
+
+function asBoolean(text: string): boolean {
+  if (text === 'true') return true
+  if (text === 'false') return false
+  throw new InvalidArgumentError('true or false.')
 }
 
 function asJson(text: string): unknown {

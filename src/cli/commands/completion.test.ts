@@ -27,6 +27,7 @@ test('bash completes commands, their flags, and the actions of the API', async t
   assert.deepEqual(await complete('devices', 'rename', 'laptop', '--st'), ['--state-dir'], 'behind an argument')
   assert.deepEqual(await complete('call', 'token.create', '--permission', ''), ['read', 'write'])
   assert.deepEqual(await complete('install-service', 're'), ['relay'])
+  assert.deepEqual(await complete('call', 'entry.start', '--form', 'l'), ['listen'])
   assert.deepEqual(await complete('up', '--config', ''), [''], 'files, as the shell knows them')
 })
 

@@ -1,6 +1,6 @@
 // `hoplite devices`: this device and those paired with it.
 
-import { openSync, rmSync, writeFileSync } from 'node:fs'
+import { openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { renderUnicodeCompact } from 'uqr'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
@@ -15,10 +15,20 @@ interface Options {
   json?: boolean
 }
 
-export async function list(options: Options): Promise<void> {
-  const { own, devices, phones } = await callAction(await socketOf(options), 'devices', {})
+export async function list(options: Options & { hosts?: boolean }): Promise<void> {
+  const book = await callAction(await socketOf(options), 'devices', {})
+  const { own, devices, phones, interface: link } = book
+  const hosts = hostLines(book)
+  if (options.hosts) return print(options.json, { ok: true, hosts }, hosts.join('\n'))
+  // While nobody is reached there may be none yet.
+  const isBare = link === undefined && devices.some(({ path }) => path !== undefined)
+  const isNameless = book.knowsNames === false && !hosts.every(line => isInHosts(line))
+  const nameless = isNameless
+    ? ['this system does not ask for names: hoplite devices --hosts has lines for /etc/hosts']
+    : []
+  const bare = isBare ? ['no network interface (Linux, root): only hoplite ping reaches the others'] : []
   const rows = [
-    { ...own, note: 'this device', more: offersOf(own) },
+    { ...own, note: 'this device', more: [...bare, ...nameless, ...offersOf(own)] },
     ...devices.map(device => ({ ...device, note: noteOf(device), more: offeredBy(device) })),
     ...phones.map(phone => ({ ...phone, note: phone.isUp ? 'phone, connected' : 'phone', more: fileOf(phone) })),
   ]
@@ -27,7 +37,22 @@ export async function list(options: Options): Promise<void> {
     [`${name}.hop`.padEnd(width), id.slice(0, 8), (ipv4 ?? '').padEnd(15), ipv6, note].join('  '),
     ...more.map(line => `  ${line}`),
   ])
-  print(options.json, { ok: true, own, devices, phones }, lines.join('\n'))
+  print(options.json, { ok: true, ...book }, lines.join('\n'))
+}
+
+/** Addresses are for good, so these lines are too, until a device is renamed. */
+function hostLines({ own, devices, phones }: Output<'devices'>): string[] {
+  return [own, ...devices, ...phones].flatMap(({ name, ipv6, ipv4 }) =>
+    [ipv6, ...(ipv4 === undefined ? [] : [ipv4])].map(address => `${address} ${name}.hop`),
+  )
+}
+
+function isInHosts(line: string): boolean {
+  try {
+    return readFileSync('/etc/hosts', 'utf8').split('\n').includes(line)
+  } catch {
+    return false
+  }
 }
 
 export async function rename(device: string, name: string, options: Options): Promise<void> {

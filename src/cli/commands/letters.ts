@@ -36,6 +36,15 @@ export async function letters(given: readonly string[], options: Options): Promi
 
 function linesOf(word: string): string[] {
   const isFile = word === '-' || statSync(word, { throwIfNoEntry: false })?.isFile() === true
-  const text = isFile ? readFileSync(word === '-' ? 0 : word, 'utf8') : word
+  const text = isFile ? contentOf(word) : word
   return text.split('\n').filter(line => line.trim() !== '')
+}
+
+function contentOf(file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8')
+  } catch (error) {
+    const what = `read ${file}: ${(error as NodeJS.ErrnoException).code}`
+    throw new HopliteError('CODE_INVALID', what, 'name a file that can be read', error)
+  }
 }

@@ -1,6 +1,7 @@
 // `hoplite logs [-f]`: the daemon's log for a person, also when the daemon does not run any more.
 
 import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
+import { StringDecoder } from 'node:string_decoder'
 import { HopliteError } from '#api/errors.ts'
 import { logFile } from '#daemon/log-file.ts'
 import { stateDirectory } from '#platform/directories.ts'
@@ -47,6 +48,8 @@ class LineReader {
   readonly #file: string
   #at = 0
   #rest = ''
+  /** A character may be cut by the end of what is there. */
+  readonly #decoder = new StringDecoder('utf8')
 
   constructor(file: string) {
     this.#file = file
@@ -58,6 +61,7 @@ class LineReader {
       this.#at = 0
       this.#rest = ''
     }
+    if (size === this.#at) return []
     const handle = openSync(this.#file, 'r')
     try {
       const buffer = Buffer.alloc(CHUNK_BYTES)
@@ -66,7 +70,7 @@ class LineReader {
         const length = readSync(handle, buffer, 0, buffer.length, this.#at)
         if (length === 0) return lines
         this.#at += length
-        const parts = (this.#rest + buffer.toString('utf8', 0, length)).split('\n')
+        const parts = (this.#rest + this.#decoder.write(buffer.subarray(0, length))).split('\n')
         this.#rest = parts.pop() ?? ''
         lines.push(...parts)
       }

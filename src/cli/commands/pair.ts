@@ -1,6 +1,6 @@
 // `hoplite pair` and `hoplite join`: one device shows a code, the other takes it, and both show the same four words.
 
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { renderUnicodeCompact } from 'uqr'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
@@ -31,7 +31,7 @@ export async function pair(
   await ensureDaemon(options)
   const isLong = options.qr || options.line || options.file !== undefined
   const { code, expiresMs } = await callAction(socket, 'pair', { kind: isLong ? 'long' : 'short' })
-  if (options.file !== undefined) writeCode(options.file, code)
+  if (options.file !== undefined) await writeCode(options.file, code, socket)
   print(options.json, { ok: true, state: 'waiting', code, expiresMs }, instruction(code, options))
   await finish(socket, options)
 }
@@ -42,6 +42,7 @@ export async function join(words: readonly string[], options: Options): Promise<
   await ensureDaemon(options)
   const socket = socketPath(stateDirectory(options.stateDir))
   await callAction(socket, 'pair.join', { code })
+  if (options.json !== true) print(false, {}, 'Looking for the device that shows the code: half a minute or so.')
   await finish(socket, options)
 }
 
@@ -83,12 +84,15 @@ function instruction(code: string, { qr, file }: { qr?: boolean; file?: string }
   return `${picture}On the other device, within ten minutes:\n\n  hoplite join ${code}\n`
 }
 
-function writeCode(file: string, code: string): void {
+/** Nobody else may read the file, whatever was there before. */
+async function writeCode(file: string, code: string, socket: string): Promise<void> {
   try {
+    if (statSync(file, { throwIfNoEntry: false })?.isFile() === true) chmodSync(file, 0o600)
     writeFileSync(file, `${code}\n`, { mode: 0o600 })
   } catch (error) {
+    await callAction(socket, 'pair.end', {})
     const what = `write ${file}: ${(error as NodeJS.ErrnoException).code}`
-    throw new HopliteError('STATE_UNREADABLE', what, 'name another file; this code is lost', error)
+    throw new HopliteError('STATE_UNREADABLE', what, 'name another file; this code was taken back', error)
   }
 }
 
@@ -96,7 +100,10 @@ function writeCode(file: string, code: string): void {
 function readCode(words: readonly string[]): string {
   const [first = ''] = words
   if (words.length > 1) return words.join(' ')
-  if (first !== '-' && statSync(first, { throwIfNoEntry: false })?.isFile() !== true) return first
+  if (first !== '-' && statSync(first, { throwIfNoEntry: false })?.isFile() !== true) {
+    if (!/[/.\\]/.test(first)) return first
+    throw new HopliteError('CODE_INVALID', `read ${first}: there is no such file`, 'type the code, or name its file')
+  }
   try {
     const text = readFileSync(first === '-' ? 0 : first, 'utf8')
     if (text.length <= MAX_CODE_BYTES) return text.trim()

@@ -8,7 +8,7 @@ import { exitRules } from '#daemon/exit-rules.ts'
 import { keepRunning } from '#daemon/keep-running.ts'
 import { openLog } from '#daemon/log.ts'
 import { keepLogShort } from '#daemon/log-file.ts'
-import { type MachineFlags, machineWords, planMachine } from '#daemon/machine-plan.ts'
+import { type MachineFlags, planMachine } from '#daemon/machine-plan.ts'
 import type { RunOptions } from '#daemon/node.ts'
 import { assertNothingPending } from '#daemon/tunnel-network.ts'
 import { monotonicMs } from '#platform/clock.ts'
@@ -18,6 +18,7 @@ import { journalDirectory } from '#platform/linux/changes.ts'
 import { helperProcess } from '#platform/linux/helper-channel.ts'
 import { openServiceWatch } from '#platform/linux/service-notify.ts'
 import { becomeHelper, isRoot, leaveRoot } from '../become-helper.ts'
+import { type DaemonFlags, daemonWords } from '../daemon-words.ts'
 import { EXIT, exitCodeOf } from '../exit-codes.ts'
 import { giveSignsToKeeper } from '../kept.ts'
 import { printError } from '../output.ts'
@@ -101,16 +102,7 @@ export async function rendezvous(options: NodeOptions): Promise<void> {
   await run('rendezvous', options, runRendezvous, config => config)
 }
 
-export type DaemonOptions = NodeOptions &
-  MachineFlags & {
-    readonly hops?: number
-    readonly proxy?: string
-    readonly spendLimit?: number
-    readonly country?: readonly string[]
-    readonly avoidCountry?: readonly string[]
-    readonly off?: boolean
-    readonly tun?: boolean
-  }
+export type DaemonOptions = NodeOptions & DaemonFlags & MachineFlags
 
 export async function daemon(options: DaemonOptions): Promise<void> {
   if (isRoot()) await helpClient(options)
@@ -134,18 +126,8 @@ async function helpClient(options: DaemonOptions): Promise<never> {
   if (plan === undefined) assertNothingPending(stateDir)
   const { clientOrder } = await import('#daemon/client-order.ts')
   const { tunnel, mesh } = clientOrder(config, stateDir, plan)
-  const { hops, proxy, spendLimit, country, avoidCountry, off } = options
   becomeHelper({
-    words: [
-      'daemon',
-      ...(hops === undefined ? [] : ['--hops', String(hops)]),
-      ...(proxy === undefined ? [] : ['--proxy', proxy]),
-      ...(spendLimit === undefined ? [] : ['--spend-limit', String(spendLimit)]),
-      ...(country === undefined ? [] : ['--country', ...country]),
-      ...(avoidCountry === undefined ? [] : ['--avoid-country', ...avoidCountry]),
-      ...(off ? ['--off'] : []),
-      ...(plan === undefined ? [] : ['--tun', ...machineWords(plan)]),
-    ],
+    words: daemonWords(options),
     ...{ config, stateDir, configFile: file },
     order: uid => ({
       ...(tunnel && { tunnel }),

@@ -8,6 +8,7 @@ import { assertNothingPending, assertTunnelPossible } from '#daemon/tunnel-netwo
 import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
 import { prepareStateDirectory } from '#platform/state-file.ts'
 import { assertBootstrap, type Daemon, progress, startDaemon, waitFor } from '../background.ts'
+import { daemonWords } from '../daemon-words.ts'
 import { print } from '../output.ts'
 import { describe } from './status.ts'
 
@@ -84,16 +85,7 @@ async function findOrStart(
   const plan = options.tun ? planMachine({ killSwitch: true, ...options }) : undefined
   if (plan === undefined) assertNothingPending(stateDir)
   else assertTunnelPossible()
-  const args = [
-    'daemon',
-    ...(options.hops === undefined ? [] : ['--hops', String(options.hops)]),
-    ...(options.proxy === undefined ? [] : ['--proxy', options.proxy]),
-    ...(options.spendLimit === undefined ? [] : ['--spend-limit', String(options.spendLimit)]),
-    ...(options.country === undefined ? [] : ['--country', ...options.country]),
-    ...(options.avoidCountry === undefined ? [] : ['--avoid-country', ...options.avoidCountry]),
-    ...(startsOff ? ['--off'] : []),
-    ...(plan === undefined ? [] : ['--tun', ...machineWords(plan)]),
-  ]
+  const args = daemonWords({ ...options, off: startsOff })
   return { status, daemon: startDaemon(args, { config, file, stateDir }) }
 }
 

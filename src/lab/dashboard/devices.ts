@@ -49,7 +49,10 @@ async function pair(page: Page, theirs: string): Promise<void> {
   await page.getByText('No device is paired yet.').waitFor()
   await page.getByRole('button', { name: 'A picture', exact: true }).click()
   await page.getByRole('img', { name: 'The same as a QR picture' }).waitFor()
-  await page.getByRole('button', { name: 'Stop' }).click()
+  await page.getByRole('button', { name: 'Stop' }).press('Enter')
+  await page.getByRole('button', { name: 'Four words' }).waitFor()
+  // What had the keyboard is gone: the page has it, and not the frame's beginning.
+  await page.locator('main:focus').waitFor()
   await page.getByRole('button', { name: 'Four words' }).press('Enter')
   const code = await page.locator('.pairing code').textContent()
   await callAction(theirs, 'pair.join', { code: code ?? '' })

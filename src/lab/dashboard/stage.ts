@@ -25,6 +25,7 @@ export const RELAYS: readonly RelayPlan[] = [
 ]
 /** What a relay carries for nothing, MiB; half of it brings the first payment, which is a credit for a GiB. */
 export const FREE_MIB = 2
+const TEST_MS = 120_000
 const VOUCHER_MS = 3_600_000
 /** The issuer's, which the nodes' own agree with. */
 const CLOCK = {
@@ -127,7 +128,7 @@ export class Stage {
 
 /** A test that needs the browser. */
 export function inBrowser(name: string, run: (t: TestContext) => Promise<void> | void): void {
-  void test(name, async t => {
+  void test(name, { timeout: TEST_MS }, async t => {
     if (skipUnless(t, hasBrowser, 'Chromium is not installed', { tool: 'chromium' })) return
     await run(t)
   })

@@ -109,6 +109,7 @@ export function testVpn(stage: Stage): void {
     const before = await peer()
     await waitFor(async () => ((await status())?.routes[0]?.spares?.length ? true : undefined), 'a spare')
     await page.getByRole('button', { name: 'New stranger' }).click()
+    await page.getByText('Another stranger stands before your VPN now').waitFor()
     await waitFor(async () => {
       const now = await peer()
       return now !== undefined && now !== before ? true : undefined

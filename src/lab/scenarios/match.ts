@@ -88,6 +88,8 @@ export const match: Scenario = async bench => {
 
 async function enter({ figure }: Bench, network: MatchNetwork, user: Resident, kind: string): Promise<void> {
   const startedMs = performance.now()
+  const isUp = waitFor(() => network.status(user.name).catch(() => undefined), 'the daemon', FIRST_BYTE_MS)
+  void isUp.then(() => figure(`${kind}DaemonUpMs`, Math.round(performance.now() - startedMs)))
   await network.hoplite(user, 'entry', network.clientFile(user.name), '--config', network.config(user.name))
   await network.firstByte(user, FIRST_BYTE_MS)
   figure(`${kind}FirstByteMs`, Math.round(performance.now() - startedMs))

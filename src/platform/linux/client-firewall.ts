@@ -13,6 +13,8 @@ import { chain, clampRules, endpointSets, FAMILIES, hostSets, networkSet, tableC
 
 const REFUSE = 'reject with icmpx type admin-prohibited'
 const DNS = 'meta l4proto { tcp, udp } th dport { 53, 853 }'
+/** Bytes: 1,280 without the headers of IPv6 and TCP. */
+const CONTROL_SEGMENT = 1_220
 const REPLIES = 'ct state established,related accept'
 
 export function clientTable(tun: string): string {
@@ -31,11 +33,15 @@ export function planClientFirewall(options: ClientNetworkOptions): Change {
       networkSet(`outside${family}`, family, ofFamily(options.split.excludeNetworks ?? [], family)),
     ]),
     chain('first', 'filter hook prerouting priority raw', strangersToTunnel(options)),
-    chain('arriving', 'filter hook prerouting priority mangle', restoreMarks(options)),
+    chain('arriving', 'filter hook prerouting priority mangle', [...restoreMarks(options), ...shortSegments('s')]),
     chain('arriving_clamp', 'filter hook prerouting priority mangle', clamp.arriving),
     chain('marking', 'route hook output priority mangle', marking(options)),
     ...(options.killSwitch ? killSwitch(options) : []),
-    chain('leaving', 'filter hook postrouting priority mangle', [...keepMarks(options), ...clamp.leaving]),
+    chain('leaving', 'filter hook postrouting priority mangle', [
+      ...keepMarks(options),
+      ...clamp.leaving,
+      ...shortSegments('d'),
+    ]),
     chain('source', 'nat hook postrouting priority srcnat', sourceAddresses(options)),
     chain('last', 'filter hook postrouting priority 300', intoTunnel(options)),
   ])
@@ -171,6 +177,14 @@ function restoreMarks(options: ClientNetworkOptions): string[] {
 
 function keepMarks(options: ClientNetworkOptions): string[] {
   return [`meta mark { ${keptMarks(options)} } ct mark set meta mark`]
+}
+
+/** The directory's connections pass a link of 1,280 bytes whose router says nothing: no system looks for that by itself. */
+function shortSegments(side: 's' | 'd'): string[] {
+  return FAMILIES.map(family => {
+    const endpoint = `${ip(family)} ${side}addr . meta l4proto . th ${side}port @control${family}`
+    return `${endpoint} tcp flags & (syn | rst) == syn tcp option maxseg size set ${CONTROL_SEGMENT}`
+  })
 }
 
 function keptMarks(options: ClientNetworkOptions): string {

@@ -26,6 +26,7 @@ const DYNAMIC = { first: 61_184, last: 65_519 } as const
 const NAME = 'hoplite'
 const OTHERS_MAY_ENTER = 0o001
 const OTHERS_MAY_READ = 0o004
+const OTHERS_MAY_WRITE = 0o002
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
 /** Deeper than any state is. */
 const MAX_DEPTH = 8
@@ -172,6 +173,17 @@ export function assertReadable(file: string, user: DaemonUser): void {
     'CONFIG_UNREADABLE',
     `read ${file}: the node runs as user ${user.uid}, who may not`,
     `chmod 644 ${file}; or, with a user "hoplite" on this machine, chown it to that one`,
+  )
+}
+
+/** Throws STATE_UNREADABLE unless the user may write into a folder, where it is there. */
+export function assertShared(folder: string, user: DaemonUser): void {
+  const found = statSync(folder, { throwIfNoEntry: false })
+  if (found === undefined || (mayUse(found, user, OTHERS_MAY_WRITE) && mayUse(found, user, OTHERS_MAY_ENTER))) return
+  throw new HopliteError(
+    'STATE_UNREADABLE',
+    `write letters into ${folder}: the node runs as user ${user.uid}, who may not`,
+    `chmod 777 ${folder}: letters are sealed; or, with a user "hoplite" on this machine, chown it to that one`,
   )
 }
 

@@ -117,6 +117,15 @@ async function endDeviceSharing(changes: Changes, tun: string): Promise<void> {
   }
 }
 
+/**
+ * Undoes what this machine offers: whoever served it is gone. What was accepted stays unreachable, until the next start or until
+ * somebody opens it.
+ */
+export async function undoDeviceOffers(changes: Changes): Promise<void> {
+  const isRoute = (id: string) => id.startsWith(`${PREFIX} rules `)
+  for (const id of changes.pending().toReversed()) if (isDeviceChange(id) && !isRoute(id)) await changes.undo(id)
+}
+
 /** Undoes what an earlier run has left of either side: with it its tunnels are gone. */
 export async function undoDeviceChanges(changes: Changes): Promise<void> {
   for (const id of changes.pending().toReversed()) if (isDeviceChange(id)) await changes.undo(id)

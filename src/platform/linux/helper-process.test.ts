@@ -18,7 +18,7 @@ import { fileURLToPath } from 'node:url'
 import { HELPER_CAPABILITIES } from '#cli/service-units.ts'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
 import { skipUnless } from '#lab/skip.ts'
-import { coversFor, giveState } from './daemon-user.ts'
+import { assertShared, coversFor, giveState } from './daemon-user.ts'
 import type { ExitOrder } from './helper-order.ts'
 import { type HelperStart, START_VARIABLE } from './helper-start.ts'
 
@@ -383,4 +383,18 @@ test('a hostile daemon', async t => {
     assert.deepEqual([owner(state), owner(state, 'deep'), owner(state, 'deep', 'own')], [65_500, 65_500, 65_500])
     assert.deepEqual([owner(others), owner(state, 'second-name'), owner(state, 'link'), owner(directory)], [0, 0, 0, 0])
   })
+})
+
+test('a folder for letters is one that the node may write into; one that is not there yet is no fault', t => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'hoplite-folder-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const user = { uid: 61_500, gid: 61_500 }
+  const mayNot = { code: 'STATE_UNREADABLE' }
+  for (const mode of [0o700, 0o755, 0o776]) {
+    chmodSync(folder, mode)
+    assert.throws(() => assertShared(folder, user), mayNot)
+  }
+  chmodSync(folder, 0o777)
+  assertShared(folder, user)
+  assertShared(path.join(folder, 'later'), user)
 })

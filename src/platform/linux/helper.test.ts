@@ -109,6 +109,7 @@ function record(order: Partial<HelperOrder> = {}, faults: readonly string[] = []
     applyDeviceRoutes: async (_: Changes, tun: string, before: unknown, after: unknown) =>
       did('route', tun, before, after),
     undoDeviceChanges: async () => did('undo devices'),
+    undoDeviceOffers: async () => did('undo offers'),
     detectExitMachine: async () => OUTWARD,
     openChangeNews: () => undefined,
   } as typeof MACHINE
@@ -276,7 +277,7 @@ test('networks of devices lead into their interface: private ones and those of d
   ])
 })
 
-test("who has no devices gets no socket of theirs; what they changed goes with the daemon, and a client's wall stays", async () => {
+test("who has no devices gets no socket of theirs; what was offered goes with the daemon, and a client's wall stays", async () => {
   const alone = record()
   await assert.rejects(alone.helper.handle({ verb: 'linkSocket', family: 4, port: 0 }), outOfTurn)
   const { helper, take } = record(MESH)
@@ -284,5 +285,5 @@ test("who has no devices gets no socket of theirs; what they changed goes with t
   await helper.handle(OPEN)
   take()
   await helper.handleDaemonGone()
-  assert.deepEqual(take(), ['journal /j', 'undo devices'])
+  assert.deepEqual(take(), ['journal /j', 'undo offers'])
 })

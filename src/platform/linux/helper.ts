@@ -31,6 +31,7 @@ import {
   type DeviceSharing,
   isShareableNetwork,
   undoDeviceChanges,
+  undoDeviceOffers,
 } from './device-network.ts'
 import { detectDnsWay } from './dns.ts'
 import { applyExitNetwork, detectExitMachine, type ExitMachine, mendExitNetwork } from './exit-network.ts'
@@ -102,6 +103,7 @@ export const MACHINE = {
   applyDeviceSharing,
   applyDeviceRoutes,
   undoDeviceChanges,
+  undoDeviceOffers,
   detectExitMachine,
 }
 
@@ -219,7 +221,8 @@ export class Helper {
     const { tunnel, mesh, journal } = this.#order
     this.#wg?.remove()
     this.#open?.guard?.[Symbol.dispose]()
-    if (mesh !== undefined) await this.#machine.undoDeviceChanges(this.#machine.openChanges(journal))
+    // A daemon that ended in order has taken back what it accepted.
+    if (mesh !== undefined) await this.#machine.undoDeviceOffers(this.#machine.openChanges(journal))
     if (tunnel?.kind === 'client' && tunnel.killSwitch) return
     await this.#restore()
   }

@@ -32,7 +32,7 @@ import {
   UDP_GRO,
   word,
 } from './socket-calls.ts'
-import { nameOf, openUdpSocket } from './udp-socket.ts'
+import { keepWhole, nameOf, openUdpSocket } from './udp-socket.ts'
 
 const MESSAGES = 16
 const MESSAGE_BYTES = 65_536
@@ -160,6 +160,12 @@ class LinuxSocket implements DatagramSocket, SendTarget {
     this.#datagrams.flush()
     this.#loop.unwatch(this.fd)
     socketCalls().close(this.fd)
+  }
+
+  keepWhole(isWhole: boolean): void {
+    if (this.#isClosed) return
+    this.#datagrams.flush()
+    keepWhole(this.fd, this.#plan.bind?.host.includes(':') === true, isWhole)
   }
 
   onError(): void {

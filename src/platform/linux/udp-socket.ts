@@ -22,6 +22,9 @@ import {
 } from './socket-calls.ts'
 
 const F_DUPFD_CLOEXEC = 1030
+/** ip(7), ipv6(7): `PROBE` is never in fragments, whatever the kernel thinks that the path carries. */
+const [IPPROTO_IP, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER] = [0, 10, 23]
+const [PMTUDISC_DONT, PMTUDISC_WANT, PMTUDISC_PROBE] = [0, 1, 3]
 
 const scratch: { memory?: Memory } = {}
 
@@ -66,10 +69,20 @@ export function copyDescriptor(fd: number): number {
   return socketCalls().fcntl(fd, F_DUPFD_CLOEXEC, 0)
 }
 
+/**
+ * Whether what is sent from now on goes whole or not at all. Otherwise a router of IPv4 may cut it up: an initiation is longer than
+ * a narrow link, and with the bit that Linux sets by itself it would be lost there.
+ */
+export function keepWhole(fd: number, isV6: boolean, isWhole: boolean): void {
+  if (isV6) setOption(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, isWhole ? PMTUDISC_PROBE : PMTUDISC_WANT)
+  else setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, isWhole ? PMTUDISC_PROBE : PMTUDISC_DONT)
+}
+
 /** 0, or the number of the error. */
 function prepare(fd: number, plan: SocketPlan, isV6: boolean, isFurther: boolean): number {
   if (isV6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
   if (isFurther && !setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return errno()
+  keepWhole(fd, isV6, false)
   prepareForBatches(fd)
   const memory = scratchMemory()
   for (const [call, address] of [

@@ -66,6 +66,21 @@ test('one packet costs one handshake: initiation, response, the packet, and noth
   assert.deepEqual([a.handshakes, b.handshakes], [1, 1])
 })
 
+test('with a peer that is held no handshake is begun; what waited goes once one may be', () => {
+  const net = new WireGuardNet('held')
+  const [a, b] = net.pair()
+  a.device.setPeer({ publicKey: keyOf(b), isHeld: true }, net.now)
+  assert.equal(a.send(FROM_A), undefined)
+  a.device.keepalive(keyOf(b), net.now)
+  net.run(20_000)
+  assert.equal(net.types(), '')
+  a.device.setPeer({ publicKey: keyOf(b), isHeld: false }, net.now)
+  a.device.initiate(keyOf(b), net.now)
+  net.run(100)
+  assert.equal(net.types(), 'a1 b2 a4')
+  assert.equal(b.inbox.length, 1)
+})
+
 test('what is sealed is a multiple of 16 long, up to the MTU, and comes out as long as it went in', () => {
   const [net, a, b] = connected('x16')
   const lengths = [20, 21, 31, 32, 33, 1_279, 1_404, 1_405, 1_419, 1_420]

@@ -35,6 +35,8 @@ export interface PeerSettings<Endpoint> {
   /** Whether `allowedIps` are all that the peer has, rather than more. */
   readonly replaceAllowedIps?: boolean
   readonly roaming?: Roaming
+  /** Whether no handshake is to be begun, as it would fail before a pre-shared key is known: packets wait. */
+  readonly isHeld?: boolean
 }
 
 export type SetPeerError = 'ownKey' | 'unusableKey' | 'malformed' | 'tooManyPeers' | 'tooManyAllowedIps' | 'closed'
@@ -100,7 +102,7 @@ export class WireGuardDevice<Endpoint> {
   /** Adds a peer or changes it; says why when it does neither, and then nothing has changed. */
   setPeer(settings: PeerSettings<Endpoint>, now: number): SetPeerError | undefined {
     const state = this.#state
-    const { publicKey, presharedKey, endpoint, allowedIps = [], roaming, persistentKeepaliveSeconds } = settings
+    const { publicKey, presharedKey, endpoint, allowedIps = [], roaming, persistentKeepaliveSeconds, isHeld } = settings
     const name = peerName(publicKey)
     const known = state.peers.get(name)
     const refusal = this.#refusal(settings, known)
@@ -110,6 +112,7 @@ export class WireGuardDevice<Endpoint> {
     if (presharedKey !== undefined) peer.psk.set(presharedKey)
     if (endpoint !== undefined) this.setEndpoint(publicKey, endpoint)
     if (roaming !== undefined) peer.roaming = roaming
+    if (isHeld !== undefined) peer.isHeld = isHeld
     if (settings.replaceAllowedIps === true) this.#state.allowedIps.removeAll(peer)
     for (const prefix of allowedIps) this.#state.allowedIps.insert(prefix, peer)
     if (persistentKeepaliveSeconds !== undefined) {

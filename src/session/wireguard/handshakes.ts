@@ -57,6 +57,7 @@ export class Handshakes<Endpoint> {
   ): DropReason | undefined {
     const state = this.#state
     const { random, unixOffsetMs } = state.options
+    if (peer.isHeld) return undefined
     if (cause === 'wanted' && now - peer.initiationSentMs < REKEY_TIMEOUT_MS) return undefined
     if (endpoint === undefined || this.#identity === undefined) return state.drop('noEndpoint')
     // A second initiation would be a flood to the peer; the same one, at another endpoint, is either lost or the first there.

@@ -30,6 +30,8 @@ export class Peer<Endpoint> {
   readonly slots: KeypairSlots<Peer<Endpoint>>
   endpoint: Endpoint | undefined
   roaming: Roaming = 'free'
+  /** No handshake is begun with it; packets wait. */
+  isHeld = false
   rxBytes = 0
   txBytes = 0
   latestHandshakeUnixMs: number | undefined

@@ -63,7 +63,7 @@ function Balance({ wallet }: { wallet: Wallet }): JSX.Element {
   )
 }
 
-function Voucher({ onChanged }: { onChanged: () => void }): JSX.Element {
+function Voucher({ onChanged }: { onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const [credits, setCredits] = useState<number | undefined>(undefined)
   const redeem = (event: SubmitEvent) => {
@@ -73,7 +73,7 @@ function Voucher({ onChanged }: { onChanged: () => void }): JSX.Element {
     doing.run(async () => {
       setCredits((await call('redeemVoucher', { code })).credits)
       form.reset()
-      onChanged()
+      await onChanged()
     })
   }
   return (
@@ -93,7 +93,7 @@ function Voucher({ onChanged }: { onChanged: () => void }): JSX.Element {
 }
 
 /** Offers of the issuer, orders that wait for money, and what was paid. */
-function Buy({ onChanged }: { onChanged: () => void }): JSX.Element {
+function Buy({ onChanged }: { onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const [answer, setAnswer] = useState<TopUp | undefined>(undefined)
   const ask = (offer?: string) =>
@@ -101,7 +101,7 @@ function Buy({ onChanged }: { onChanged: () => void }): JSX.Element {
       const told = await call('topUp', offer === undefined ? {} : { offer })
       // Taking an offer answers without the others.
       setAnswer(before => ({ ...told, offers: offer === undefined ? told.offers : (before?.offers ?? []) }))
-      onChanged()
+      await onChanged()
     })
   return (
     <section class="card">
@@ -140,7 +140,7 @@ function OpenOrder({ order }: { order: Order }): JSX.Element {
   )
 }
 
-function GiveBack({ wallet, onChanged }: { wallet: Wallet; onChanged: () => void }): JSX.Element {
+function GiveBack({ wallet, onChanged }: { wallet: Wallet; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const [said, setSaid] = useState<string | undefined>(undefined)
   const give = (event: SubmitEvent) => {
@@ -151,7 +151,7 @@ function GiveBack({ wallet, onChanged }: { wallet: Wallet; onChanged: () => void
       const { taken, account } = await call('deposit', { count })
       setSaid(words.givenBack(taken, account))
       form.reset()
-      onChanged()
+      await onChanged()
     })
   }
   return (
@@ -171,14 +171,14 @@ function GiveBack({ wallet, onChanged }: { wallet: Wallet; onChanged: () => void
   )
 }
 
-function Earnings({ onChanged }: { onChanged: () => void }): JSX.Element {
+function Earnings({ onChanged }: { onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const { value, ask } = useAsked('earnings', ASK_MS)
   const handIn = () =>
     doing.run(async () => {
       await call('handIn', {})
-      ask()
-      onChanged()
+      await ask()
+      await onChanged()
     })
   if (value === undefined) return <Waiting />
   return (

@@ -139,7 +139,7 @@ function Allow({ book }: { book: Book }): JSX.Element {
   )
 }
 
-function Phones({ book, onChanged }: { book: Book; onChanged: () => void }): JSX.Element {
+function Phones({ book, onChanged }: { book: Book; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const [file, setFile] = useState<string | undefined>(undefined)
   const submit = (event: SubmitEvent) => {
@@ -151,7 +151,7 @@ function Phones({ book, onChanged }: { book: Book; onChanged: () => void }): JSX
       const made = await call('device.addPhone', { name, endpoint: String(data.get('endpoint')).trim() })
       setFile(made.file)
       form.reset()
-      onChanged()
+      await onChanged()
     })
   }
   return (

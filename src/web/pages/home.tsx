@@ -11,6 +11,7 @@ import { useAsked } from '../parts/asked.ts'
 import { SpeedChart } from '../parts/chart.tsx'
 import { Copy } from '../parts/copy.tsx'
 import { Failure } from '../parts/failure.tsx'
+import { Figures } from '../parts/figures.tsx'
 import { Trouble } from '../parts/trouble.tsx'
 import { Waiting } from '../parts/waiting.tsx'
 import { texts } from '../texts.ts'
@@ -228,6 +229,8 @@ function RouteLine({ live, route }: { live: Live; route: Route }): JSX.Element {
 
 function Speed({ live }: { live: Live }): JSX.Element {
   const { inward = 0, outward = 0 } = live.now ?? {}
+  const [, received, sent] = live.history
+  const isQuiet = [...received, ...sent].every(bytes => bytes === 0)
   return (
     <section class="card card-wide">
       <div class="row">
@@ -246,6 +249,7 @@ function Speed({ live }: { live: Live }): JSX.Element {
         </p>
       </div>
       <SpeedChart history={live.history} />
+      {isQuiet && <p class="muted">{texts.home.noTraffic}</p>}
     </section>
   )
 }
@@ -307,14 +311,7 @@ function NodePage({ live }: { live: Live }): JSX.Element {
           <p class="hero-text">{text}</p>
         </div>
       </section>
-      <dl class="figures">
-        {figures.map(([name, value]) => (
-          <div class="card" key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Figures figures={figures} />
       <div class="grid">
         <section class="card">
           <h2>{words.listening}</h2>

@@ -79,7 +79,7 @@ function Own({ live }: { live: Live }): JSX.Element {
   )
 }
 
-function Sharing({ part, as, onChanged }: { part: Part; as: As; onChanged: () => void }): JSX.Element {
+function Sharing({ part, as, onChanged }: { part: Part; as: As; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const isUp = part.state === 'running'
   const text = isUp ? words.runningText : part.state === 'waiting' ? words.again : words.starting

@@ -112,7 +112,7 @@ function Learns(): JSX.Element {
   )
 }
 
-function Shut({ onOpened }: { onOpened: () => void }): JSX.Element {
+function Shut({ onOpened }: { onOpened: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   return (
     <>
@@ -131,7 +131,7 @@ function Shut({ onOpened }: { onOpened: () => void }): JSX.Element {
   )
 }
 
-function Kept({ part, onChanged }: { part: Part; onChanged: () => void }): JSX.Element {
+function Kept({ part, onChanged }: { part: Part; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const form = part.keptForm ?? 'listen'
   return (
@@ -167,7 +167,7 @@ interface ActiveProps {
   readonly atMs: number
   readonly file: HeldFile | undefined
   readonly onFile: (file: HeldFile | undefined) => void
-  readonly onChanged: () => void
+  readonly onChanged: () => Promise<void>
 }
 
 function Active({ part, atMs, file, onFile, onChanged }: ActiveProps): JSX.Element {
@@ -178,7 +178,7 @@ function Active({ part, atMs, file, onFile, onChanged }: ActiveProps): JSX.Eleme
       await call('entry.stop', {})
       // What was brought is gone from this page too: the next one may be another's.
       onFile(undefined)
-      onChanged()
+      await onChanged()
     })
   const said = status === undefined ? words[waitingFor(state)] : saidOf(status, form)
   return (
@@ -273,10 +273,20 @@ function Speed({ status, atMs }: { status: Status; atMs: number }): JSX.Element 
 }
 
 function NewPeer({ doing }: { doing: Doing }): JSX.Element {
+  const [said, setSaid] = useState<string | undefined>(undefined)
+  const change = () =>
+    doing.run(async () => {
+      setSaid(undefined)
+      const { entries } = await call('entry.newPeer', {})
+      setSaid(entries > 0 ? words.newPeerDone : words.newPeerNone)
+    })
   return (
-    <button type="button" disabled={doing.isBusy} onClick={() => doing.run(() => call('entry.newPeer', {}))}>
-      <Icon name="refresh" size={18} /> {words.newPeer}
-    </button>
+    <>
+      <button type="button" disabled={doing.isBusy} onClick={change}>
+        <Icon name="refresh" size={18} /> {words.newPeer}
+      </button>
+      {said !== undefined && <p role="status">{said}</p>}
+    </>
   )
 }
 

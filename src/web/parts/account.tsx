@@ -17,7 +17,13 @@ type Made = Output<'setAccount'> & { readonly name: string }
 
 const words = texts.credits.named
 
-export function Account({ wallet, onChanged }: { wallet: Output<'wallet'>; onChanged: () => void }): JSX.Element {
+export function Account({
+  wallet,
+  onChanged,
+}: {
+  wallet: Output<'wallet'>
+  onChanged: () => Promise<void>
+}): JSX.Element {
   const doing = useAction()
   const [how, setHow] = useState<How>('create')
   const [made, setMade] = useState<Made | undefined>(undefined)
@@ -32,7 +38,7 @@ export function Account({ wallet, onChanged }: { wallet: Output<'wallet'>; onCha
       const input = { how, name, password, ...(recovery !== null && { recovery: String(recovery).trim() }) }
       setMade({ ...(await call('setAccount', input)), name })
       form.reset()
-      onChanged()
+      await onChanged()
     })
   }
   const { accountName } = wallet

@@ -33,14 +33,10 @@ export function SpeedChart({ history }: { history: Live['history'] }): JSX.Eleme
     resized.observe(element)
     const themed = new MutationObserver(() => void draw())
     themed.observe(document.documentElement, { attributeFilter: ['data-theme'] })
-    const dark = matchMedia('(prefers-color-scheme: dark)')
-    const redraw = () => void draw()
-    dark.addEventListener('change', redraw)
     return () => {
       isGone = true
       resized.disconnect()
       themed.disconnect()
-      dark.removeEventListener('change', redraw)
       chart.current?.destroy()
       chart.current = undefined
     }

@@ -23,7 +23,7 @@ interface DeviceCardProps {
   readonly device: Device
   /** When this was told of it. */
   readonly atMs: number
-  readonly onChanged: () => void
+  readonly onChanged: () => Promise<void>
 }
 
 export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.Element {
@@ -42,13 +42,13 @@ export function DeviceCard({ device, atMs, onChanged }: DeviceCardProps): JSX.El
     doing.run(async () => {
       await call('device.rename', { device: id, name })
       setOpen(undefined)
-      onChanged()
+      await onChanged()
     })
   }
   const remove = () =>
     doing.run(async () => {
       await call('device.remove', { device: id })
-      onChanged()
+      await onChanged()
     })
   const toggle = (what: Open) => setOpen(open === what ? undefined : what)
   return (

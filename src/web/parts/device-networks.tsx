@@ -19,13 +19,13 @@ function nameOf(network: string): string {
 }
 
 /** What a paired device offers to this one. */
-export function Offered({ device, onChanged }: { device: Device; onChanged: () => void }): JSX.Element | null {
+export function Offered({ device, onChanged }: { device: Device; onChanged: () => Promise<void> }): JSX.Element | null {
   const doing = useAction()
   if (device.offered.length === 0) return null
   const change = (network: string, isAccepted: boolean) =>
     doing.run(async () => {
       await call(isAccepted ? 'device.decline' : 'device.accept', { device: device.id, network })
-      onChanged()
+      await onChanged()
     })
   return (
     <div class="group">
@@ -55,7 +55,7 @@ export function Offered({ device, onChanged }: { device: Device; onChanged: () =
 }
 
 /** What this device offers to others. */
-export function Offers({ book, onChanged }: { book: Book; onChanged: () => void }): JSX.Element {
+export function Offers({ book, onChanged }: { book: Book; onChanged: () => Promise<void> }): JSX.Element {
   const doing = useAction()
   const [what, setWhat] = useState<'lan' | 'internet'>('lan')
   const { offers, problem } = book.own
@@ -67,13 +67,13 @@ export function Offers({ book, onChanged }: { book: Book; onChanged: () => void 
     doing.run(async () => {
       await call('device.offer', { network, to: [String(data.get('to'))] })
       form.reset()
-      onChanged()
+      await onChanged()
     })
   }
   const withdraw = (network: string) =>
     doing.run(async () => {
       await call('device.withdraw', { network })
-      onChanged()
+      await onChanged()
     })
   return (
     <form class="card" onSubmit={offer}>

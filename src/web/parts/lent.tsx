@@ -6,6 +6,7 @@ import { bytes, speed, volume } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { texts } from '../texts.ts'
 import { useRate } from './asked.ts'
+import { Figures } from './figures.tsx'
 import { ShareOf } from './share-of.tsx'
 
 type Status = Output<'status'>
@@ -64,14 +65,7 @@ export function Relayed({ status, atMs }: { status: Status; atMs: number }): JSX
   return (
     <section class="group">
       <h2>{words.carried}</h2>
-      <dl class="figures">
-        {figures.map(([name, value]) => (
-          <div class="card" key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Figures figures={figures} />
     </section>
   )
 }

@@ -32,7 +32,7 @@ export function Pairing({ onPaired }: { onPaired: () => void }): JSX.Element {
     doing.run(async () => {
       const { code } = await call('pair', { kind })
       setBegun({ kind, code })
-      ask()
+      await ask()
     })
   const join = (event: SubmitEvent) => {
     event.preventDefault()
@@ -40,14 +40,14 @@ export function Pairing({ onPaired }: { onPaired: () => void }): JSX.Element {
     doing.run(async () => {
       await call('pair.join', { code })
       setBegun({ kind: 'join' })
-      ask()
+      await ask()
     })
   }
   const end = () =>
     doing.run(async () => {
       await call('pair.end', {})
       setBegun(undefined)
-      ask()
+      await ask()
     })
   const words = texts.pairing
   return (

@@ -6,6 +6,7 @@ import { bytes, host, milliseconds, since } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { texts } from '../texts.ts'
 import { Copy } from './copy.tsx'
+import { Figures } from './figures.tsx'
 import { Values } from './values.tsx'
 
 type Status = Output<'status'>
@@ -67,16 +68,7 @@ export function Machine({ status }: { status: Status }): JSX.Element {
     [words.moves, String(status.counters['moves'] ?? 0)],
     [texts.node.directory, String(status.directory)],
   ]
-  return (
-    <dl class="figures">
-      {figures.map(([name, value]) => (
-        <div class="card" key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </div>
-      ))}
-    </dl>
-  )
+  return <Figures figures={figures} />
 }
 
 /** What `wg show` says, for who never opens a terminal. */

@@ -2,7 +2,6 @@
 
 export const share = {
   intro: 'Carry packets for others, within limits that you set.',
-  notYet: 'You lend nothing yet',
   notYetText: 'Choose what you want to be, set your limits, read what it means, and start. You can stop at any moment.',
   start: {
     title: 'Become a peer or a relay',

@@ -99,6 +99,7 @@ export const vpn = {
   stop: 'Stop',
   newPeer: 'New stranger',
   newPeerDone: 'Another stranger stands before your VPN now. Open connections went on.',
+  newPeerNone: 'No other stranger stands ready yet.',
   down: 'Down',
   up: 'Up',
   received: (received: string, sent: string) => `${received} received, ${sent} sent`,
