@@ -2,7 +2,7 @@
 // tunnel, offer each other networks, and part again.
 
 import assert from 'node:assert/strict'
-import { existsSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
@@ -121,7 +121,11 @@ async function remove(page: Page, theirs: string): Promise<void> {
 async function start(host: Host, folder: string, port: number): Promise<string> {
   const config = path.join(folder, `${host.name}.toml`)
   const stateDir = path.join(folder, host.name)
-  const meet = ['[meet]', `name = "${host.name}"`, `folder = "${folder}"`, 'gossip = false', 'interval_ms = 50']
+  // Each is a user of its own, whom root has started.
+  const letters = path.join(folder, 'letters')
+  mkdirSync(letters, { recursive: true })
+  chmodSync(letters, 0o777)
+  const meet = ['[meet]', `name = "${host.name}"`, `folder = "${letters}"`, 'gossip = false', 'interval_ms = 50']
   const more = ['work_bits = 0', 'map_port = false', 'udp_port = 41000', '[api]', `listen = "127.0.0.1:${port}"`, '']
   writeFileSync(config, ['[client]', 'proxy = "127.0.0.1:0"', ...meet, ...more].join('\n'))
   host.start(process.execPath, ['--no-warnings', MAIN, 'daemon', '--config', config, '--state-dir', stateDir])
