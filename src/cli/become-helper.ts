@@ -46,9 +46,10 @@ export interface HelpedNode extends Node {
   readonly input?: string
 }
 
-/** Whether a node that this process became would be root, with what root may. */
+/** Whether a node that this process became would be root, with what root may. One under Node's permission model has been confined. */
 export function isRoot(): boolean {
-  return process.platform === 'linux' && process.env[HELPER_VARIABLE] === undefined && mayBecomeOther()
+  const isOurs = process.env[HELPER_VARIABLE] === undefined && process.permission === undefined
+  return process.platform === 'linux' && isOurs && mayBecomeOther()
 }
 
 /** Becomes the helper of a node; does not return. Throws STATE_LOCKED, STATE_UNREADABLE, PROGRAM_MISSING or NOT_PERMITTED. */

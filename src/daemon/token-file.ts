@@ -1,7 +1,8 @@
 // Tokens on their way from one wallet to another: a file of one line a token. Whoever has the file has the credits.
 
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
+import { writeDurably } from '#platform/state-file.ts'
 import { TOKEN_BYTES } from '#wire/token.ts'
 
 const HEAD = 'hoplite credits, good for whoever has them'
@@ -11,17 +12,15 @@ const LINE_CHARACTERS = 600
 /** Writes a new file that only its owner can read, and waits for the disk. Throws WALLET_FAILED. */
 export function writeTokens(file: string, tokens: readonly Uint8Array[]): void {
   try {
-    const handle = openSync(file, 'wx', 0o600)
-    try {
-      const lines = [HEAD, ...tokens.map(token => Buffer.from(token).toString('base64url')), '']
-      writeSync(handle, lines.join('\n'))
-      fsyncSync(handle)
-    } finally {
-      closeSync(handle)
-    }
+    const lines = [HEAD, ...tokens.map(token => Buffer.from(token).toString('base64url')), '']
+    writeDurably(file, Buffer.from(lines.join('\n')))
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new HopliteError('WALLET_FAILED', `write ${file}: ${code}`, 'choose a file that is not there yet', error)
+    const advice =
+      code === 'ERR_ACCESS_DENIED'
+        ? 'this node writes to its state directory alone: choose a file there'
+        : 'choose a file that is not there yet'
+    throw new HopliteError('WALLET_FAILED', `write ${file}: ${code}`, advice, error)
   }
 }
 

@@ -156,7 +156,7 @@ describe('a network of processes', { skip: !isLinux && 'all of 127/8 is loopback
     const exits = net.relays.filter(({ host }) => FOUR_RELAYS.some(plan => plan.host === host && plan.isExit))
     const held = await socksConnect(await net.proxy(), net.originHost, net.originHttpPort)
     const rules = '[[exit.rules]]\naction = "deny"\n'
-    const files = exits.map(({ name }) => path.join(net.directory, `${name}.toml`))
+    const files = exits.map(({ name, stateDir }) => path.join(stateDir, `${name}.toml`))
     const texts = files.map(file => readFileSync(file, 'utf8'))
     const reload = () => Promise.all(exits.map(({ stateDir }) => callAction(socketPath(stateDir), 'reload', {})))
     const fetched = () => fetchThrough(proxy, net.originHost, net.originHttpPort, '/page')

@@ -34,7 +34,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     ...['credit', 'issuer', 'api', 'platform', 'web'],
   ],
   web: ['api'],
-  cli: ['bytes', 'wire', 'api', 'daemon', 'platform', 'discover', 'issuer'],
+  cli: ['bytes', 'wire', 'api', 'daemon', 'platform', 'discover', 'issuer', 'web'],
 }
 
 /** Rooms that may import anything, and what one file may beyond its room. */

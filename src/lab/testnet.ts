@@ -276,8 +276,8 @@ export class Testnet {
     more: string[] = [],
   ): TestNode {
     const stateDir = path.join(this.directory, name)
-    // A client's is its own to write, whoever starts it: the dashboard changes settings.
-    const config = path.join(role === 'client' && command[0] === 'daemon' ? stateDir : this.directory, `${name}.toml`)
+    // It is the node's own to write, whoever starts it, for settings that are changed in the dashboard; an entry has none.
+    const config = path.join(command[0] === 'entry-daemon' ? this.directory : stateDir, `${name}.toml`)
     const network = ['[network]', 'allow_private_addresses = true', `bootstrap = ${JSON.stringify(this.#bootstrap)}`]
     const observe = `observe = ${this.#options.observe}`
     const laboratory = ['[lab]', observe, '[log]', 'level = "info"', ...(this.#options.warmsUp ? [] : COLD)]

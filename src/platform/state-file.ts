@@ -131,8 +131,11 @@ export function setAside(file: string, word = 'damaged'): string {
   )
 }
 
-/** Each write is on the disk when it returns (O_SYNC): Node's permission model, which services run under, has no fsync. */
-function writeDurably(file: string, data: Uint8Array): void {
+/**
+ * Writes a file (0600) that is not there yet; it is on the disk when this returns. By O_SYNC: Node's permission model, which services run
+ * under, has no fsync. Throws what Node does.
+ */
+export function writeDurably(file: string, data: Uint8Array): void {
   const { O_WRONLY, O_CREAT, O_EXCL, O_SYNC } = constants
   const handle = openSync(file, O_WRONLY | O_CREAT | O_EXCL | (O_SYNC ?? 0), 0o600)
   try {

@@ -33,6 +33,11 @@ export async function loadBundle(): Promise<ReadonlyMap<string, BundleFile>> {
   return readBundle(BUILT)
 }
 
+/** Builds what is missing or old, for a daemon that may write nothing here. Where that is impossible the dashboard says so. */
+export async function freshenBundle(): Promise<void> {
+  if (!existsSync(PACKAGED) && isStale()) await loadBundle().catch(() => undefined)
+}
+
 function isStale(): boolean {
   const built = statSync(path.join(BUILT, 'index.html'), { throwIfNoEntry: false })?.mtimeMs
   if (built === undefined) return true

@@ -126,6 +126,7 @@ async function helpClient(options: DaemonOptions): Promise<never> {
   if (plan === undefined) assertNothingPending(stateDir)
   const { clientOrder } = await import('#daemon/client-order.ts')
   const { tunnel, mesh } = clientOrder(config, stateDir, plan)
+  await (await import('#web/bundle.ts')).freshenBundle()
   becomeHelper({
     words: daemonWords(options),
     ...{ config, stateDir, configFile: file },

@@ -125,7 +125,8 @@ async function remove(page: Page, theirs: string): Promise<void> {
 async function start(host: Host, folder: string, port: number): Promise<string> {
   const config = path.join(folder, `${host.name}.toml`)
   const stateDir = path.join(folder, host.name)
-  const meet = ['[meet]', `name = "${host.name}"`, `folder = "${path.join(folder, 'letters')}"`, 'gossip = false', 'interval_ms = 50']
+  const letters = path.join(folder, 'letters')
+  const meet = ['[meet]', `name = "${host.name}"`, `folder = "${letters}"`, 'gossip = false', 'interval_ms = 50']
   const more = ['work_bits = 0', 'map_port = false', 'udp_port = 41000', '[api]', `listen = "127.0.0.1:${port}"`, '']
   writeFileSync(config, ['[client]', 'proxy = "127.0.0.1:0"', ...meet, ...more].join('\n'))
   host.start(process.execPath, ['--no-warnings', MAIN, 'daemon', '--config', config, '--state-dir', stateDir])
