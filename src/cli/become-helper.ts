@@ -97,7 +97,7 @@ function launchOf({
     // The single executable takes no options for Node on its command line.
     env: isSea() ? { NODE_OPTIONS: permissions.join(' ') } : {},
     sees: [
-      ...[programDirectory(main), path.dirname(process.execPath), stateDir, ...writes],
+      ...[programDirectory(main), process.execPath, stateDir, ...writes],
       ...turn.map(server => path.resolve(server.password_file)),
       ...(configFile === undefined ? [] : [configPlace(configFile, user)]),
     ],
