@@ -4,7 +4,7 @@ export { callAction, followEvents } from '#api/client.ts'
 export { ERROR_CODES, type ErrorCode, HopliteError } from '#api/errors.ts'
 export type { ActionName, EventData, EventName, Input, Output, Status, Told } from '#api/table.ts'
 export { runBootstrap } from '#daemon/bootstrap.ts'
-export { runClient } from '#daemon/client.ts'
+export { runClient } from '#daemon/client/client.ts'
 export { type Config, defaultConfig, loadConfig, parseConfig } from '#daemon/config.ts'
 export {
   type ChannelOptions,
@@ -13,9 +13,9 @@ export {
   type DeviceListener,
   listen,
   MAX_DATAGRAM_BYTES,
-} from '#daemon/device-channels.ts'
+} from '#daemon/devices/device-channels.ts'
 export { type Fields, type Level, type Log, openLog } from '#daemon/log.ts'
 export type { RunOptions } from '#daemon/node.ts'
-export { runRelay } from '#daemon/relay.ts'
+export { runRelay } from '#daemon/relay/relay.ts'
 export { VERSION } from '#daemon/version.ts'
-export { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
+export { configFile, socketPath, stateDirectory } from '#platform/state/directories.ts'

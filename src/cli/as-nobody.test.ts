@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { processStatus } from '#lab/machine-network.ts'
+import { processStatus } from '#lab/machine/machine-network.ts'
 import { hasTool, skipUnless } from '#lab/skip.ts'
 import { waitFor } from '#lab/testnet.ts'
 

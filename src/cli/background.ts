@@ -8,8 +8,8 @@ import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
 import type { Config } from '#daemon/config.ts'
 import { logFile, rotateLog } from '#daemon/log-file.ts'
-import { socketPath } from '#platform/directories.ts'
 import { siblingModule } from '#platform/module-url.ts'
+import { socketPath } from '#platform/state/directories.ts'
 import { isRoot } from './become-helper.ts'
 
 const READY_MS = 45_000

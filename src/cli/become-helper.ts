@@ -17,14 +17,14 @@ import {
   giveState,
   mayBecomeOther,
   nodePermissions,
-} from '#platform/linux/daemon-user.ts'
-import { HELPER_VARIABLE } from '#platform/linux/helper-channel.ts'
-import type { HelperOrder } from '#platform/linux/helper-order.ts'
-import { type HelperStart, START_VARIABLE } from '#platform/linux/helper-start.ts'
+} from '#platform/linux/helper/daemon-user.ts'
+import { HELPER_VARIABLE } from '#platform/linux/helper/helper-channel.ts'
+import type { HelperOrder } from '#platform/linux/helper/helper-order.ts'
+import { type HelperStart, START_VARIABLE } from '#platform/linux/helper/helper-start.ts'
 import { fileCalls } from '#platform/linux/libc.ts'
 import { siblingModule } from '#platform/module-url.ts'
-import { prepareStateDirectory } from '#platform/state-file.ts'
-import { lockState } from '#platform/state-lock.ts'
+import { prepareStateDirectory } from '#platform/state/state-file.ts'
+import { lockState } from '#platform/state/state-lock.ts'
 
 /** ioctl(2): the descriptor stays open in a program that takes this one's place. */
 const FIONCLEX = 0x5450n
@@ -57,7 +57,7 @@ export function becomeHelper(node: HelpedNode): never {
   const launch = launchOf(node)
   const { order, stateDir, input } = node
   const start: HelperStart = { order: order(launch.uid), launch, stateDir, ...(input !== undefined && { input }) }
-  const helper = fileURLToPath(siblingModule(import.meta.url, '../platform/linux/helper-process'))
+  const helper = fileURLToPath(siblingModule(import.meta.url, '../platform/linux/helper/helper-process'))
   const flags = isSea() ? [] : ['--no-warnings', '--max-semi-space-size=1', '--max-old-space-size=64']
   become([process.execPath, ...flags, helper], { [START_VARIABLE]: JSON.stringify(start) })
 }

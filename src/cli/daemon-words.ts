@@ -1,6 +1,6 @@
 // The words of `hoplite daemon`: what starts a client's process, in the background or behind a helper, tells it all that it was told.
 
-import { type MachineFlags, machineWords, planMachine } from '#daemon/machine-plan.ts'
+import { type MachineFlags, machineWords, planMachine } from '#daemon/client/machine-plan.ts'
 
 export interface DaemonFlags extends Partial<MachineFlags> {
   readonly hops?: number

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { journalDirectory } from '#platform/linux/changes.ts'
-import { lockState } from '#platform/state-lock.ts'
+import { journalDirectory } from '#platform/linux/network/changes.ts'
+import { lockState } from '#platform/state/state-lock.ts'
 
 const BOOTSTRAP =
   '[network]\nbootstrap = ["/ip4/192.0.2.1/tcp/51820/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"]\n'

@@ -5,10 +5,10 @@
 // is taken; MemoryDenyWriteExecute cannot be.
 //
 // One with a tunnel begins as root, as the helper that makes it, with the capabilities for that; the node itself is the helper's
-// child, and gives them all up (platform/linux/daemon-user.ts). A client's helper lives in the file system as it is: what it
+// child, and gives them all up (platform/linux/helper/daemon-user.ts). A client's helper lives in the file system as it is: what it
 // mounts over /etc/resolv.conf would be seen by nobody else.
 
-import { nodePermissions } from '#platform/linux/daemon-user.ts'
+import { nodePermissions } from '#platform/linux/helper/daemon-user.ts'
 
 export const ROLES = ['client', 'relay', 'peer', 'bootstrap'] as const
 export type ServiceRole = (typeof ROLES)[number]

@@ -4,9 +4,9 @@ import { systemRandom } from '#crypto/random.ts'
 import type { Directory } from '#discover/directory.ts'
 import { monotonicMs } from '#platform/clock.ts'
 import { type Address, isWildcard } from '#wire/address.ts'
+import { RefreshTimes } from './client/refresh-times.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
-import { RefreshTimes } from './refresh-times.ts'
 
 /** How soon it is noticed that there is no way through what is known. */
 const LOOK_MS = 5_000

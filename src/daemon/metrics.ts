@@ -11,7 +11,7 @@ import { type Counter, Counter as CounterMetric, Gauge, Registry } from 'prom-cl
 import { HopliteError } from '#api/errors.ts'
 import { type ApiServer, closeServer } from '#api/server.ts'
 import type { PeerStatus, Status } from '#api/table.ts'
-import { readUdpQueues, type UdpQueues } from '#platform/linux/udp-queues.ts'
+import { readUdpQueues, type UdpQueues } from '#platform/linux/plane/udp-queues.ts'
 import { parseAddress } from '#wire/address.ts'
 import { parseListen } from './listen.ts'
 

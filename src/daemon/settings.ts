@@ -6,7 +6,7 @@ import path from 'node:path'
 import { parse } from 'smol-toml'
 import { HopliteError } from '#api/errors.ts'
 import type { Input, Output } from '#api/table.ts'
-import { mayReplace, writeOwnersFile } from '#platform/state-file.ts'
+import { mayReplace, writeOwnersFile } from '#platform/state/state-file.ts'
 import { type Config, configJsonSchema, configKeys, configProblems, loadConfig } from './config.ts'
 import { editToml, type TomlValue } from './toml-edit.ts'
 

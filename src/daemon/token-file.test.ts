@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test from 'node:test'
-import { nodePermissions } from '#platform/linux/daemon-user.ts'
+import { nodePermissions } from '#platform/linux/helper/daemon-user.ts'
 import { TOKEN_BYTES } from '#wire/token.ts'
 import { readTokens, writeTokens } from './token-file.ts'
 

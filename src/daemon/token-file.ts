@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { HopliteError } from '#api/errors.ts'
-import { writeDurably } from '#platform/state-file.ts'
+import { writeDurably } from '#platform/state/state-file.ts'
 import { TOKEN_BYTES } from '#wire/token.ts'
 
 const HEAD = 'hoplite credits, good for whoever has them'

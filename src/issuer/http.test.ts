@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { startTestIssuer, type TestIssuer } from '#lab/test-issuer.ts'
+import { startTestIssuer, type TestIssuer } from '#lab/credits/test-issuer.ts'
 import { ENDPOINTS, type Endpoint } from './endpoints.ts'
 import { IssuerRefusal } from './issuer-client.ts'
 import { LIMITS } from './limits.ts'

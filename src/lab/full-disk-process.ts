@@ -4,10 +4,10 @@
 import { rmSync, statfsSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { systemRandom } from '#crypto/random.ts'
-import { Earnings } from '#daemon/earnings.ts'
-import { WalletKeeper } from '#daemon/wallet-keeper.ts'
+import { Earnings } from '#daemon/relay/earnings.ts'
+import { WalletKeeper } from '#daemon/wallet/wallet-keeper.ts'
 import { encodeToken } from '#wire/token.ts'
-import { startTestIssuer } from './test-issuer.ts'
+import { startTestIssuer } from './credits/test-issuer.ts'
 
 export interface FullDiskReport {
   /** Codes of what failed while the disk was full. */

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { availableParallelism } from 'node:os'
 import { after, before, describe, test } from 'node:test'
 import { callAction } from '#api/client.ts'
-import { socketPath } from '#platform/directories.ts'
+import { socketPath } from '#platform/state/directories.ts'
 import { fetchThrough } from './socks-client.ts'
 import { FOUR_RELAYS, type TestNode, Testnet, waitFor } from './testnet.ts'
 

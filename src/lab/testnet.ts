@@ -8,8 +8,8 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { callAction } from '#api/client.ts'
 import type { Status } from '#api/table.ts'
-import { socketPath } from '#platform/directories.ts'
 import { siblingModule } from '#platform/module-url.ts'
+import { socketPath } from '#platform/state/directories.ts'
 
 const START_MS = 120_000
 const STOP_MS = 4_000

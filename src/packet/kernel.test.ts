@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { type Host, missingForNamespaces, Namespaces } from '#lab/netns.ts'
 import { skipUnless } from '#lab/skip.ts'
 
-const PAIR = fileURLToPath(new URL('../lab/tun-pair-process.ts', import.meta.url))
+const PAIR = fileURLToPath(new URL('../lab/machine/tun-pair-process.ts', import.meta.url))
 const SOCKETS = new URL('../platform/linux/socket-calls.ts', import.meta.url)
 const BYTES = 40_000_000
 

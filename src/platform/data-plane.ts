@@ -15,7 +15,7 @@ import type { EngineWorkerData } from './engine.ts'
 import { Entries, type TunnelClient } from './entries.ts'
 import { Observer } from './observer.ts'
 import { type PacketDevice, PacketFlows } from './packet-flows.ts'
-import { PunchedSockets } from './punched-sockets.ts'
+import { PunchedSockets } from './paths/punched-sockets.ts'
 
 /** A tunnel's device as the data plane drives it. */
 export interface TunnelDriver extends TunnelClient {

@@ -3,7 +3,7 @@
 import type { Worker } from 'node:worker_threads'
 import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
-import type { WorkerMemoryData } from './linux/worker-memory.ts'
+import type { WorkerMemoryData } from './linux/plane/worker-memory.ts'
 import { LinuxEngine } from './linux-engine.ts'
 import { deathOf, startWorker } from './start-worker.ts'
 

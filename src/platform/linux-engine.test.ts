@@ -11,9 +11,9 @@ import { HOP_HANDSHAKE } from '#wire/packet-type.ts'
 import { TRANSPORT_OVERHEAD_BYTES } from '#wire/transport.ts'
 import { monotonicMs } from './clock.ts'
 import { startEngineOf } from './engine.ts'
-import { openBusySocket } from './linux/busy-socket.ts'
-import { EventLoop } from './linux/event-loop.ts'
-import { LinuxDatagrams } from './linux/linux-datagrams.ts'
+import { openBusySocket } from './linux/plane/busy-socket.ts'
+import { EventLoop } from './linux/plane/event-loop.ts'
+import { LinuxDatagrams } from './linux/plane/linux-datagrams.ts'
 
 const WORKERS = 3
 const KEY = new Uint8Array(32)

@@ -3,7 +3,7 @@
 import type { Worker } from 'node:worker_threads'
 import type { Command, Report } from '#forward/commands.ts'
 import type { LinuxWorkerData } from './engine.ts'
-import { type EventDescriptor, openEvent } from './linux/event-descriptor.ts'
+import { type EventDescriptor, openEvent } from './linux/plane/event-descriptor.ts'
 import { deathOf, startWorker } from './start-worker.ts'
 
 export interface LinuxThreadHandlers {

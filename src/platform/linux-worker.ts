@@ -6,12 +6,12 @@ import type { Command, Report } from '#forward/commands.ts'
 import { Counters } from '#forward/counters.ts'
 import { monotonicMs } from './clock.ts'
 import type { LinuxWorkerData } from './engine.ts'
-import { EventLoop } from './linux/event-loop.ts'
-import { HandOver } from './linux/hand-over.ts'
-import { openLinuxPlane } from './linux/linux-plane.ts'
+import { EventLoop } from './linux/plane/event-loop.ts'
+import { HandOver } from './linux/plane/hand-over.ts'
+import { openLinuxPlane } from './linux/plane/linux-plane.ts'
+import { WarmUp } from './linux/plane/warm-up.ts'
+import { WorkerMemory } from './linux/plane/worker-memory.ts'
 import { Memory, socketCalls } from './linux/socket-calls.ts'
-import { WarmUp } from './linux/warm-up.ts'
-import { WorkerMemory } from './linux/worker-memory.ts'
 
 const port = parentPort
 if (port === null) throw new Error('start the data plane: not in a worker')

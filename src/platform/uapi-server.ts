@@ -11,7 +11,7 @@ import path from 'node:path'
 import { HopliteError } from '#api/errors.ts'
 import { type DeviceSnapshot, ERRNO, encodeUapiDevice, encodeUapiErrno, type UapiOperation } from '#wire/uapi.ts'
 import { UapiReader } from '#wire/uapi-reader.ts'
-import { removeStaleSocket } from './stale-socket.ts'
+import { removeStaleSocket } from './state/stale-socket.ts'
 
 export type { DeviceSnapshot, PeerSnapshot } from '#wire/uapi.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { addPeer, VirtualTunnel, VirtualWireGuard } from '#lab/virtual-entry.ts'
+import { addPeer, VirtualTunnel, VirtualWireGuard } from '#lab/entry/virtual-entry.ts'
 import { VirtualNet } from '#lab/virtual-net.ts'
 import { BASE_MTU } from './path-mtu.ts'
 

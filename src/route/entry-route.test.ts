@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { addEntryClient, addPeer, type PickPeers, VirtualTunnel, VirtualWireGuard } from '#lab/virtual-entry.ts'
+import { addEntryClient, addPeer, type PickPeers, VirtualTunnel, VirtualWireGuard } from '#lab/entry/virtual-entry.ts'
 import { type VirtualHop, VirtualNet } from '#lab/virtual-net.ts'
-import { inside4, ipPacket } from '#lab/wireguard-net.ts'
+import { inside4, ipPacket } from '#lab/wireguard/wireguard-net.ts'
 
 const SERVER = { host: '10.200.0.1', port: 51_820 }
 const FROM_SERVER = ipPacket(inside4(2), inside4(1), 100)

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import { ACTIONS, type ActionName, type Input } from '#api/table.ts'
-import { socketPath, stateDirectory } from '#platform/directories.ts'
+import { socketPath, stateDirectory } from '#platform/state/directories.ts'
 
 interface Property {
   readonly type?: string

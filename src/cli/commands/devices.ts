@@ -5,7 +5,7 @@ import { renderUnicodeCompact } from 'uqr'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import type { Output } from '#api/table.ts'
-import { socketPath, stateDirectory } from '#platform/directories.ts'
+import { socketPath, stateDirectory } from '#platform/state/directories.ts'
 import { print } from '../output.ts'
 import { ensureDaemon } from './up.ts'
 

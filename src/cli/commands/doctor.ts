@@ -9,8 +9,8 @@ import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import { type Config, defaultConfig, loadConfig } from '#daemon/config.ts'
 import { logFile } from '#daemon/log-file.ts'
-import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
-import { readKeys } from '#platform/keys.ts'
+import { configFile, socketPath, stateDirectory } from '#platform/state/directories.ts'
+import { readKeys } from '#platform/state/keys.ts'
 import {
   checkClock,
   checkDisk,

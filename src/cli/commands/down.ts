@@ -1,9 +1,9 @@
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
-import { isNetworkLeft } from '#daemon/recovery.ts'
-import { assertUndone } from '#daemon/tunnel-network.ts'
-import { socketPath, stateDirectory } from '#platform/directories.ts'
-import { isStateLocked } from '#platform/state-lock.ts'
+import { isNetworkLeft } from '#daemon/client/recovery.ts'
+import { assertUndone } from '#daemon/entry/tunnel-network.ts'
+import { socketPath, stateDirectory } from '#platform/state/directories.ts'
+import { isStateLocked } from '#platform/state/state-lock.ts'
 import { print } from '../output.ts'
 
 const SHUT = 'The daemon was not running. It has left the network shut: "hoplite recover" opens it.'

@@ -4,8 +4,8 @@ import path from 'node:path'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import { loadConfig } from '#daemon/config.ts'
-import { checkStatement, writeEntries, writeStatement } from '#daemon/proofs.ts'
-import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
+import { checkStatement, writeEntries, writeStatement } from '#daemon/wallet/proofs.ts'
+import { configFile, socketPath, stateDirectory } from '#platform/state/directories.ts'
 import { print } from '../output.ts'
 
 const HAND_IN_MS = 60_000

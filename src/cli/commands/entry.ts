@@ -3,11 +3,11 @@ import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
 import { loadConfig } from '#daemon/config.ts'
-import { type EntryPlan, entryOrder, type PeerCount, readEntryFile } from '#daemon/entry-plan.ts'
+import { type EntryPlan, entryOrder, type PeerCount, readEntryFile } from '#daemon/entry/entry-plan.ts'
+import { assertNothingPending, helperOrder } from '#daemon/entry/tunnel-network.ts'
 import { parseListen } from '#daemon/listen.ts'
-import { assertNothingPending, helperOrder } from '#daemon/tunnel-network.ts'
-import { configFile, socketPath, stateDirectory } from '#platform/directories.ts'
-import { prepareStateDirectory } from '#platform/state-file.ts'
+import { configFile, socketPath, stateDirectory } from '#platform/state/directories.ts'
+import { prepareStateDirectory } from '#platform/state/state-file.ts'
 import { parseAddress } from '#wire/address.ts'
 import { isTargetHost, type Target } from '#wire/control.ts'
 import type { WgQuickConfig } from '#wire/wg-quick.ts'
@@ -37,7 +37,7 @@ export async function entry(file: string | undefined, options: EntryOptions, isD
   const plan = planOf(file, options)
   if (isDaemon) {
     if (isRoot()) startAsRoot(file, plan, options)
-    const { runEntry } = await import('#daemon/entry.ts')
+    const { runEntry } = await import('#daemon/entry/entry.ts')
     const memory = {}
     return run(
       'entry',

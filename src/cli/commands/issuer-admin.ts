@@ -2,11 +2,11 @@
 
 import { HopliteError } from '#api/errors.ts'
 import { loadConfig } from '#daemon/config.ts'
-import { openIssuer } from '#daemon/issuer.ts'
+import { openIssuer } from '#daemon/wallet/issuer.ts'
 import type { Issuer } from '#issuer/issuer.ts'
 import { LIMITS, type LimitName } from '#issuer/limits.ts'
 import { Problem } from '#issuer/problem.ts'
-import { configFile, stateDirectory } from '#platform/directories.ts'
+import { configFile, stateDirectory } from '#platform/state/directories.ts'
 import { EXIT } from '../exit-codes.ts'
 import { print } from '../output.ts'
 

@@ -7,7 +7,7 @@ import test, { type TestContext } from 'node:test'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { callAction } from '#api/client.ts'
 import { waitFor } from '#lab/testnet.ts'
-import { socketPath } from '#platform/directories.ts'
+import { socketPath } from '#platform/state/directories.ts'
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url))
 /** Loaded before the node: a file of this name blocks its loop, for good. */

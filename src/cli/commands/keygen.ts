@@ -1,5 +1,5 @@
 import { makeNodeKeys } from '#daemon/keygen.ts'
-import { stateDirectory } from '#platform/directories.ts'
+import { stateDirectory } from '#platform/state/directories.ts'
 import { print } from '../output.ts'
 
 /** Makes a node's keys and prints its id. */

@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
-import { socketPath, stateDirectory } from '#platform/directories.ts'
+import { socketPath, stateDirectory } from '#platform/state/directories.ts'
 import { print } from '../output.ts'
 import { ensureDaemon } from './up.ts'
 

@@ -4,8 +4,8 @@ import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
 import { HopliteError } from '#api/errors.ts'
 import { logFile } from '#daemon/log-file.ts'
-import { stateDirectory } from '#platform/directories.ts'
-import { isStateLocked } from '#platform/state-lock.ts'
+import { stateDirectory } from '#platform/state/directories.ts'
+import { isStateLocked } from '#platform/state/state-lock.ts'
 import { stopSignal } from '../stop-signal.ts'
 
 const POLL_MS = 250

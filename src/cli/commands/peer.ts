@@ -1,7 +1,7 @@
 import { callAction } from '#api/client.ts'
 import type { Config } from '#daemon/config.ts'
 import type { RunOptions } from '#daemon/node.ts'
-import { socketPath } from '#platform/directories.ts'
+import { socketPath } from '#platform/state/directories.ts'
 import { isRoot } from '../become-helper.ts'
 import { describePeer, peerStatement } from '../peer-words.ts'
 import { type NodeOptions, plainNode, run } from './run.ts'
@@ -16,7 +16,7 @@ const MIB = 2 ** 20
  */
 export async function peer(options: NodeOptions & { json?: boolean }): Promise<void> {
   if (isRoot()) plainNode(['peer', ...(options.json ? ['--json'] : [])], options)
-  const { runPeer } = await import('#daemon/relay.ts')
+  const { runPeer } = await import('#daemon/relay/relay.ts')
   const main = async (config: Config, more: RunOptions) => {
     sayStatement(config, options.json ?? false)
     const timer = showCounters(more.stateDir, options.json ?? false)

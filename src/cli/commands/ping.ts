@@ -3,7 +3,7 @@
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import type { Output } from '#api/table.ts'
-import { socketPath, stateDirectory } from '#platform/directories.ts'
+import { socketPath, stateDirectory } from '#platform/state/directories.ts'
 import { print } from '../output.ts'
 
 const EVERY_MS = 1_000

@@ -1,10 +1,10 @@
 // `hoplite recover`: puts the machine's network back as it was before a node that died changed it.
 
 import path from 'node:path'
-import { PART_FOLDERS } from '#daemon/parts-file.ts'
-import { recoverNetwork } from '#daemon/recovery.ts'
-import { stateDirectory } from '#platform/directories.ts'
-import { ENTRY_JOURNAL, journalDirectory } from '#platform/linux/changes.ts'
+import { recoverNetwork } from '#daemon/client/recovery.ts'
+import { PART_FOLDERS } from '#daemon/parts/parts-file.ts'
+import { ENTRY_JOURNAL, journalDirectory } from '#platform/linux/network/changes.ts'
+import { stateDirectory } from '#platform/state/directories.ts'
 import { print } from '../output.ts'
 
 const DONE = 'The network is as it was.'

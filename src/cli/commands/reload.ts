@@ -1,5 +1,5 @@
 import { callAction } from '#api/client.ts'
-import { socketPath, stateDirectory } from '#platform/directories.ts'
+import { socketPath, stateDirectory } from '#platform/state/directories.ts'
 import { print } from '../output.ts'
 
 /** Makes the node of a state directory read its configuration file again. */

@@ -2,7 +2,7 @@
 
 import { loadConfig, withFlags } from '#daemon/config.ts'
 import { openLog } from '#daemon/log.ts'
-import { configFile, stateDirectory } from '#platform/directories.ts'
+import { configFile, stateDirectory } from '#platform/state/directories.ts'
 import { assertBootstrap } from '../background.ts'
 
 export interface RunCommandOptions {
@@ -17,7 +17,7 @@ export async function runCommand(words: readonly string[], options: RunCommandOp
   const file = configFile(options.config)
   const config = withFlags(loadConfig(file), { hops: options.hops })
   assertBootstrap(config, file)
-  const { runCommandThroughRoute } = await import('#daemon/command-client.ts')
+  const { runCommandThroughRoute } = await import('#daemon/client/command-client.ts')
   // The terminal is the command's: only bugs of ours are told in between.
   const log = openLog({ ...config, log: { ...config.log, level: 'error' } }, 'run')
   const stateDir = stateDirectory(options.stateDir)

@@ -2,21 +2,21 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HopliteError } from '#api/errors.ts'
+import { type MachineFlags, planMachine } from '#daemon/client/machine-plan.ts'
 import type { Config } from '#daemon/config.ts'
 import { loadConfig, withFlags } from '#daemon/config.ts'
-import { exitRules } from '#daemon/exit-rules.ts'
+import { assertNothingPending } from '#daemon/entry/tunnel-network.ts'
 import { keepRunning } from '#daemon/keep-running.ts'
 import { openLog } from '#daemon/log.ts'
 import { keepLogShort } from '#daemon/log-file.ts'
-import { type MachineFlags, planMachine } from '#daemon/machine-plan.ts'
 import type { RunOptions } from '#daemon/node.ts'
-import { assertNothingPending } from '#daemon/tunnel-network.ts'
+import { exitRules } from '#daemon/relay/exit-rules.ts'
 import { monotonicMs } from '#platform/clock.ts'
-import { configFile, stateDirectory } from '#platform/directories.ts'
 import { giveSigns } from '#platform/heartbeat.ts'
-import { journalDirectory } from '#platform/linux/changes.ts'
-import { helperProcess } from '#platform/linux/helper-channel.ts'
+import { helperProcess } from '#platform/linux/helper/helper-channel.ts'
+import { journalDirectory } from '#platform/linux/network/changes.ts'
 import { openServiceWatch } from '#platform/linux/service-notify.ts'
+import { configFile, stateDirectory } from '#platform/state/directories.ts'
 import { becomeHelper, isRoot, leaveRoot } from '../become-helper.ts'
 import { type DaemonFlags, daemonWords } from '../daemon-words.ts'
 import { EXIT, exitCodeOf } from '../exit-codes.ts'
@@ -33,7 +33,7 @@ type RelayOptions = NodeOptions & { exit?: boolean; tun?: boolean }
 
 export async function relay(options: RelayOptions): Promise<void> {
   if (isRoot()) await startRelayAsRoot(options)
-  const { runRelay } = await import('#daemon/relay.ts')
+  const { runRelay } = await import('#daemon/relay/relay.ts')
   await run('relay', options, runRelay, config => relayConfig(config, options))
 }
 
@@ -49,7 +49,7 @@ async function startRelayAsRoot(options: RelayOptions): Promise<never> {
   const config = relayConfig(loadConfig(file), options)
   const flags = [...(options.exit ? ['--exit'] : []), ...(options.tun ? ['--tun'] : [])]
   if (!config.exit.tunnel) plainNode(['relay', ...flags], options)
-  const { exitOrder } = await import('#daemon/exit-tunnel.ts')
+  const { exitOrder } = await import('#daemon/relay/exit-tunnel.ts')
   const tunnel = exitOrder(config, exitRules(config))
   const stateDir = stateDirectory(options.stateDir)
   becomeHelper({
@@ -98,7 +98,7 @@ export async function bootstrap(options: NodeOptions): Promise<void> {
 
 export async function rendezvous(options: NodeOptions): Promise<void> {
   if (isRoot()) plainNode(['rendezvous'], options)
-  const { runRendezvous } = await import('#daemon/rendezvous.ts')
+  const { runRendezvous } = await import('#daemon/devices/rendezvous.ts')
   await run('rendezvous', options, runRendezvous, config => config)
 }
 
@@ -106,7 +106,7 @@ export type DaemonOptions = NodeOptions & DaemonFlags & MachineFlags
 
 export async function daemon(options: DaemonOptions): Promise<void> {
   if (isRoot()) await helpClient(options)
-  const { runClient } = await import('#daemon/client.ts')
+  const { runClient } = await import('#daemon/client/client.ts')
   const plan = options.tun ? planMachine(options) : undefined
   let startsOff = options.off ?? false
   const onSwitched = (isOn: boolean) => {
@@ -124,7 +124,7 @@ async function helpClient(options: DaemonOptions): Promise<never> {
   const plan = options.tun ? planMachine(options) : undefined
   const stateDir = stateDirectory(options.stateDir)
   if (plan === undefined) assertNothingPending(stateDir)
-  const { clientOrder } = await import('#daemon/client-order.ts')
+  const { clientOrder } = await import('#daemon/client/client-order.ts')
   const { tunnel, mesh } = clientOrder(config, stateDir, plan)
   await (await import('#web/bundle.ts')).freshenBundle()
   becomeHelper({
@@ -145,7 +145,7 @@ async function helpClient(options: DaemonOptions): Promise<never> {
 
 export async function issuer(options: NodeOptions): Promise<void> {
   if (isRoot()) plainNode(['issuer'], options)
-  const { runIssuer } = await import('#daemon/issuer.ts')
+  const { runIssuer } = await import('#daemon/wallet/issuer.ts')
   await run('issuer', options, runIssuer, config => config)
 }
 

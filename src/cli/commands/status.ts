@@ -1,9 +1,9 @@
 import { callAction } from '#api/client.ts'
 import { HopliteError } from '#api/errors.ts'
 import type { Status } from '#api/table.ts'
-import { isNetworkLeft } from '#daemon/recovery.ts'
-import { socketPath, stateDirectory } from '#platform/directories.ts'
-import { stateHolder } from '#platform/state-lock.ts'
+import { isNetworkLeft } from '#daemon/client/recovery.ts'
+import { socketPath, stateDirectory } from '#platform/state/directories.ts'
+import { stateHolder } from '#platform/state/state-lock.ts'
 import { print } from '../output.ts'
 import { describePeer } from '../peer-words.ts'
 

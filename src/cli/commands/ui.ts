@@ -1,5 +1,5 @@
 import { callAction } from '#api/client.ts'
-import { socketPath, stateDirectory } from '#platform/directories.ts'
+import { socketPath, stateDirectory } from '#platform/state/directories.ts'
 import { openBrowser } from '../open-browser.ts'
 import { print } from '../output.ts'
 import { ensureDaemon, type UpOptions } from './up.ts'

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { callAction } from '#api/client.ts'
-import { socketPath } from '#platform/directories.ts'
+import { socketPath } from '#platform/state/directories.ts'
 import { findBarriers, openPage } from '../browser.ts'
 import { inBrowser, type Stage } from './stage.ts'
 

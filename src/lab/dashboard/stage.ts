@@ -7,13 +7,13 @@ import path from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { callAction } from '#api/client.ts'
-import { socketPath } from '#platform/directories.ts'
+import { socketPath } from '#platform/state/directories.ts'
 import { formatAddress } from '#wire/address.ts'
 import { foreignRequests, hasBrowser, startBrowser } from '../browser.ts'
+import { startTestIssuer, type TestIssuer } from '../credits/test-issuer.ts'
 import { skipUnless } from '../skip.ts'
-import { startTestIssuer, type TestIssuer } from '../test-issuer.ts'
 import { type RelayPlan, Testnet } from '../testnet.ts'
-import { WireGuardPair } from '../wireguard-pair.ts'
+import { WireGuardPair } from '../wireguard/wireguard-pair.ts'
 
 /** As many that are no exits as a client has guards: who is a guard is no exit for it. Each of them is a peer. */
 export const RELAYS: readonly RelayPlan[] = [

@@ -11,12 +11,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Issuer } from '#issuer/issuer.ts'
 import { openSqlite } from '#issuer/sqlite.ts'
-import { loadIssuerSecret } from '#platform/issuer-key.ts'
 import { siblingModule } from '#platform/module-url.ts'
-import type { ActorMessage } from '../credit-actor-process.ts'
+import { loadIssuerSecret } from '#platform/state/issuer-key.ts'
+import type { ActorMessage } from '../credits/credit-actor-process.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 
-const ACTOR = fileURLToPath(siblingModule(import.meta.url, '../credit-actor-process'))
+const ACTOR = fileURLToPath(siblingModule(import.meta.url, '../credits/credit-actor-process'))
 const KILLS = 1_000
 const VOUCHER = 12
 const RELAYS = 4

@@ -4,12 +4,12 @@
 
 import { callAction } from '#api/client.ts'
 import type { Status } from '#api/table.ts'
-import { socketPath } from '#platform/directories.ts'
-import { EntryNetwork } from '../entry-network.ts'
+import { socketPath } from '#platform/state/directories.ts'
+import { EntryNetwork } from '../entry/entry-network.ts'
 import { patternHash } from '../pattern.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 import { waitFor } from '../testnet.ts'
-import { INSIDE, SERVER_PORT } from '../wireguard-go.ts'
+import { INSIDE, SERVER_PORT } from '../wireguard/wireguard-go.ts'
 
 const MIB = 2 ** 20
 const SPARE_MS = 290_000

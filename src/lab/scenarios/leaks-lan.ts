@@ -2,12 +2,12 @@
 // claims others' addresses and redirects. Each with noise of the machine during or after it.
 
 import { fileURLToPath } from 'node:url'
-import { claim, Dhcp, OTHER_ROUTER, redirect } from '../hostile-lan.ts'
-import { LAN, type MachineNetwork, RELAY_PORT } from '../machine-network.ts'
-import { makeNoise } from '../noise.ts'
+import { claim, Dhcp, OTHER_ROUTER, redirect } from '../machine/hostile-lan.ts'
+import { LAN, type MachineNetwork, RELAY_PORT } from '../machine/machine-network.ts'
+import { makeNoise } from '../machine/noise.ts'
 import { waitFor } from '../testnet.ts'
 
-const ADVERTISE = fileURLToPath(new URL('../advertise-process.ts', import.meta.url))
+const ADVERTISE = fileURLToPath(new URL('../nat/advertise-process.ts', import.meta.url))
 const ROGUE_PREFIX = '2001:db8:bad::'
 const LEASED = '192.168.7.120'
 /** Where the machine asks for names, through the tunnel. */

@@ -2,13 +2,13 @@
 // firewalls of others, a DHCP client that writes the resolver's file, sockets bound to the link.
 
 import { fileURLToPath } from 'node:url'
-import { LAN, type MachineNetwork } from '../machine-network.ts'
+import { LAN, type MachineNetwork } from '../machine/machine-network.ts'
+import { makeNoise } from '../machine/noise.ts'
 import type { Host } from '../netns.ts'
-import { makeNoise } from '../noise.ts'
 import { waitFor } from '../testnet.ts'
 import { type HostileEvent, linkUp } from './leaks-lan.ts'
 
-const BOUND = fileURLToPath(new URL('../bound-packets-process.ts', import.meta.url))
+const BOUND = fileURLToPath(new URL('../machine/bound-packets-process.ts', import.meta.url))
 const FAMILIES = ['-4', '-6'] as const
 const SECOND_LINK = '192.168.7.9'
 

@@ -2,8 +2,8 @@
 // longer than session keys live. Meanwhile the link goes down, and afterwards another address is there. To the processes that is what
 // a suspended machine is, but for the clock of intervals, which goes on here and stands still there.
 
-import { LAN, type MachineNetwork } from '../machine-network.ts'
-import { makeNoise } from '../noise.ts'
+import { LAN, type MachineNetwork } from '../machine/machine-network.ts'
+import { makeNoise } from '../machine/noise.ts'
 import { waitFor } from '../testnet.ts'
 import { linkUp } from './leaks-lan.ts'
 

@@ -2,11 +2,11 @@
 // machine says must go to a relay or to the bootstrap node, and to no port of theirs but the right one.
 
 import { readdirSync, readFileSync } from 'node:fs'
-import { isStateLocked } from '#platform/state-lock.ts'
+import { isStateLocked } from '#platform/state/state-lock.ts'
 import { Capture } from '../capture.ts'
-import { Dhcp } from '../hostile-lan.ts'
-import { MachineNetwork } from '../machine-network.ts'
-import { LINK_ONLY, MARKER, makeNoise, sendMarker } from '../noise.ts'
+import { Dhcp } from '../machine/hostile-lan.ts'
+import { MachineNetwork } from '../machine/machine-network.ts'
+import { LINK_ONLY, MARKER, makeNoise, sendMarker } from '../machine/noise.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 import { waitFor } from '../testnet.ts'
 import { events, hostileLan } from './leaks-lan.ts'

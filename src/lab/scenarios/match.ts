@@ -3,8 +3,8 @@
 // directly. Needs Linux, root, `ip`,
 // `nft`, `wireguard-go` and `wg`.
 
-import { PORT_RESTRICTED, SYMMETRIC } from '../home.ts'
-import { MatchNetwork, type Resident } from '../match-network.ts'
+import { MatchNetwork, type Resident } from '../entry/match-network.ts'
+import { PORT_RESTRICTED, SYMMETRIC } from '../nat/home.ts'
 import { patternHash } from '../pattern.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 import { waitFor } from '../testnet.ts'

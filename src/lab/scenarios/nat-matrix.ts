@@ -14,13 +14,13 @@ import {
   PORT_RESTRICTED,
   reboot,
   SYMMETRIC,
-} from '../home.ts'
-import { HomePair, type HomePairOptions, type HomePairResult } from '../home-pair.ts'
+} from '../nat/home.ts'
+import { HomePair, type HomePairOptions, type HomePairResult } from '../nat/home-pair.ts'
 import { type Host, missingForNamespaces, Namespaces } from '../netns.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 import { hasTool } from '../skip.ts'
 
-const RELAY = fileURLToPath(new URL('../flow-relay.ts', import.meta.url))
+const RELAY = fileURLToPath(new URL('../nat/flow-relay.ts', import.meta.url))
 const RELAYS = ['20.0.0.1', '20.0.0.2', '20.0.0.3'] as const
 const TURN_HOST = '20.0.0.9'
 const TURN = { address: `${TURN_HOST}:3478`, username: 'lab', password: 'lab' }

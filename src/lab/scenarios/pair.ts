@@ -7,8 +7,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { addHome, PORT_RESTRICTED, reboot, SYMMETRIC } from '../home.ts'
-import { type Host, missingForNamespaces, Namespaces } from '../netns.ts'
 import {
   cpuSeconds,
   hoplite,
@@ -26,15 +24,17 @@ import {
   showCode,
   startMeeting,
   untilPath,
-} from '../pair-machine.ts'
-import { addNetworks, checkExit, checkLan, type OfferedNetworks } from '../pair-networks.ts'
-import { checkRelayed } from '../pair-relayed.ts'
+} from '../devices/pair-machine.ts'
+import { addNetworks, checkExit, checkLan, type OfferedNetworks } from '../devices/pair-networks.ts'
+import { checkRelayed } from '../devices/pair-relayed.ts'
+import { hasSsh, startSsh } from '../devices/ssh-server.ts'
+import { addHome, PORT_RESTRICTED, reboot, SYMMETRIC } from '../nat/home.ts'
+import { type Host, missingForNamespaces, Namespaces } from '../netns.ts'
 import type { Scenario } from '../scenario.ts'
-import { hasSsh, startSsh } from '../ssh-server.ts'
 
-const RELAY = fileURLToPath(new URL('../flow-relay.ts', import.meta.url))
+const RELAY = fileURLToPath(new URL('../nat/flow-relay.ts', import.meta.url))
 const LINES = fileURLToPath(new URL('../lines.ts', import.meta.url))
-const PROGRAMS = fileURLToPath(new URL('../two-programs.ts', import.meta.url))
+const PROGRAMS = fileURLToPath(new URL('../devices/two-programs.ts', import.meta.url))
 const STUN = ['20.0.0.1', '20.0.0.2', '20.0.0.3'] as const
 const TURN = '20.0.0.9'
 const CREDENTIALS = { username: 'lab', password: 'lab' }

@@ -7,14 +7,14 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import { callAction } from '#api/client.ts'
-import { socketPath } from '#platform/directories.ts'
+import { socketPath } from '#platform/state/directories.ts'
 import { formatAddress } from '#wire/address.ts'
 import { openPage, startBrowser } from '../browser.ts'
-import { startIssuerProcess } from '../issuer-process.ts'
+import { startIssuerProcess } from '../credits/issuer-process.ts'
 import type { Scenario } from '../scenario.ts'
 import { fetchThrough } from '../socks-client.ts'
 import { SIX_RELAYS, Testnet, waitFor } from '../testnet.ts'
-import { WireGuardPair } from '../wireguard-pair.ts'
+import { WireGuardPair } from '../wireguard/wireguard-pair.ts'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const FOLDER = path.join(ROOT, 'build', 'screens')

@@ -5,9 +5,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { copyFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { makeAll } from '../package.ts'
+import { SystemdMachine } from '../machine/systemd-machine.ts'
+import { makeAll } from '../package/package.ts'
 import type { Bench, Scenario } from '../scenario.ts'
-import { SystemdMachine } from '../systemd-machine.ts'
 import { waitFor } from '../testnet.ts'
 
 const CONFIG = '/etc/hoplite/hoplite.toml'

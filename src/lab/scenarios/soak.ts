@@ -3,7 +3,7 @@
 
 import { readdirSync } from 'node:fs'
 import { callAction } from '#api/client.ts'
-import { socketPath } from '#platform/directories.ts'
+import { socketPath } from '#platform/state/directories.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 import { fetchThrough } from '../socks-client.ts'
 import { type RelayPlan, type TestNode, Testnet } from '../testnet.ts'

@@ -1,7 +1,7 @@
 // A whole machine through three hops: what comes through the TUN, what the origin sees, how long a lost hop stalls a
 // connection, and what it costs beside the bare path.
 
-import { MachineNetwork, type RelayName } from '../machine-network.ts'
+import { MachineNetwork, type RelayName } from '../machine/machine-network.ts'
 import { patternHash } from '../pattern.ts'
 import type { Bench, Scenario } from '../scenario.ts'
 import { waitFor } from '../testnet.ts'

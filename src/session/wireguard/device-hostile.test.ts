@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { inside4, ipPacket, WireGuardNet, type WireGuardNode } from '#lab/wireguard-net.ts'
+import { inside4, ipPacket, WireGuardNet, type WireGuardNode } from '#lab/wireguard/wireguard-net.ts'
 
 const FROM_A = ipPacket(inside4(1), inside4(2), 100)
 const FROM_B = ipPacket(inside4(2), inside4(1), 100)

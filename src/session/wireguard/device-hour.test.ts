@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { seededRandom } from '#crypto/random.ts'
-import { inside4, inside6, ipPacket, WireGuardNet, type WireGuardNode } from '#lab/wireguard-net.ts'
+import { inside4, inside6, ipPacket, WireGuardNet, type WireGuardNode } from '#lab/wireguard/wireguard-net.ts'
 
 const HOUR_S = 3_600
 
