@@ -64,7 +64,6 @@ createInterface({ input: process.stdin })
   .on('close', () => process.exit(0))
 
 function hop({ tun, mtu, workers = 1 }: TunnelNodePlan, key: string): Engine {
-  let turn = 0
   const [network4, network6] = [4, 6].map(family => {
     const text = tun?.addresses.find(text => text.includes(':') === (family === 6))
     const [address = '', bits] = text?.split('/') ?? []
@@ -76,7 +75,8 @@ function hop({ tun, mtu, workers = 1 }: TunnelNodePlan, key: string): Engine {
       keys: hopKeys(Buffer.from(key, 'hex')),
       limits: { maxSessions: 100, maxFlows: 100, maxFlowsPerSession: 10 },
       random: systemRandom,
-      place: () => workers - 1 - (turn++ % workers),
+      // Whose the client's session is stays the same when a busy machine makes it greet twice.
+      place: () => workers - 1,
       mayReachHop: () => true,
       isExit: tun !== undefined,
       ...(tun && { tunnel: { pool: new TunnelPool(networks, systemRandom), mtu, dns: ['192.0.2.53'] } }),

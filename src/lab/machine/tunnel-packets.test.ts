@@ -143,7 +143,7 @@ test("a client is back soon after its exit's worker died, by the same TUN", asyn
   await using lab = new Namespaces()
   const net = await begin(lab, { hops: 1, exitWorkers: 2 })
   await transfer(t, net, ORIGIN[4])
-  // The first session is the last worker's; the other is there, so the node goes on.
+  // The session is the last worker's; the other is there, so the node goes on.
   net.exit.crash(1)
   assert.equal(await net.client.line(), 'ready')
   await transfer(t, net, ORIGIN[4])
