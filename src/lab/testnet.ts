@@ -51,6 +51,8 @@ export interface TestnetOptions {
   /** Port of the client's proxy on 127.0.0.1; 0 takes any. */
   readonly proxyPort: number
   readonly observe: boolean
+  /** It finds every relay in the directory: none of its guards is an exit, so it may leave by each. */
+  readonly clientComesLast?: boolean
   /** Whether their data planes warm up; for what is measured. */
   readonly warmsUp?: boolean
   /** What else is to be done while the client looks for a route. */
@@ -115,6 +117,7 @@ export class Testnet {
       await Promise.all([net.#startOrigin(), net.#startBootstrap()])
       onStep(`starting ${options.relays.length} relays and a client`)
       for (const plan of options.relays) net.startRelay(plan)
+      if (options.clientComesLast) await net.#waitForDirectory(options.relays.length)
       net.startClient()
       await Promise.all([net.waitReady(), options.prepare?.(net)])
       return net
@@ -122,6 +125,12 @@ export class Testnet {
       await net.stop()
       throw error
     }
+  }
+
+  async #waitForDirectory(relays: number): Promise<void> {
+    const bootstrap = this.#find('bootstrap')
+    const isWhole = async () => ((await this.status(bootstrap))?.directory === relays ? true : undefined)
+    await waitFor(isWhole, `${relays} relays in the directory`)
   }
 
   get client(): TestNode {

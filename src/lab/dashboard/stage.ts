@@ -56,7 +56,7 @@ export class Stage {
     const servers = [formatAddress(this.vpn.server)]
     const [browser, net] = await Promise.allSettled([
       startBrowser(),
-      Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false, credit, servers }),
+      Testnet.start({ relays: RELAYS, hops: 3, proxyPort: 0, observe: false, clientComesLast: true, credit, servers }),
     ])
     // Whichever is there has to be stopped, also when the other is not.
     if (browser.status === 'fulfilled') this.browser = browser.value
